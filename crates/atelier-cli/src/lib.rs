@@ -1,0 +1,1 @@
+//! `atelier chat`, `login`, `user` and `token`: the API client for terminals.

@@ -1,0 +1,1 @@
+//! The one outgoing HTTP client: resolve, check, dial.

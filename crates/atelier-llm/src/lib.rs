@@ -1,0 +1,1 @@
+//! Provider trait, canonical history and the wire adapters.

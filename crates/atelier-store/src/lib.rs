@@ -1,0 +1,1 @@
+//! SQL, rows, migrations, coordination and sealing of secrets.

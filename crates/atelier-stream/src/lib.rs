@@ -1,0 +1,1 @@
+//! Step log, hub, cursors and viewers of chat streams.

@@ -1,0 +1,1 @@
+//! The program inside a workspace: files, processes, tunnel.

@@ -1,0 +1,1 @@
+//! Requests and answers between the server and the workspace agent.

@@ -1,0 +1,1 @@
+//! Templates, builds, the local driver and connections to workspace agents.

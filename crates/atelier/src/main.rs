@@ -1,0 +1,2 @@
+//! The Atelier binary.
+fn main() {}
