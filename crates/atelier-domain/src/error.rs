@@ -75,6 +75,14 @@ pub struct TurnError {
 impl TurnError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind, code: None, detail: None, provider: None, status_code: None, retryable: false }
+        Self {
+            message: message.into(),
+            kind,
+            code: None,
+            detail: None,
+            provider: None,
+            status_code: None,
+            retryable: false,
+        }
     }
 }

@@ -222,7 +222,10 @@ pub struct DiffCommentPart {
     pub content: String,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -230,7 +233,10 @@ const fn is_false(value: &bool) -> bool {
 impl MessagePart {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(TextPart { text: text.into(), native: None })
+        Self::Text(TextPart {
+            text: text.into(),
+            native: None,
+        })
     }
 
     /// The provider's own form of this part, if it has one.
@@ -273,7 +279,8 @@ pub fn content_encode(parts: &[MessagePart]) -> String {
 /// An unknown version or a text that is no content of its version.
 pub fn content_decode(version: i16, content: &str) -> Result<Vec<MessagePart>, ContentError> {
     match version {
-        CONTENT_VERSION => serde_json::from_str(content).map_err(|source| ContentError::Malformed { version, source }),
+        CONTENT_VERSION => serde_json::from_str(content)
+            .map_err(|source| ContentError::Malformed { version, source }),
         other => Err(ContentError::UnknownVersion(other)),
     }
 }
@@ -305,9 +312,14 @@ impl Usage {
     /// Tokens the next request will at least contain: prompt (cache included) and answer.
     #[must_use]
     pub fn context_tokens(&self) -> i64 {
-        [self.input_tokens, self.cache_read_tokens, self.cache_creation_tokens, self.output_tokens]
-            .into_iter()
-            .flatten()
-            .fold(0, i64::saturating_add)
+        [
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_creation_tokens,
+            self.output_tokens,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(0, i64::saturating_add)
     }
 }

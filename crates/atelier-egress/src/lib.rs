@@ -1,1 +1,17 @@
-//! The one outgoing HTTP client: resolve, check, dial.
+//! The one outgoing HTTP client: resolve, check, dial (governance.md 1).
+//!
+//! Every call the server makes to an address that a person or a provider chose goes through [`Egress`].
+//! A name is resolved once for a connection; when any of its addresses is denied the call is refused,
+//! else one of the checked addresses is dialled. Addresses written in the URL are checked likewise.
+//! Proxy variables are ignored and redirects are not followed: a model call has none, and whoever needs
+//! them later follows them itself, checking each.
+//!
+//! What may be reached is a pure decision ([`EgressPolicy`]); this crate never reads the environment.
+
+mod client;
+mod network;
+mod policy;
+
+pub use client::{Egress, EgressError, HostResolver, SystemResolver};
+pub use policy::{EgressDenied, EgressPolicy, PolicyError};
+pub use reqwest::{Request, Response, Url};

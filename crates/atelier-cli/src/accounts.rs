@@ -1,0 +1,160 @@
+//! `atelier login`, `user create`, `token create`.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::client::Refused;
+use crate::{Connection, credentials};
+
+#[derive(Args, Clone, Debug)]
+pub struct LoginArgs {
+    /// Email address; asked for when absent
+    #[arg(long)]
+    email: Option<String>,
+    /// Password; asked for when absent
+    #[arg(long, env = "ATELIER_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum UserCommand {
+    /// Create a user; on a fresh server the first one, who owns the site
+    Create {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        username: String,
+        /// Full name
+        #[arg(long)]
+        name: Option<String>,
+        /// Password, 8 to 128 bytes; asked for when absent
+        #[arg(long, env = "ATELIER_PASSWORD", hide_env_values = true)]
+        password: Option<String>,
+        /// Site role: owner, auditor, template-admin, user-admin
+        #[arg(long = "role")]
+        roles: Vec<String>,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum TokenCommand {
+    /// Create a token; it is printed once
+    Create {
+        #[arg(long)]
+        name: Option<String>,
+        /// How long it lasts, for instance 30d or 12h; at most 365d
+        #[arg(long, default_value = "30d", value_parser = parse_lifetime)]
+        lifetime: Duration,
+    },
+}
+
+pub(crate) async fn login(arguments: LoginArgs, connection: &Connection) -> anyhow::Result<u8> {
+    let client = credentials::anonymous(connection)?;
+    let email = match arguments.email {
+        Some(email) => email,
+        None => ask("Email: ")?,
+    };
+    let password = password(arguments.password)?;
+    let session = client.post("/api/v2/users/login", json!({ "email": email, "password": password })).await?;
+    let token = session["session_token"].as_str().context("the server gave no session")?;
+    let file = credentials::save(client.url(), token)?;
+    eprintln!("Logged in at {} as {email}; the session is kept in {}.", client.url(), file.display());
+    Ok(0)
+}
+
+pub(crate) async fn user(command: UserCommand, connection: &Connection) -> anyhow::Result<u8> {
+    let UserCommand::Create { email, username, name, password: given, roles } = command;
+    let mut body = json!({ "email": email, "username": username, "password": password(given)? });
+    if let Some(name) = name {
+        body["name"] = json!(name);
+    }
+    match credentials::anonymous(connection)?.post("/api/v2/users/first", body.clone()).await {
+        Ok(first) => {
+            println!("{}", first["user_id"].as_str().unwrap_or_default());
+            eprintln!("Created the first user, {username}, who owns the site. `atelier login` logs in.");
+            return Ok(0);
+        }
+        Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "first_user_exists") => {}
+        Err(error) => return Err(error),
+    }
+    if !roles.is_empty() {
+        body["roles"] = json!(roles);
+    }
+    let user = credentials::client(connection)?.post("/api/v2/users", body).await?;
+    println!("{}", user["id"].as_str().unwrap_or_default());
+    eprintln!("Created {username}.");
+    Ok(0)
+}
+
+pub(crate) async fn token(command: TokenCommand, connection: &Connection) -> anyhow::Result<u8> {
+    let TokenCommand::Create { name, lifetime } = command;
+    let mut body = json!({ "lifetime_seconds": lifetime.as_secs() });
+    if let Some(name) = name {
+        body["token_name"] = json!(name);
+    }
+    let token = credentials::client(connection)?.post("/api/v2/users/me/keys/tokens", body).await?;
+    println!("{}", token["key"].as_str().context("the server gave no token")?);
+    eprintln!("Keep it: it is shown only once.");
+    Ok(0)
+}
+
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let hint = || format!("'{text}' is no lifetime; write for instance 30d, 12h or 45m");
+    let unit_at = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(hint)?;
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(hint()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs).ok_or_else(hint)
+}
+
+fn ask(question: &str) -> anyhow::Result<String> {
+    eprint!("{question}");
+    std::io::stderr().flush()?;
+    let mut line = String::new();
+    if std::io::stdin().lock().read_line(&mut line)? == 0 {
+        bail!("no answer on standard input");
+    }
+    Ok(line.trim().to_owned())
+}
+
+/// The password as given, or typed without being shown.
+fn password(given: Option<String>) -> anyhow::Result<String> {
+    if let Some(password) = given {
+        return Ok(password);
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return ask("");
+    }
+    let shown = rustix::termios::tcgetattr(&stdin)?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
+    rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &hidden)?;
+    let answer = ask("Password: ");
+    rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &shown)?;
+    eprintln!();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes() {
+        assert_eq!(parse_lifetime("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse_lifetime("45m"), Ok(Duration::from_secs(2700)));
+        for text in ["", "d", "3", "3w", "3€", "99999999999999999999d"] {
+            assert!(parse_lifetime(text).is_err(), "{text}");
+        }
+    }
+}

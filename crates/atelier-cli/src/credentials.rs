@@ -1,0 +1,70 @@
+//! The file that `atelier login` leaves: where the server is, and the session's token. Only for its owner.
+
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::Connection;
+use crate::client::Client;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:3000";
+
+/// A client for the server and user of this command: flags and environment first, then the login.
+pub(crate) fn client(connection: &Connection) -> anyhow::Result<Client> {
+    let saved = load()?;
+    let url = url(connection, &saved);
+    // a token belongs to the server that gave it
+    let saved_token = saved["token"].as_str().filter(|_| saved["url"].as_str() == Some(url.as_str()));
+    let Some(token) = connection.token.as_deref().or(saved_token) else {
+        bail!("not logged in at {url}\n  run `atelier login`, or set ATELIER_TOKEN to a token of `atelier token create`");
+    };
+    Client::new(&url, Some(token))
+}
+
+/// A client without a user.
+pub(crate) fn anonymous(connection: &Connection) -> anyhow::Result<Client> {
+    Client::new(&url(connection, &load()?), connection.token.as_deref())
+}
+
+fn url(connection: &Connection, saved: &Value) -> String {
+    let url = connection.url.as_deref().or(saved["url"].as_str()).unwrap_or(DEFAULT_URL);
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Keeps a session for later commands.
+pub(crate) fn save(url: &str, token: &str) -> anyhow::Result<PathBuf> {
+    let path = path()?;
+    let folder = path.parent().context("the login file lies in a folder")?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut file = std::fs::File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(json!({ "url": url, "token": token }).to_string().as_bytes())?;
+    Ok(path)
+}
+
+fn load() -> anyhow::Result<Value> {
+    let path = path()?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged; run `atelier login` again", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn path() -> anyhow::Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".config"),
+    };
+    Ok(base.join("atelier/login.json"))
+}

@@ -1,0 +1,237 @@
+//! Running the calls of a step: what runs together, what waits, what becomes of them on a stop.
+//!
+//! At most [`AT_ONCE`] calls run at the same time, begun in call order. Calls of exclusive tools run one
+//! by one. Each result is stored as its call ends, others still running. After a takeover a call that had
+//! begun is gone on with according to its class; see `tools/run.rs` for what that means for each tool.
+
+use std::collections::VecDeque;
+
+use atelier_domain::chat::CallClass;
+use atelier_domain::message::{MessagePart, ToolCallPart};
+use atelier_domain::CallToken;
+use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::executor::RunTokens;
+use crate::tool_error::{ToolError, ToolErrorCode};
+use crate::tools::Tool;
+use crate::tools::run::{self, Attempt, Call, LedgerRefused, ToolEnvironment, ToolOutcome};
+use crate::turn::{RunEnd, RunWriter};
+
+/// Calls of one chat that run together.
+pub(crate) const AT_ONCE: usize = 8;
+/// Calls of one answer that are run at all.
+pub(crate) const MAX_CALLS_A_STEP: usize = 64;
+
+/// One call that has no result yet.
+pub(crate) struct OpenCall {
+    pub(crate) token: CallToken,
+    pub(crate) part: ToolCallPart,
+    pub(crate) begun: Begun,
+    pub(crate) class: CallClass,
+    pub(crate) ledger_id: Option<String>,
+    /// SHA-256 of the canonical arguments, hex.
+    pub(crate) digest: String,
+    /// An error result instead of running it.
+    pub(crate) refused: Option<ToolError>,
+}
+
+/// Whether a call has begun, and on whose watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Stored as ready: it is marked as started before it begins.
+    No,
+    /// Stored as started by this run, together with its answer.
+    ByThisRun,
+    /// Started under a run that is gone.
+    Before,
+}
+
+/// How a step's calls ended.
+pub(crate) enum CallsEnd {
+    /// Every call has its result stored.
+    AllStored,
+    /// A stop: these results are stored with the settle.
+    Stopped(Vec<(CallToken, Vec<MessagePart>)>),
+    /// The process goes down: what is open stays open.
+    HandOver,
+}
+
+/// SHA-256 over the tool's name and its arguments with sorted keys, as hex.
+pub(crate) fn digest(name: &str, args: &Value) -> String {
+    let mut hash = Sha256::new();
+    hash.update(name.as_bytes());
+    hash.update([0]);
+    hash.update(canonical(args).to_string().as_bytes());
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_by_key(|(name, _)| *name);
+            Value::Object(sorted.into_iter().map(|(name, value)| (name.clone(), canonical(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
+}
+
+/// How many of the calls, from the first one on, begin at once: these are stored as started.
+pub(crate) fn begin_at_once<'a>(calls: impl Iterator<Item = (&'a str, bool)>) -> Vec<bool> {
+    let (mut running, mut exclusive) = (0, false);
+    calls
+        .map(|(name, refused)| {
+            let is_exclusive = Tool::from_name(name).is_some_and(Tool::is_exclusive);
+            if refused || running >= AT_ONCE || (is_exclusive && exclusive) {
+                return false;
+            }
+            running += 1;
+            exclusive |= is_exclusive;
+            true
+        })
+        .collect()
+}
+
+/// Runs `calls` until each has a result, or a stop or the end of the process comes first.
+pub(crate) async fn run_all(
+    environment: &ToolEnvironment,
+    writer: &RunWriter,
+    calls: Vec<OpenCall>,
+    tokens: &RunTokens,
+) -> Result<CallsEnd, RunEnd> {
+    let mut waiting: VecDeque<&OpenCall> = calls.iter().collect();
+    let mut running = FuturesUnordered::new();
+    let mut exclusive_runs = false;
+    let mut interrupted = Vec::new();
+    loop {
+        while running.len() < AT_ONCE && !tokens.stop.is_cancelled() && !tokens.drain.is_cancelled() {
+            let Some(at) = waiting.iter().position(|call| !(exclusive_runs && is_exclusive(call))) else { break };
+            let call = waiting.remove(at).expect("position gives an index inside the queue");
+            exclusive_runs |= is_exclusive(call);
+            running.push(one(environment, writer, call, tokens).map(move |end| (call, end)));
+        }
+        if running.is_empty() {
+            break;
+        }
+        let (call, end) = tokio::select! {
+            // dropping running calls is what a hand-over means: their work goes on in the workspace
+            () = tokens.hand_over.cancelled() => return Ok(CallsEnd::HandOver),
+            Some(done) = running.next() => done,
+        };
+        if is_exclusive(call) {
+            exclusive_runs = false;
+        }
+        if let Some(part) = end? {
+            interrupted.push((call.token, vec![part]));
+        }
+    }
+    if tokens.stop.is_cancelled() {
+        return Ok(CallsEnd::Stopped(interrupted));
+    }
+    if !waiting.is_empty() {
+        return Ok(CallsEnd::HandOver);
+    }
+    Ok(CallsEnd::AllStored)
+}
+
+fn is_exclusive(call: &OpenCall) -> bool {
+    call.refused.is_none() && Tool::from_name(&call.part.tool_name).is_some_and(Tool::is_exclusive)
+}
+
+/// Runs one call and stores its result; gives the result back instead when a stop interrupted it.
+async fn one(
+    environment: &ToolEnvironment,
+    writer: &RunWriter,
+    call: &OpenCall,
+    tokens: &RunTokens,
+) -> Result<Option<MessagePart>, RunEnd> {
+    let outcome = match (&call.refused, call.begun, call.class) {
+        (Some(error), _, _) => Err(error.clone()).into(),
+        (None, Begun::Before, CallClass::Opaque) => {
+            ToolOutcome::Unknown(run::outcome_unknown_after_restart())
+        }
+        (None, Begun::Before, CallClass::Keyed | CallClass::Repeatable) => {
+            let attempt = Attempt::Resumed { ledger_id: call.ledger_id.clone() };
+            run_guarded(environment, writer, call, attempt, tokens).await
+        }
+        (None, Begun::No, _) => {
+            writer.call_start(call.token).await?;
+            run_guarded(environment, writer, call, Attempt::First, tokens).await
+        }
+        (None, Begun::ByThisRun, _) => {
+            run_guarded(environment, writer, call, Attempt::First, tokens).await
+        }
+    };
+    writer.faults().hit("call_result_received");
+    let unknown = matches!(outcome, ToolOutcome::Unknown(_));
+    let was_interrupted = matches!(outcome, ToolOutcome::Interrupted(_));
+    let part = outcome.into_part(&call.part, environment.clock.now());
+    if was_interrupted {
+        return Ok(Some(part));
+    }
+    writer.call_end(call.token, part, unknown).await?;
+    writer.faults().hit("call_ended");
+    Ok(None)
+}
+
+/// Runs the tool; a panic in it becomes an error result, and the turn goes on.
+async fn run_guarded(
+    environment: &ToolEnvironment,
+    writer: &RunWriter,
+    call: &OpenCall,
+    attempt: Attempt,
+    tokens: &RunTokens,
+) -> ToolOutcome {
+    let token = call.token;
+    writer.faults().hit("call_started");
+    let record_ledger = move |ledger: String| {
+        async move { writer.call_ledger(token, ledger).await.map_err(|_| LedgerRefused) }.boxed()
+    };
+    let call = Call {
+        part: &call.part,
+        token,
+        digest: &call.digest,
+        attempt,
+        stop: &tokens.stop,
+        record_ledger: &record_ledger,
+    };
+    match std::panic::AssertUnwindSafe(run::run(environment, &call)).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracing::error!(chat.id = %environment.chat_id, "tool {} panicked", call.part.tool_name);
+            Err(ToolError::new(ToolErrorCode::Internal, "The tool failed inside the server. Try something else.")).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_order_of_keys() {
+        assert_eq!(
+            digest("a", &json!({"x": {"b": 1, "a": 2}, "y": [1]})),
+            digest("a", &json!({"y": [1], "x": {"a": 2, "b": 1}}))
+        );
+        assert_ne!(digest("a", &json!({"y": [1]})), digest("b", &json!({"y": [1]})));
+    }
+
+    #[test]
+    fn eight_begin_at_once_and_one_of_the_exclusive() {
+        let calls = ["execute", "create_workspace", "start_workspace"];
+        assert_eq!(begin_at_once(calls.map(|name| (name, false)).into_iter()), [true, true, false]);
+        let many = std::iter::repeat_n(("execute", false), 10);
+        assert_eq!(begin_at_once(many).iter().filter(|begins| **begins).count(), AT_ONCE);
+        assert_eq!(begin_at_once([("execute", true), ("execute", false)].into_iter()), [false, true]);
+    }
+}

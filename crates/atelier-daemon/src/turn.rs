@@ -1,0 +1,594 @@
+//! A run: from the claim of a chat to its settle, failure or hand-over.
+//!
+//! The loop alternates between a model request and the calls it asked for. What has to survive is
+//! committed before the next thing begins: the answer before its calls, each result as its call ends.
+//! Every write carries the run's fence; a run that has lost it stops without writing anything.
+
+mod metering;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::chat::CallState;
+use atelier_domain::error::{ErrorKind, TurnError};
+use atelier_domain::message::{FinishReason, MessagePart, ToolCallPart};
+use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
+use atelier_llm::{ModelRequest, ProviderError};
+use atelier_store::{ChatRow, Store, ToolCallRow};
+use atelier_stream::{Hubs, StepLog};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+pub(crate) use self::writer::{RunEnd, RunWriter};
+use crate::answer::Answer;
+use crate::calls::{self, Begun, CallsEnd, OpenCall};
+use crate::commit::{AnswerStored, Claimed, CommitError, Commits, NewToolCall, PartialAnswer, StepBegun};
+use crate::executor::{Place, Work};
+use crate::fault::Faults;
+use crate::models::{Models, TurnModel};
+use crate::prompt::transcript::Transcripts;
+use crate::prompt::{self, PromptSources, Reasoning, TurnPrompt};
+use crate::step::{self, Outcome, StepRequest};
+use crate::tool_error::{ToolError, ToolErrorCode};
+use crate::tools::run::ToolEnvironment;
+use crate::tools::{Tool, run};
+use crate::workspace::{Access, AgentRequest, CallContext, Method, Workspaces};
+
+/// Steps of one turn.
+const MAX_STEPS: i64 = 1200;
+/// Answers cut by their length, one after another, before the turn ends.
+const MAX_CUT_ANSWERS: u32 = 3;
+/// A retry that waits longer gives its place back meanwhile.
+const PARK_AFTER: Duration = Duration::from_secs(2);
+/// How long a turn waits for the instruction files of its workspace.
+const CONTEXT_WAIT: Duration = Duration::from_secs(5);
+
+/// What every run works with.
+pub(crate) struct Turns {
+    pub(crate) store: Store,
+    pub(crate) hubs: Hubs,
+    pub(crate) commits: Commits,
+    pub(crate) models: Models,
+    pub(crate) workspaces: Arc<dyn Workspaces>,
+    pub(crate) transcripts: Transcripts,
+    pub(crate) clock: SharedClock,
+    pub(crate) faults: Faults,
+}
+
+impl Work for Turns {
+    fn run(self: Arc<Self>, chat: ChatId, place: Place) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let claimed = match self.commits.claim(chat).await {
+                Ok(Some(claimed)) => claimed,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(chat.id = %chat, "chat {chat} could not be claimed: {error}");
+                    return;
+                }
+            };
+            self.faults.hit("claimed");
+            self.run_claimed(claimed, place).await;
+        })
+    }
+
+    fn poll_pending(&self) -> BoxFuture<'_, Vec<(ChatId, UserId, Timestamp)>> {
+        Box::pin(async move {
+            self.store.chats_pending_for_system().await.unwrap_or_else(|error| {
+                tracing::warn!("pending chats could not be looked for: {error}");
+                Vec::new()
+            })
+        })
+    }
+
+    fn held_back(&self, chats: Vec<ChatId>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for chat in chats {
+                if let Err(error) = self.commits.queued_for_capacity(chat).await {
+                    tracing::warn!(chat.id = %chat, "viewers could not be told that chat {chat} waits: {error}");
+                }
+            }
+        })
+    }
+}
+
+impl Turns {
+    async fn run_claimed(&self, claimed: Claimed, place: Place) {
+        let chat = claimed.chat.id;
+        let log = claimed.log.clone();
+        let writer = RunWriter::new(self.commits.clone(), claimed.fence.clone(), self.clock.clone(), self.faults.clone());
+        let driven = Turn::new(self, claimed, &place, writer.clone()).drive();
+        let ended = match std::panic::AssertUnwindSafe(driven).catch_unwind().await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::error!(chat.id = %chat, "the run of chat {chat} panicked");
+                let error = TurnError::new(
+                    ErrorKind::Internal,
+                    "The server failed inside this turn. Send another message to go on.",
+                );
+                writer.fail(error, None, None).await
+            }
+        };
+        if let Err(end) = ended {
+            match end {
+                RunEnd::Lost => tracing::info!(chat.id = %chat, "the run of chat {chat} was overtaken"),
+                RunEnd::Stopping | RunEnd::Failed(_) => {
+                    tracing::error!(chat.id = %chat, "the run of chat {chat} could not settle: {end}");
+                }
+            }
+        }
+        log.close();
+    }
+}
+
+/// What one step came to.
+enum StepEnd {
+    /// There are calls to run, or the model wants to go on.
+    GoOn,
+    TurnOver,
+}
+
+struct Turn<'a> {
+    turns: &'a Turns,
+    chat: ChatRow,
+    writer: RunWriter,
+    log: StepLog,
+    place: &'a Place,
+    begun: Option<StepBegun>,
+    open_calls: Vec<OpenCall>,
+    /// Number of messages the step before was sent.
+    previous: Option<usize>,
+    reasoning: Reasoning,
+    cut_answers: u32,
+    first_step: i64,
+}
+
+impl<'a> Turn<'a> {
+    fn new(turns: &'a Turns, claimed: Claimed, place: &'a Place, writer: RunWriter) -> Self {
+        let first_step = claimed.chat.committed_step;
+        let open_calls = claimed.open_calls.into_iter().filter_map(resumed_call).collect();
+        Self {
+            turns,
+            chat: claimed.chat,
+            writer,
+            log: claimed.log,
+            place,
+            begun: claimed.step,
+            open_calls,
+            previous: None,
+            reasoning: Reasoning::Replay,
+            cut_answers: 0,
+            first_step,
+        }
+    }
+
+    async fn drive(mut self) -> Result<(), RunEnd> {
+        match Box::pin(self.steps()).await {
+            Err(RunEnd::Stopping) => self.writer.settle_stopped(None, Vec::new(), None).await,
+            Err(RunEnd::Failed(error)) => {
+                tracing::error!(chat.id = %self.chat.id, "a turn of chat {} failed inside the server: {error}", self.chat.id);
+                let error = TurnError::new(
+                    ErrorKind::Internal,
+                    "The server could not go on with this turn. Send another message to go on.",
+                );
+                self.writer.fail(error, None, None).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn steps(&mut self) -> Result<(), RunEnd> {
+        let model = match self.turns.models.for_turn(&self.chat).await {
+            Ok(model) => model,
+            Err(error) => return self.writer.fail(error, None, None).await,
+        };
+        let prompt = self.prompt().await?;
+        loop {
+            if self.place.tokens.stop.is_cancelled() {
+                return self.writer.settle_stopped(None, Vec::new(), None).await;
+            }
+            if !self.open_calls.is_empty() {
+                let calls = std::mem::take(&mut self.open_calls);
+                let environment = self.environment();
+                match calls::run_all(&environment, &self.writer, calls, &self.place.tokens).await? {
+                    CallsEnd::AllStored => {}
+                    CallsEnd::Stopped(results) => return self.writer.settle_stopped(None, results, None).await,
+                    CallsEnd::HandOver => return self.writer.release(None).await,
+                }
+                continue;
+            }
+            if self.place.tokens.drain.is_cancelled() {
+                return self.writer.release(None).await;
+            }
+            let begun = match self.begun.take() {
+                Some(begun) => begun,
+                None => self.writer.step_begin().await?,
+            };
+            self.turns.faults.hit("step_begun");
+            if begun.step_no - self.first_step > MAX_STEPS {
+                return self.writer.fail(step_limit(), None, None).await;
+            }
+            match self.step(&model, &prompt, begun).await? {
+                StepEnd::GoOn => {}
+                StepEnd::TurnOver => return Ok(()),
+            }
+        }
+    }
+
+    fn environment(&self) -> ToolEnvironment {
+        ToolEnvironment {
+            chat_id: self.chat.id,
+            owner_id: self.chat.owner_id,
+            organization_id: self.chat.organization_id,
+            store: self.turns.store.clone(),
+            workspaces: Arc::clone(&self.turns.workspaces),
+            log: self.log.clone(),
+            clock: self.turns.clock.clone(),
+        }
+    }
+
+    /// The fixed part of the prompt of this turn.
+    async fn prompt(&self) -> Result<TurnPrompt, RunEnd> {
+        let stored = self.turns.store.prompt_sources(self.chat.id, self.chat.owner_id).await.map_err(RunEnd::store)?;
+        let context = match self.chat.workspace_id {
+            Some(_) => self.workspace_context().await,
+            None => None,
+        };
+        Ok(TurnPrompt::new(&PromptSources {
+            deployment: stored.deployment,
+            workspace_name: stored.workspace_name,
+            context,
+            user: stored.user,
+        }))
+    }
+
+    /// Instruction files and facts of the workspace; without an answer in time, the last good copy.
+    async fn workspace_context(&self) -> Option<atelier_workspace_protocol::ContextAnswer> {
+        let workspace = self.chat.workspace_id?;
+        let asked = async {
+            let connection =
+                self.turns.workspaces.connect(workspace, self.chat.owner_id, Duration::ZERO).await.ok()?;
+            let request = AgentRequest {
+                method: Method::Get,
+                path: "/v1/context".to_owned(),
+                context: CallContext {
+                    chat_id: self.chat.id,
+                    ancestors: Vec::new(),
+                    access: Access::ReadOnly,
+                    call: None,
+                },
+                body: None,
+                max_response_bytes: 1024 * 1024,
+            };
+            let answer = connection.request(request).await.ok().filter(|answer| answer.status == 200)?;
+            serde_json::from_slice(&answer.body).ok()
+        };
+        let fresh = tokio::select! {
+            // only a question
+            () = self.turns.clock.sleep(CONTEXT_WAIT) => None,
+            answer = asked => answer,
+        };
+        match fresh {
+            Some(context) => {
+                self.keep_context(&context).await;
+                Some(context)
+            }
+            None => self.chat.workspace_context.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        }
+    }
+
+    async fn keep_context(&self, context: &atelier_workspace_protocol::ContextAnswer) {
+        let Ok(text) = serde_json::to_string(context) else { return };
+        if self.chat.workspace_context.as_deref() == Some(text.as_str()) {
+            return;
+        }
+        if let Err(error) = self.turns.store.chat_workspace_context_set(self.chat.id, text).await {
+            tracing::warn!(chat.id = %self.chat.id, "the workspace context of chat {} was not kept: {error}", self.chat.id);
+        }
+    }
+
+    /// One model request, with its retries, up to the stored answer.
+    async fn step(&mut self, model: &TurnModel, prompt: &TurnPrompt, begun: StepBegun) -> Result<StepEnd, RunEnd> {
+        let mut attempt = begun.attempt;
+        let mut failures: HashMap<ErrorKind, u32> = HashMap::new();
+        let mut requests = u32::try_from(begun.attempt).unwrap_or(u32::MAX);
+        loop {
+            let rows = self
+                .turns
+                .transcripts
+                .rows(&self.turns.store, self.chat.id, self.chat.rewind)
+                .await
+                .map_err(RunEnd::failed)?;
+            let step = prompt::step_messages(&rows, self.previous, self.reasoning);
+            let count = step.messages.len();
+            let request = ModelRequest {
+                model: model.model.clone(),
+                system: prompt.system(),
+                messages: step.messages,
+                tools: prompt.tools(),
+                max_output_tokens: model.max_output_tokens,
+                options: model.options.clone(),
+                cache_key: Some(self.chat.id.to_string()),
+                ..ModelRequest::default()
+            };
+            self.log.begin(begun.step_no, attempt);
+            let started_at = self.turns.clock.now();
+            let started = self.turns.clock.monotonic_now();
+            let outcome = step::request(StepRequest {
+                provider: &model.provider,
+                request,
+                step_no: begun.step_no,
+                used_call_ids: &step.call_ids,
+                log: &self.log,
+                tokens: &self.place.tokens,
+                clock: &self.turns.clock,
+                faults: &self.turns.faults,
+            })
+            .await;
+            let metered = metering::Metered {
+                model,
+                chat: &self.chat,
+                step_no: begun.step_no,
+                attempt,
+                started_at,
+                runtime: self.turns.clock.monotonic_now().saturating_sub(started),
+            };
+            let (error, partial) = match outcome {
+                Outcome::Whole(answer) if answer.parts.is_empty() && answer.finish != FinishReason::Refused => {
+                    (ProviderError::malformed(&model.provider_name, "the answer was empty"), answer)
+                }
+                Outcome::Whole(answer) => {
+                    self.turns.faults.hit("answer_received");
+                    self.previous = Some(count);
+                    return self.store_answer(&begun, answer, &metered).await;
+                }
+                Outcome::Stopped(partial) => {
+                    let call = metered.interrupted(&partial);
+                    let partial = partial_answer(&begun, partial, &metered);
+                    self.writer.settle_stopped(partial, Vec::new(), call).await?;
+                    return Ok(StepEnd::TurnOver);
+                }
+                Outcome::HandOver(partial) => {
+                    self.writer.release(metered.interrupted(&partial)).await?;
+                    return Ok(StepEnd::TurnOver);
+                }
+                Outcome::Failed { error, partial } => (error, partial),
+            };
+            let call = metered.failed(&partial);
+            if error.kind == ErrorKind::BadReplay && self.reasoning == Reasoning::Replay {
+                self.reasoning = Reasoning::LeaveOut;
+                self.retry(&error, attempt, Duration::ZERO, call).await?;
+                attempt += 1;
+                requests += 1;
+                continue;
+            }
+            let failed = failures.entry(error.kind).or_insert(0);
+            *failed += 1;
+            let plan = retry::plan(&retry::Failure {
+                kind: error.kind,
+                is_server_error: error.status_code.is_some_and(|status| status >= 500),
+                failures_of_kind: *failed,
+                requests,
+                since_step_begun: self.turns.clock.now().duration_since(begun.begun_at).unsigned_abs(),
+                retry_after: error.retry_after,
+                unit_random: rand::random(),
+            });
+            match plan {
+                retry::Plan::After(delay) => {
+                    self.retry(&error, attempt, delay, call).await?;
+                    if !self.wait_for_retry(delay).await {
+                        return Ok(StepEnd::GoOn);
+                    }
+                    attempt += 1;
+                    requests += 1;
+                }
+                retry::Plan::GiveUp => {
+                    self.writer.fail(error.to_turn_error(), None, call).await?;
+                    return Ok(StepEnd::TurnOver);
+                }
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    async fn retry(
+        &self,
+        error: &ProviderError,
+        attempt: i32,
+        delay: Duration,
+        call: Option<atelier_store::ModelCallNew>,
+    ) -> Result<(), RunEnd> {
+        let retrying_at = self.turns.clock.now() + delay;
+        self.writer.retry_planned(error.to_turn_error(), attempt, delay, retrying_at, call).await?;
+        self.turns.faults.hit("retry_planned");
+        Ok(())
+    }
+
+    /// Waits for the next attempt; a long wait gives the place back. False: a stop or the end came first.
+    async fn wait_for_retry(&self, delay: Duration) -> bool {
+        let tokens = &self.place.tokens;
+        let wait = async {
+            tokio::select! {
+                // nothing is lost by waking early
+                () = tokens.stop.cancelled() => false,
+                () = tokens.drain.cancelled() => false,
+                () = self.turns.clock.sleep(delay) => true,
+            }
+        };
+        if delay > PARK_AFTER { self.place.parked(wait).await } else { wait.await }
+    }
+
+    /// Stores a whole answer with the ledger of its calls. After this nothing of it is asked for again.
+    async fn store_answer(
+        &mut self,
+        begun: &StepBegun,
+        answer: Answer,
+        metered: &metering::Metered<'_>,
+    ) -> Result<StepEnd, RunEnd> {
+        let call = metered.finished(&answer);
+        if answer.finish == FinishReason::Refused {
+            let error = TurnError::new(
+                ErrorKind::Refused,
+                "The model declined to answer this. Rephrase the message or choose another model.",
+            );
+            let partial = partial_answer(begun, answer, metered);
+            self.writer.fail(error, partial, Some(call)).await?;
+            return Ok(StepEnd::TurnOver);
+        }
+        let was_cut = answer.finish == FinishReason::Length;
+        self.cut_answers = if was_cut { self.cut_answers + 1 } else { 0 };
+        let mut open = self.calls_of(&answer, was_cut);
+        let ends_turn = match answer.finish {
+            FinishReason::Pause => false,
+            FinishReason::Length => open.is_empty() || self.cut_answers >= MAX_CUT_ANSWERS,
+            FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Interrupted | FinishReason::Refused => {
+                open.is_empty()
+            }
+        };
+        let stored = AnswerStored {
+            step_no: begun.step_no,
+            finish_reason: answer.finish,
+            usage: call.usage,
+            estimated: call.estimated,
+            cost_micros: call.cost_micros,
+            model_config_id: metered.model.config_id,
+            context_limit: metered.model.context_limit,
+            runtime_ms: call.runtime_ms,
+            provider_response_id: answer.response_id,
+            parts: answer.parts,
+            calls: open
+                .iter()
+                .enumerate()
+                .map(|(at, call)| NewToolCall {
+                    uid: call.token,
+                    call_index: i32::try_from(at).unwrap_or(i32::MAX),
+                    tool_call_id: call.part.tool_call_id.clone(),
+                    tool_name: call.part.tool_name.clone(),
+                    input_sha256: call.digest.clone(),
+                    class: call.class,
+                    state: if call.begun == Begun::ByThisRun { CallState::Started } else { CallState::Ready },
+                })
+                .collect(),
+            metering: call,
+            ends_turn,
+        };
+        let committed = self.writer.answer_stored(stored).await?;
+        self.turns.faults.hit("answer_stored");
+        if committed.settled {
+            self.turns.faults.hit("settled");
+            return Ok(StepEnd::TurnOver);
+        }
+        if ends_turn && !open.is_empty() {
+            // cut three times in a row: the calls get their results, then the turn ends
+            let environment = self.environment();
+            return match calls::run_all(&environment, &self.writer, open, &self.place.tokens).await? {
+                CallsEnd::Stopped(results) => {
+                    self.writer.settle_stopped(None, results, None).await.map(|()| StepEnd::TurnOver)
+                }
+                CallsEnd::HandOver => self.writer.release(None).await.map(|()| StepEnd::TurnOver),
+                CallsEnd::AllStored => self.writer.settle_done().await.map(|()| StepEnd::TurnOver),
+            };
+        }
+        self.open_calls.append(&mut open);
+        Ok(StepEnd::GoOn)
+    }
+
+    /// The calls of an answer, with what speaks against running them.
+    fn calls_of(&self, answer: &Answer, was_cut: bool) -> Vec<OpenCall> {
+        let refusals: Vec<Option<ToolError>> = answer
+            .local_calls()
+            .enumerate()
+            .map(|(at, call)| {
+                if was_cut {
+                    return Some(ToolError::new(
+                        ToolErrorCode::InvalidArguments,
+                        "The answer was cut off by its length, so this call was not run. \
+                         Call again with less text at once.",
+                    ));
+                }
+                if at >= calls::MAX_CALLS_A_STEP {
+                    return Some(ToolError::new(
+                        ToolErrorCode::InvalidArguments,
+                        format!("More than {} calls in one answer; this one was not run.", calls::MAX_CALLS_A_STEP),
+                    ));
+                }
+                Tool::from_name(&call.tool_name).is_none().then(|| run::unknown_tool(&call.tool_name))
+            })
+            .collect();
+        let begins = calls::begin_at_once(
+            answer.local_calls().zip(&refusals).map(|(call, refused)| (call.tool_name.as_str(), refused.is_some())),
+        );
+        answer
+            .local_calls()
+            .zip(refusals)
+            .zip(begins)
+            .map(|((part, refused), begins)| OpenCall {
+                token: CallToken::new(),
+                digest: calls::digest(&part.tool_name, &part.args),
+                class: Tool::from_name(&part.tool_name)
+                    .map_or(atelier_domain::chat::CallClass::Repeatable, Tool::class),
+                part: part.clone(),
+                begun: if begins { Begun::ByThisRun } else { Begun::No },
+                ledger_id: None,
+                refused,
+            })
+            .collect()
+    }
+}
+
+/// What is stored of an answer that was interrupted or refused; nothing where nothing came.
+fn partial_answer(begun: &StepBegun, answer: Answer, metered: &metering::Metered<'_>) -> Option<PartialAnswer> {
+    if answer.parts.is_empty() {
+        return None;
+    }
+    let call = metered.interrupted(&answer);
+    Some(PartialAnswer {
+        step_no: begun.step_no,
+        finish_reason: answer.finish,
+        usage: call.as_ref().map(|call| call.usage).unwrap_or_default(),
+        estimated: call.as_ref().is_some_and(|call| call.estimated),
+        cost_micros: call.as_ref().and_then(|call| call.cost_micros),
+        model_config_id: metered.model.config_id,
+        context_limit: metered.model.context_limit,
+        runtime_ms: call.as_ref().map_or(0, |call| call.runtime_ms),
+        provider_response_id: answer.response_id,
+        parts: without_unanswered_calls(answer.parts),
+    })
+}
+
+/// A stopped answer's calls are stored too, but they were never entered in the ledger: the prompt gives
+/// them an "interrupted" result, and so does the transcript people see.
+fn without_unanswered_calls(parts: Vec<MessagePart>) -> Vec<MessagePart> {
+    parts
+        .into_iter()
+        .filter(|part| !matches!(part, MessagePart::ToolCall(call) if !call.provider_executed))
+        .collect()
+}
+
+/// An open call of a run before this one.
+fn resumed_call(row: (ToolCallRow, Option<ToolCallPart>)) -> Option<OpenCall> {
+    let (row, part) = row;
+    let part = part?;
+    Some(OpenCall {
+        token: row.uid,
+        begun: match row.state {
+            CallState::Ready => Begun::No,
+            CallState::Started | CallState::Detached => Begun::Before,
+            CallState::Finished | CallState::Unknown => return None,
+        },
+        class: row.class,
+        ledger_id: row.ledger_id,
+        digest: row.input_sha256,
+        refused: Tool::from_name(&part.tool_name).is_none().then(|| run::unknown_tool(&part.tool_name)),
+        part,
+    })
+}
+
+fn step_limit() -> TurnError {
+    TurnError::new(
+        ErrorKind::StepLimit,
+        format!("The turn was ended after {MAX_STEPS} steps. Send a message, for instance \"go on\", to continue."),
+    )
+}

@@ -1,0 +1,142 @@
+//! The writes of a run: each carries the fence, and each is repeated while the database is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::error::TurnError;
+use atelier_domain::message::MessagePart;
+use atelier_domain::{CallToken, SharedClock, Timestamp};
+use atelier_store::{ModelCallNew, StoreError};
+
+use crate::commit::{
+    AnswerCommitted, AnswerStored, CallEnd, CommitError, Commits, Fail, PartialAnswer, RetryPlanned, RunFence, Settle,
+    StepBegun,
+};
+use crate::fault::Faults;
+
+/// How long a write is repeated while the database is away.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a run ends early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunEnd {
+    /// Another run owns the chat, or it was edited: nothing of this run is written any more.
+    #[error("the chat belongs to another run")]
+    Lost,
+    /// A stop was committed: settle.
+    #[error("a stop was asked for")]
+    Stopping,
+    #[error("{0}")]
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl RunEnd {
+    pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Failed(Arc::new(error))
+    }
+
+    pub(crate) fn store(error: StoreError) -> Self {
+        Self::failed(error)
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct RunWriter {
+    commits: Commits,
+    fence: RunFence,
+    clock: SharedClock,
+    faults: Faults,
+}
+
+impl RunWriter {
+    pub(crate) const fn new(commits: Commits, fence: RunFence, clock: SharedClock, faults: Faults) -> Self {
+        Self { commits, fence, clock, faults }
+    }
+
+    pub(crate) const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(crate) async fn step_begin(&self) -> Result<StepBegun, RunEnd> {
+        self.repeat(|| self.commits.step_begin(&self.fence)).await
+    }
+
+    pub(crate) async fn retry_planned(
+        &self,
+        error: TurnError,
+        attempt: i32,
+        delay: Duration,
+        retrying_at: Timestamp,
+        metering: Option<ModelCallNew>,
+    ) -> Result<(), RunEnd> {
+        let planned = RetryPlanned { error, attempt, delay, retrying_at, metering };
+        self.repeat(|| self.commits.retry_planned(&self.fence, planned.clone())).await
+    }
+
+    pub(crate) async fn answer_stored(&self, answer: AnswerStored) -> Result<AnswerCommitted, RunEnd> {
+        self.repeat(|| self.commits.answer_stored(&self.fence, answer.clone())).await
+    }
+
+    pub(crate) async fn call_start(&self, call: CallToken) -> Result<(), RunEnd> {
+        self.repeat(|| self.commits.call_start(&self.fence, call)).await
+    }
+
+    pub(crate) async fn call_ledger(&self, call: CallToken, ledger_id: String) -> Result<(), RunEnd> {
+        self.repeat(|| self.commits.call_ledger(&self.fence, call, ledger_id.clone())).await
+    }
+
+    pub(crate) async fn call_end(&self, call: CallToken, part: MessagePart, unknown: bool) -> Result<(), RunEnd> {
+        let end = CallEnd { parts: vec![part], unknown };
+        self.repeat(|| self.commits.call_end(&self.fence, call, end.clone())).await.map(|_| ())
+    }
+
+    pub(crate) async fn settle_done(&self) -> Result<(), RunEnd> {
+        self.repeat(|| self.commits.settle(&self.fence, Settle::Done)).await.map(|_| ())
+    }
+
+    pub(crate) async fn settle_stopped(
+        &self,
+        partial: Option<PartialAnswer>,
+        results: Vec<(CallToken, Vec<MessagePart>)>,
+        metering: Option<ModelCallNew>,
+    ) -> Result<(), RunEnd> {
+        let settle = Settle::Stopped { partial, results, metering };
+        self.repeat(|| self.commits.settle(&self.fence, settle.clone())).await.map(|_| ())
+    }
+
+    pub(crate) async fn fail(
+        &self,
+        error: TurnError,
+        answer: Option<PartialAnswer>,
+        metering: Option<ModelCallNew>,
+    ) -> Result<(), RunEnd> {
+        let fail = Fail { error, answer, metering };
+        self.repeat(|| self.commits.fail(&self.fence, fail.clone())).await.map(|_| ())
+    }
+
+    pub(crate) async fn release(&self, metering: Option<ModelCallNew>) -> Result<(), RunEnd> {
+        self.repeat(|| self.commits.release(&self.fence, metering.clone())).await.map(|_| ())
+    }
+
+    /// Carries `write` out, again and again while the database is away: results wait in memory.
+    async fn repeat<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, RunEnd>
+    where
+        F: Future<Output = Result<T, CommitError>>,
+    {
+        let deadline = self.clock.monotonic_now() + DATABASE_PATIENCE;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match write().await {
+                Ok(value) => return Ok(value),
+                Err(CommitError::Lost | CommitError::NotFound) => return Err(RunEnd::Lost),
+                Err(CommitError::Stopping(_)) => return Err(RunEnd::Stopping),
+                Err(CommitError::Store(error)) if error.is_transient() && self.clock.monotonic_now() < deadline => {
+                    tracing::warn!(chat.id = %self.fence.chat_id, "the database is away, trying again: {error}");
+                    self.clock.sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(RunEnd::failed(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! Why a request to a model failed, told by what the provider's protocol says (daemon.md 6).
+//!
+//! Kinds come from the HTTP status and the provider's error type and code, never from the words of a
+//! text. Words are only passed on, without credentials.
+
+mod redact;
+mod retry_after;
+
+use std::time::Duration;
+
+use atelier_domain::Timestamp;
+use atelier_domain::error::{ErrorKind, TurnError};
+use atelier_domain::text::head_chars;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::secret::Secret;
+
+const MAX_DETAIL_CHARS: usize = 500;
+
+/// A failed request, or a stream that broke.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    pub kind: ErrorKind,
+    /// For people: what happened and what to do next.
+    pub message: String,
+    /// The provider's code, or one of ours (`egress_denied`, `truncated`).
+    pub code: Option<String>,
+    /// The provider's own words, at most 500 characters, credentials removed.
+    pub detail: Option<String>,
+    pub status_code: Option<u16>,
+    /// How long the provider asks us to wait.
+    pub retry_after: Option<Duration>,
+    /// Name of the provider, as people know it.
+    pub provider: String,
+    /// Whether the same request may work later (a `bad_replay` or `context_too_long` may not: it works
+    /// after a change).
+    pub retryable: bool,
+}
+
+impl ProviderError {
+    #[must_use]
+    pub fn new(kind: ErrorKind, provider: &str) -> Self {
+        Self {
+            kind,
+            message: message(kind, provider),
+            code: None,
+            detail: None,
+            status_code: None,
+            retry_after: None,
+            provider: provider.to_owned(),
+            retryable: is_retryable(kind),
+        }
+    }
+
+    /// An answer that cannot be used; `found` says what was wrong with it.
+    #[must_use]
+    pub fn malformed(provider: &str, found: &str) -> Self {
+        Self {
+            detail: Some(head_chars(found, MAX_DETAIL_CHARS).to_owned()),
+            ..Self::new(ErrorKind::Malformed, provider)
+        }
+    }
+
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// Adds words of the provider; `key` is taken out of them.
+    #[must_use]
+    pub(crate) fn with_detail(mut self, detail: &str, key: Option<&Secret>) -> Self {
+        let detail = detail.trim();
+        if !detail.is_empty() {
+            let detail = redact::redacted(detail, key.map(Secret::reveal));
+            self.detail = Some(head_chars(&detail, MAX_DETAIL_CHARS).to_owned());
+        }
+        self
+    }
+
+    /// Whether the fault lies with the provider's server, though it gave no kind of its own to it.
+    #[must_use]
+    pub fn is_server_error(&self) -> bool {
+        self.kind == ErrorKind::Generic && self.retryable
+    }
+
+    /// What a failed turn stores and shows.
+    #[must_use]
+    pub fn turn_error(&self) -> TurnError {
+        TurnError {
+            message: self.message.clone(),
+            kind: self.kind,
+            code: self.code.clone(),
+            detail: self.detail.clone(),
+            provider: Some(self.provider.clone()),
+            status_code: self.status_code,
+            retryable: self.retryable,
+        }
+    }
+}
+
+/// Whom a failure is told of, and what must not be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blame<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) key: Option<&'a Secret>,
+    /// The request carried reasoning blocks of earlier answers.
+    pub(crate) replayed_reasoning: bool,
+}
+
+/// What a provider says of an error, in whatever form it says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) status: Option<u16>,
+    pub(crate) error_type: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) message: Option<String>,
+    /// A gateway says that its moderation stopped the request.
+    pub(crate) is_moderated: bool,
+}
+
+impl Reported {
+    /// Reads an error body. Knows `{"error": {type, code, message}}`, `{"error": "text"}`, a bare such
+    /// object, and a list with one of them. Anything else is kept as words.
+    pub(crate) fn from_body(status: Option<u16>, body: &str) -> Self {
+        let parsed: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let outer = if let Value::Array(list) = &parsed {
+            list.first().unwrap_or(&Value::Null)
+        } else {
+            &parsed
+        };
+        let mut reported = Self::from_value(outer.get("error").unwrap_or(outer));
+        reported.status = status.or(reported.status);
+        if reported.message.is_none() && !body.trim_start().starts_with('<') {
+            reported.message = Some(body.to_owned());
+        }
+        reported
+    }
+
+    /// Reads the error object itself.
+    pub(crate) fn from_value(error: &Value) -> Self {
+        let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+        // gateways put the HTTP status into `code`
+        let status = error
+            .get("code")
+            .and_then(Value::as_u64)
+            .and_then(|code| u16::try_from(code).ok());
+        Self {
+            status,
+            error_type: text("type").or_else(|| text("status")),
+            code: text("code"),
+            message: text("message").or_else(|| error.as_str().map(str::to_owned)),
+            is_moderated: error.pointer("/metadata/flagged_input").is_some(),
+        }
+    }
+
+    pub(crate) fn into_error(self, blame: Blame<'_>) -> ProviderError {
+        let kind = self.kind(blame.replayed_reasoning);
+        let mut error = ProviderError::new(kind, blame.provider);
+        // without a status it came in mid-stream, where a nameless error is the server's
+        error.retryable |=
+            kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
+        error.status_code = self.status;
+        error.code = self.code.or(self.error_type);
+        if let Some(message) = &self.message {
+            error = error.with_detail(message, blame.key);
+        }
+        error
+    }
+
+    fn kind(&self, replayed_reasoning: bool) -> ErrorKind {
+        if self.is_moderated {
+            return ErrorKind::Refused;
+        }
+        let named = self.code.as_deref().and_then(kind_of_name);
+        let kind = named
+            .or_else(|| self.error_type.as_deref().and_then(kind_of_name))
+            .or_else(|| self.kind_of_status());
+        match kind {
+            // a refused signature has no code of its own at most providers: such a request is tried once
+            // more without reasoning, and if that was not it, the answer is the same and then final
+            Some(ErrorKind::Config) | None if replayed_reasoning && self.is_bad_request() => {
+                ErrorKind::BadReplay
+            }
+            Some(kind) => kind,
+            None => ErrorKind::Generic,
+        }
+    }
+
+    fn is_bad_request(&self) -> bool {
+        let is_about_the_model = self
+            .code
+            .as_deref()
+            .or(self.error_type.as_deref())
+            .is_some_and(|name| {
+                matches!(
+                    name,
+                    "model_not_found"
+                        | "not_found_error"
+                        | "unsupported_parameter"
+                        | "unsupported_value"
+                )
+            });
+        self.status == Some(400) && !is_about_the_model
+    }
+
+    fn kind_of_status(&self) -> Option<ErrorKind> {
+        Some(match self.status? {
+            401 | 403 => ErrorKind::Auth,
+            402 => ErrorKind::Quota,
+            408 => ErrorKind::Timeout,
+            413 => ErrorKind::ContextTooLong,
+            429 => ErrorKind::RateLimit,
+            502 | 504 => ErrorKind::Network,
+            503 | 529 => ErrorKind::Overloaded,
+            500.. => ErrorKind::Generic,
+            // redirects are not followed: the base URL is wrong
+            300..=499 => ErrorKind::Config,
+            _ => ErrorKind::Generic,
+        })
+    }
+}
+
+/// What an error type or code says, where it says more than the status.
+///
+/// Sources, read 2026-11-22: docs.claude.com/en/api/errors,
+/// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors.
+fn kind_of_name(name: &str) -> Option<ErrorKind> {
+    Some(match name {
+        "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded"
+        | "engine_overloaded" | "model_not_ready" | "slow_down" => ErrorKind::Overloaded,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "RESOURCE_EXHAUSTED"
+        | "throttling"
+        | "ThrottlingException"
+        | "too_many_requests" => ErrorKind::RateLimit,
+        "insufficient_quota"
+        | "billing_error"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "insufficient_credits"
+        | "payment_required" => ErrorKind::Quota,
+        "authentication_error"
+        | "permission_error"
+        | "invalid_api_key"
+        | "invalid_authentication"
+        | "account_deactivated"
+        | "UNAUTHENTICATED"
+        | "PERMISSION_DENIED" => ErrorKind::Auth,
+        "timeout_error" | "timeout" | "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
+        "context_length_exceeded"
+        | "context_window_exceeded"
+        | "request_too_large"
+        | "prompt_too_long" => ErrorKind::ContextTooLong,
+        "invalid_encrypted_content" | "invalid_thought_signature" | "invalid_signature" => {
+            ErrorKind::BadReplay
+        }
+        "content_filter" | "content_policy_violation" | "content_policy" | "moderation_blocked" => {
+            ErrorKind::Refused
+        }
+        "model_not_found"
+        | "not_found_error"
+        | "invalid_request_error"
+        | "unsupported_parameter"
+        | "unsupported_value"
+        | "INVALID_ARGUMENT" => ErrorKind::Config,
+        "api_error" | "server_error" | "internal_server_error" | "INTERNAL" => ErrorKind::Generic,
+        _ => return None,
+    })
+}
+
+const fn is_retryable(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Overloaded
+        | ErrorKind::RateLimit
+        | ErrorKind::Network
+        | ErrorKind::Timeout
+        | ErrorKind::StartupTimeout
+        | ErrorKind::Malformed => true,
+        // 5xx only, which is known where the status is
+        ErrorKind::Generic
+        | ErrorKind::Quota
+        | ErrorKind::Auth
+        | ErrorKind::ContextTooLong
+        | ErrorKind::BadReplay
+        | ErrorKind::Config
+        | ErrorKind::Refused
+        | ErrorKind::UsageLimit
+        | ErrorKind::StepLimit
+        | ErrorKind::CrashLoop
+        | ErrorKind::OwnerSuspended
+        | ErrorKind::Internal
+        | ErrorKind::Takeover => false,
+    }
+}
+
+fn message(kind: ErrorKind, provider: &str) -> String {
+    match kind {
+        ErrorKind::Overloaded => format!("{provider} is overloaded. Send the message again later."),
+        ErrorKind::RateLimit => {
+            format!("{provider} asks to slow down. Send the message again later.")
+        }
+        ErrorKind::Quota => {
+            format!(
+                "The account at {provider} has no credit left. An admin can add credit or change the key."
+            )
+        }
+        ErrorKind::Auth => format!("{provider} refused the key. Ask an admin to check it."),
+        ErrorKind::Network => {
+            format!("The connection to {provider} was lost. Send the message again.")
+        }
+        ErrorKind::Timeout => format!("{provider} went silent. Send the message again."),
+        ErrorKind::StartupTimeout => {
+            format!("{provider} did not begin to answer. Send the message again later.")
+        }
+        ErrorKind::Malformed => {
+            format!("{provider} sent an answer that cannot be used. Send the message again.")
+        }
+        ErrorKind::Generic => {
+            format!("{provider} reported an error. Send the message again later.")
+        }
+        ErrorKind::ContextTooLong => {
+            format!(
+                "The conversation is longer than the model at {provider} can read. Start a new chat."
+            )
+        }
+        ErrorKind::BadReplay => {
+            format!(
+                "{provider} did not accept the earlier answers of this chat. Try another model."
+            )
+        }
+        ErrorKind::Config => {
+            format!(
+                "{provider} refused the request. Ask an admin to check the settings of the model."
+            )
+        }
+        ErrorKind::Refused => format!("{provider} declined to answer."),
+        ErrorKind::UsageLimit
+        | ErrorKind::StepLimit
+        | ErrorKind::CrashLoop
+        | ErrorKind::OwnerSuspended
+        | ErrorKind::Internal
+        | ErrorKind::Takeover => format!("The request to {provider} did not end well."),
+    }
+}
+
+/// What an answer with an error status means.
+pub(crate) fn from_response(
+    status: u16,
+    headers: &HeaderMap,
+    body: &str,
+    now: Timestamp,
+    blame: Blame<'_>,
+) -> ProviderError {
+    let mut error = Reported::from_body(Some(status), body).into_error(blame);
+    error.retry_after = retry_after::retry_after(headers, now);
+    if let (ErrorKind::RateLimit, Some(wait)) = (error.kind, error.retry_after) {
+        error.message = format!(
+            "{} asks to slow down for {} s. Send the message again then.",
+            blame.provider,
+            seconds_up(wait)
+        );
+    }
+    error
+}
+
+fn seconds_up(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLAME: Blame<'static> = Blame {
+        provider: "Acme",
+        key: None,
+        replayed_reasoning: false,
+    };
+
+    fn kind(status: u16, body: &str) -> ErrorKind {
+        Reported::from_body(Some(status), body)
+            .into_error(BLAME)
+            .kind
+    }
+
+    fn openai(error_type: &str, code: &str) -> String {
+        format!(
+            r#"{{"error":{{"message":"m","type":"{error_type}","param":null,"code":"{code}"}}}}"#
+        )
+    }
+
+    fn anthropic(error_type: &str) -> String {
+        format!(
+            r#"{{"type":"error","error":{{"type":"{error_type}","message":"m"}},"request_id":"r"}}"#
+        )
+    }
+
+    #[test]
+    fn the_table_of_statuses() {
+        let table = [
+            (529, ErrorKind::Overloaded),
+            (503, ErrorKind::Overloaded),
+            (429, ErrorKind::RateLimit),
+            (402, ErrorKind::Quota),
+            (401, ErrorKind::Auth),
+            (403, ErrorKind::Auth),
+            (502, ErrorKind::Network),
+            (504, ErrorKind::Network),
+            (408, ErrorKind::Timeout),
+            (500, ErrorKind::Generic),
+            (599, ErrorKind::Generic),
+            (413, ErrorKind::ContextTooLong),
+            (400, ErrorKind::Config),
+            (404, ErrorKind::Config),
+            (422, ErrorKind::Config),
+            (307, ErrorKind::Config),
+        ];
+        for (status, expected) in table {
+            for body in [
+                "",
+                "<html>overloaded</html>",
+                "{}",
+                "[]",
+                "rate limit quota",
+                "\"x\"",
+                "{\"error\":{}}",
+            ] {
+                assert_eq!(kind(status, body), expected, "{status} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn types_and_codes_say_more_than_the_status() {
+        assert_eq!(
+            kind(429, &openai("insufficient_quota", "insufficient_quota")),
+            ErrorKind::Quota
+        );
+        assert_eq!(
+            kind(429, &openai("tokens", "rate_limit_exceeded")),
+            ErrorKind::RateLimit
+        );
+        assert_eq!(kind(429, &openai("requests", "x")), ErrorKind::RateLimit);
+        assert_eq!(
+            kind(
+                400,
+                &openai("invalid_request_error", "context_length_exceeded")
+            ),
+            ErrorKind::ContextTooLong
+        );
+        assert_eq!(
+            kind(
+                400,
+                &openai("invalid_request_error", "content_policy_violation")
+            ),
+            ErrorKind::Refused
+        );
+        assert_eq!(
+            kind(
+                400,
+                &openai("invalid_request_error", "invalid_encrypted_content")
+            ),
+            ErrorKind::BadReplay
+        );
+        assert_eq!(
+            kind(404, &openai("invalid_request_error", "model_not_found")),
+            ErrorKind::Config
+        );
+        assert_eq!(kind(400, &anthropic("billing_error")), ErrorKind::Quota);
+        assert_eq!(
+            kind(529, &anthropic("overloaded_error")),
+            ErrorKind::Overloaded
+        );
+        assert_eq!(kind(500, &anthropic("api_error")), ErrorKind::Generic);
+        assert_eq!(
+            kind(413, &anthropic("request_too_large")),
+            ErrorKind::ContextTooLong
+        );
+        assert_eq!(kind(504, &anthropic("timeout_error")), ErrorKind::Timeout);
+        assert_eq!(
+            kind(200, r#"{"error":{"code":502,"message":"upstream"}}"#),
+            ErrorKind::Generic
+        );
+        assert_eq!(
+            kind(
+                400,
+                r#"[{"error":{"code":400,"status":"RESOURCE_EXHAUSTED"}}]"#
+            ),
+            ErrorKind::RateLimit
+        );
+        assert_eq!(
+            kind(
+                403,
+                r#"{"error":{"code":403,"metadata":{"flagged_input":"x"}}}"#
+            ),
+            ErrorKind::Refused
+        );
+    }
+
+    #[test]
+    fn words_decide_nothing() {
+        let body = r#"{"error":{"message":"insufficient_quota: rate limit, context_length_exceeded","type":"odd"}}"#;
+        assert_eq!(kind(400, body), ErrorKind::Config);
+    }
+
+    #[test]
+    fn a_bad_request_with_old_reasoning_is_tried_without_it() {
+        let replayed = Blame {
+            replayed_reasoning: true,
+            ..BLAME
+        };
+        let kind = |status, body: &str| {
+            Reported::from_body(Some(status), body)
+                .into_error(replayed)
+                .kind
+        };
+        assert_eq!(
+            kind(400, &anthropic("invalid_request_error")),
+            ErrorKind::BadReplay
+        );
+        assert_eq!(kind(400, ""), ErrorKind::BadReplay);
+        assert_eq!(
+            kind(400, &openai("invalid_request_error", "model_not_found")),
+            ErrorKind::Config
+        );
+        assert_eq!(kind(404, &anthropic("not_found_error")), ErrorKind::Config);
+        assert_eq!(
+            kind(429, &anthropic("rate_limit_error")),
+            ErrorKind::RateLimit
+        );
+    }
+
+    #[test]
+    fn only_server_errors_of_the_generic_kind_are_retried() {
+        let retryable = |status, body: &str| {
+            Reported::from_body(status, body)
+                .into_error(BLAME)
+                .retryable
+        };
+        assert!(retryable(Some(500), ""));
+        assert!(retryable(None, &anthropic("api_error")));
+        assert!(!retryable(Some(418), &anthropic("api_error")));
+        assert!(!retryable(Some(401), ""));
+        assert!(retryable(Some(429), ""));
+    }
+
+    #[test]
+    fn words_are_passed_on_short_and_without_the_key() {
+        let key = Secret::new("very-secret-key").unwrap();
+        let blame = Blame {
+            key: Some(&key),
+            ..BLAME
+        };
+        let body = format!(
+            r#"{{"error":{{"message":"no very-secret-key here {}"}}}}"#,
+            "é".repeat(600)
+        );
+        let error = Reported::from_body(Some(401), &body).into_error(blame);
+        let detail = error.detail.clone().unwrap();
+        assert_eq!(detail.chars().count(), 500);
+        assert!(detail.starts_with("no [redacted] here é"));
+        assert!(!format!("{error:?}{:?}", error.turn_error()).contains("secret"));
+        assert_eq!(
+            Reported::from_body(Some(502), "<html>")
+                .into_error(BLAME)
+                .detail,
+            None
+        );
+    }
+
+    #[test]
+    fn a_turn_error_says_what_to_do() {
+        let error = ProviderError::new(ErrorKind::Auth, "Acme")
+            .with_code("invalid_api_key")
+            .turn_error();
+        assert_eq!(
+            error.message,
+            "Acme refused the key. Ask an admin to check it."
+        );
+        assert_eq!(
+            (error.provider.as_deref(), error.code.as_deref()),
+            (Some("Acme"), Some("invalid_api_key"))
+        );
+    }
+}

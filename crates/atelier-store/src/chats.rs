@@ -1,0 +1,520 @@
+//! Chats: the row with its running state. Decisions about that state are `atelier-domain`'s.
+
+use std::collections::BTreeMap;
+
+use atelier_domain::chat::{Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind};
+use atelier_domain::error::TurnError;
+use atelier_domain::{ChatId, Incarnation, MessageId, ModelConfigId, McpServerId, OrganizationId, Timestamp, UserId, WorkspaceId};
+
+use crate::database::{Store, Tx};
+use crate::error::StoreError;
+use crate::statement::statements;
+use crate::value::{DbRow, args};
+
+/// Pending chats that one look finds.
+const PENDING_AT_ONCE: i64 = 64;
+
+statements! {
+    CHAT_GET = "SELECT * FROM chats WHERE id = $1";
+    CHAT_LOCK = {
+        sqlite: "SELECT c.*, r.archived AS root_archived FROM chats c JOIN chats r ON r.id = c.root_chat_id WHERE c.id = $1",
+        postgres: "SELECT c.*, r.archived AS root_archived FROM chats c JOIN chats r ON r.id = c.root_chat_id WHERE c.id = $1 FOR UPDATE OF c"
+    };
+    CHAT_LOCK_PENDING = {
+        sqlite: "SELECT c.*, c.archived AS root_archived FROM chats c WHERE c.id = $1 AND c.status = 'pending' AND NOT c.archived",
+        postgres: "SELECT c.*, c.archived AS root_archived FROM chats c WHERE c.id = $1 AND c.status = 'pending' AND NOT c.archived FOR UPDATE OF c SKIP LOCKED"
+    };
+    CHAT_INSERT = "INSERT INTO chats (id, owner_id, organization_id, workspace_id, parent_chat_id, root_chat_id, spawn_key,
+        title, title_source, mode, archived, pin_order, labels, last_model_config_id, mcp_server_ids, last_read_message_id,
+        created_at, updated_at, changed_at, status, epoch, parked, pending_since, takeovers, version, queue_version, rewind,
+        turn_no, step_no, committed_step, attempt, last_message_id, last_answer_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, false, 0, $11, $12, $13, 0,
+        $14, $14, $14, $15, 0, false, $14, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0)";
+    CHAT_STATE_SAVE = "UPDATE chats SET archived = $2, pin_order = $3, closed_at = $4, updated_at = $5, changed_at = $6,
+        status = $7, stop_kind = $8, epoch = $9, owner_incarnation = $10, parked = $11, pending_since = $12, started_at = $13,
+        takeovers = $14, version = $15, queue_version = $16, rewind = $17, turn_no = $18, step_no = $19, committed_step = $20,
+        step_begun_at = $21, attempt = $22, retry_at = $23, retry_info = $24, last_error = $25 WHERE id = $1";
+    CHAT_MESSAGES_SAW = "UPDATE chats SET last_message_id = $2, last_answer_id = $3,
+        last_model_config_id = COALESCE($4, last_model_config_id), mcp_server_ids = COALESCE($5, mcp_server_ids),
+        context_tokens = COALESCE($6, context_tokens) WHERE id = $1";
+    CHATS_PENDING = "SELECT id, owner_id, pending_since FROM chats WHERE status = 'pending' AND NOT archived
+        ORDER BY pending_since, id LIMIT $1";
+    CHATS_RUNNING = "SELECT id, owner_incarnation FROM chats WHERE status = 'running' ORDER BY id LIMIT $1";
+    CHATS_RUNNING_OF = "SELECT id, epoch, stop_kind FROM chats WHERE status = 'running' AND owner_incarnation = $1";
+    CHATS_OF_DEAD = "SELECT c.id, c.owner_incarnation FROM chats c JOIN replicas r ON r.incarnation = c.owner_incarnation
+        WHERE c.status = 'running' AND r.dead ORDER BY c.id LIMIT $1";
+    CHATS_LIST = "SELECT * FROM chats WHERE owner_id = $1 AND archived = $2
+        ORDER BY CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END, updated_at DESC, id DESC LIMIT $3 OFFSET $4";
+    CHATS_LIST_AFTER = "SELECT c.* FROM chats c JOIN chats a ON a.id = $5 AND a.owner_id = $1
+        WHERE c.owner_id = $1 AND c.archived = $2 AND (
+            CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END > CASE WHEN a.pin_order > 0 THEN a.pin_order ELSE 2147483647 END
+            OR (CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END = CASE WHEN a.pin_order > 0 THEN a.pin_order ELSE 2147483647 END
+                AND (c.updated_at, c.id) < (a.updated_at, a.id)))
+        ORDER BY CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END, c.updated_at DESC, c.id DESC LIMIT $3 OFFSET $4";
+    CHATS_CHANGED = "SELECT * FROM chats WHERE owner_id = $1 AND changed_at >= $2 ORDER BY changed_at, id LIMIT $3";
+    CHAT_VERSION = "SELECT version FROM chats WHERE id = $1";
+    CHAT_WORKSPACE_SET = "UPDATE chats SET workspace_id = $2, version = version + 1, changed_at = $3 WHERE id = $1";
+    CHAT_CONTEXT_SET = "UPDATE chats SET workspace_context = $2 WHERE id = $1";
+    CHAT_TITLE_SET = "UPDATE chats SET title = $2, title_source = $3, version = version + 1, changed_at = $4 WHERE id = $1";
+    CHAT_LABELS_SET = "UPDATE chats SET labels = $2, version = version + 1, changed_at = $3 WHERE id = $1";
+    CHAT_READ = "UPDATE chats SET last_read_message_id = $2, changed_at = $3 WHERE id = $1 AND owner_id = $4";
+    CHAT_READ_UP_TO = "UPDATE chats SET last_read_message_id = $2, changed_at = $3
+        WHERE id = $1 AND owner_id = $4 AND last_read_message_id < $2";
+    CHATS_BY_WORKSPACE = "SELECT id FROM chats WHERE workspace_id = $1 AND owner_id = $2 AND NOT archived
+        ORDER BY updated_at DESC, id DESC LIMIT 1";
+    PROMPT_SOURCES = "SELECT u.user_prompt, w.name AS workspace_name,
+        (SELECT m.content FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
+            ORDER BY m.id DESC LIMIT 1) AS system_content
+        FROM chats c JOIN users u ON u.id = c.owner_id LEFT JOIN workspaces w ON w.id = c.workspace_id AND NOT w.deleted
+        WHERE c.id = $1 AND c.owner_id = $2";
+    CHAT_OWNER_ACTIVE = "SELECT u.status FROM users u WHERE u.id = $1";
+}
+
+/// Where a chat's title comes from. A user's is never overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TitleSource {
+    Given,
+    Fallback,
+    Model,
+    User,
+}
+
+impl TitleSource {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Fallback => "fallback",
+            Self::Model => "model",
+            Self::User => "user",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Given, Self::Fallback, Self::Model, Self::User].into_iter().find(|source| source.as_str() == name)
+    }
+}
+
+/// One chat as it is stored.
+#[derive(Clone, Debug)]
+pub struct ChatRow {
+    pub id: ChatId,
+    pub owner_id: UserId,
+    pub organization_id: OrganizationId,
+    pub workspace_id: Option<WorkspaceId>,
+    pub parent_chat_id: Option<ChatId>,
+    pub root_chat_id: ChatId,
+    pub title: String,
+    pub title_source: TitleSource,
+    pub mode: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub last_model_config_id: ModelConfigId,
+    pub mcp_server_ids: Vec<McpServerId>,
+    pub workspace_context: Option<String>,
+    pub last_read_message_id: MessageId,
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub context_tokens: Option<i64>,
+    pub last_message_id: MessageId,
+    pub last_answer_id: MessageId,
+    /// The running state. Its lists are empty until they are loaded.
+    pub state: ChatState,
+}
+
+impl ChatRow {
+    #[must_use]
+    pub fn status(&self) -> ChatStatus {
+        self.state.activity.status()
+    }
+
+    /// A visible answer lies above the owner's read mark.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.last_answer_id > self.last_read_message_id
+    }
+
+    fn read(row: &DbRow) -> Result<Self, StoreError> {
+        let id: ChatId = row.id("id")?;
+        let root_chat_id: ChatId = row.id("root_chat_id")?;
+        Ok(Self {
+            id,
+            owner_id: row.id("owner_id")?,
+            organization_id: row.id("organization_id")?,
+            workspace_id: row.id_opt("workspace_id")?,
+            parent_chat_id: row.id_opt("parent_chat_id")?,
+            root_chat_id,
+            title: row.text("title")?,
+            title_source: row.name("title_source", TitleSource::from_name)?,
+            mode: row.text_opt("mode")?,
+            labels: row.json("labels")?,
+            last_model_config_id: row.id("last_model_config_id")?,
+            mcp_server_ids: row.json("mcp_server_ids")?,
+            workspace_context: row.text_opt("workspace_context")?,
+            last_read_message_id: MessageId(row.int("last_read_message_id")?),
+            created_at: row.time("created_at")?,
+            changed_at: row.time("changed_at")?,
+            context_tokens: row.int_opt("context_tokens")?,
+            last_message_id: MessageId(row.int("last_message_id")?),
+            last_answer_id: MessageId(row.int("last_answer_id")?),
+            state: ChatState {
+                activity: activity(row)?,
+                archived: row.boolean("archived")?,
+                is_root: id == root_chat_id,
+                root_archived: false,
+                epoch: row.int("epoch")?,
+                version: row.int("version")?,
+                queue_version: row.int("queue_version")?,
+                rewind: row.int("rewind")?,
+                turn_no: row.int("turn_no")?,
+                step_no: row.int("step_no")?,
+                committed_step: row.int("committed_step")?,
+                attempt: row.int32("attempt")?,
+                takeovers: row.int32("takeovers")?,
+                step_begun_at: row.time_opt("step_begun_at")?,
+                retry: row.json_opt::<RetryInfo>("retry_info")?,
+                closed_at: row.time_opt("closed_at")?,
+                pin_order: row.int32("pin_order")?,
+                updated_at: row.time("updated_at")?,
+                queue: Vec::new(),
+                open_calls: Vec::new(),
+            },
+        })
+    }
+}
+
+fn activity(row: &DbRow) -> Result<Activity, StoreError> {
+    let owner = || row.id::<Incarnation>("owner_incarnation");
+    Ok(match row.name("status", ChatStatus::from_name)? {
+        ChatStatus::Waiting => Activity::Waiting,
+        ChatStatus::Pending => Activity::Pending { since: row.time("pending_since")? },
+        ChatStatus::Running => {
+            let (started_at, parked) = (row.time("started_at")?, row.boolean("parked")?);
+            match row.name_opt("stop_kind", StopKind::from_name)? {
+                None => Activity::Running { owner: owner()?, started_at, parked },
+                Some(kind) => Activity::Stopping { owner: owner()?, started_at, parked, kind },
+            }
+        }
+        ChatStatus::Error => Activity::Error(row.json::<TurnError>("last_error")?),
+        ChatStatus::RequiresAction => Activity::RequiresAction,
+    })
+}
+
+/// A chat to be inserted: pending, version 1.
+#[derive(Clone, Debug)]
+pub struct ChatNew {
+    pub id: ChatId,
+    pub owner_id: UserId,
+    pub organization_id: OrganizationId,
+    pub workspace_id: Option<WorkspaceId>,
+    pub parent_chat_id: Option<ChatId>,
+    pub root_chat_id: ChatId,
+    pub spawn_key: Option<atelier_domain::CallToken>,
+    pub title: String,
+    pub title_source: TitleSource,
+    pub labels: BTreeMap<String, String>,
+    pub model_config_id: ModelConfigId,
+    pub mcp_server_ids: Vec<McpServerId>,
+    pub created_at: Timestamp,
+}
+
+/// The fixed part of a prompt, as stored.
+#[derive(Clone, Debug, Default)]
+pub struct PromptSourcesRow {
+    pub deployment: Option<String>,
+    pub workspace_name: Option<String>,
+    pub user: Option<String>,
+}
+
+/// What a run's row says, for the renewal of a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningRow {
+    pub chat_id: ChatId,
+    pub epoch: i64,
+    pub is_stopping: bool,
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("lists and maps of strings always serialize")
+}
+
+pub async fn chat_insert_in_tx(tx: &mut Tx<'_>, chat: &ChatNew) -> Result<(), StoreError> {
+    let args = args![
+        chat.id,
+        chat.owner_id,
+        chat.organization_id,
+        chat.workspace_id,
+        chat.parent_chat_id,
+        chat.root_chat_id,
+        chat.spawn_key,
+        chat.title.clone(),
+        chat.title_source.as_str(),
+        None::<String>,
+        json(&chat.labels),
+        chat.model_config_id,
+        json(&chat.mcp_server_ids),
+        chat.created_at,
+        ChatStatus::Pending,
+    ];
+    tx.run(CHAT_INSERT, args).await.map(|_| ())
+}
+
+/// Locks the chat's row until the transaction ends.
+pub async fn chat_lock_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
+    locked(tx.first(CHAT_LOCK, args![chat]).await?)
+}
+
+/// Locks the chat's row if it is pending and nobody else holds it.
+pub async fn chat_lock_pending_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
+    locked(tx.first(CHAT_LOCK_PENDING, args![chat]).await?)
+}
+
+fn locked(row: Option<DbRow>) -> Result<Option<ChatRow>, StoreError> {
+    let Some(row) = row else { return Ok(None) };
+    let mut chat = ChatRow::read(&row)?;
+    chat.state.root_archived = !chat.state.is_root && row.boolean("root_archived")?;
+    Ok(Some(chat))
+}
+
+/// Writes the running state. `now` becomes the moment of the last visible change.
+pub async fn chat_state_save_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    state: &ChatState,
+    changed_at: Timestamp,
+) -> Result<(), StoreError> {
+    let (pending_since, running, error) = match &state.activity {
+        Activity::Waiting | Activity::RequiresAction => (None, None, None),
+        Activity::Pending { since } => (Some(*since), None, None),
+        Activity::Running { owner, started_at, parked } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Stopping { owner, started_at, parked, .. } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Error(error) => (None, None, Some(json(error))),
+    };
+    let args = args![
+        chat,
+        state.archived,
+        state.pin_order,
+        state.closed_at,
+        state.updated_at,
+        changed_at,
+        state.activity.status(),
+        state.activity.stop_kind().map(StopKind::as_str),
+        state.epoch,
+        running.map(|(owner, _, _)| owner),
+        running.is_some_and(|(_, _, parked)| parked),
+        pending_since,
+        running.map(|(_, started_at, _)| started_at),
+        state.takeovers,
+        state.version,
+        state.queue_version,
+        state.rewind,
+        state.turn_no,
+        state.step_no,
+        state.committed_step,
+        state.step_begun_at,
+        state.attempt,
+        state.retry.as_ref().map(|retry| retry.retrying_at),
+        state.retry.as_ref().map(json),
+        error,
+    ];
+    tx.run(CHAT_STATE_SAVE, args).await.map(|_| ())
+}
+
+/// What inserted messages change in their chat's row.
+#[derive(Clone, Debug)]
+pub struct MessagesSaw {
+    pub last_message_id: MessageId,
+    pub last_answer_id: MessageId,
+    pub model_config_id: Option<ModelConfigId>,
+    pub mcp_server_ids: Option<Vec<McpServerId>>,
+    pub context_tokens: Option<i64>,
+}
+
+pub async fn chat_messages_saw_in_tx(tx: &mut Tx<'_>, chat: ChatId, saw: &MessagesSaw) -> Result<(), StoreError> {
+    let args = args![
+        chat,
+        saw.last_message_id,
+        saw.last_answer_id,
+        saw.model_config_id,
+        saw.mcp_server_ids.as_ref().map(json),
+        saw.context_tokens,
+    ];
+    tx.run(CHAT_MESSAGES_SAW, args).await.map(|_| ())
+}
+
+pub async fn chat_get_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
+    tx.first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
+}
+
+/// Binds (or unbinds) a workspace; a change that viewers see. The caller holds the chat's lock.
+pub async fn chat_workspace_set_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    workspace: Option<WorkspaceId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now]).await.map(|_| ())
+}
+
+pub async fn chat_title_set_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    title: &str,
+    source: TitleSource,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now]).await.map(|_| ())
+}
+
+pub async fn chat_labels_set_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    labels: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now]).await.map(|_| ())
+}
+
+/// Whether the user exists and is not suspended.
+pub async fn owner_is_active_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<bool, StoreError> {
+    match tx.first(CHAT_OWNER_ACTIVE, args![owner]).await? {
+        Some(row) => Ok(row.text("status")? == "active"),
+        None => Ok(false),
+    }
+}
+
+/// Which part of a list of chats.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatPage {
+    pub archived: bool,
+    /// Only chats behind this one, in list order.
+    pub after: Option<ChatId>,
+    pub limit: i64,
+    pub offset: i64,
+}
+
+impl Store {
+    /// A chat, whoever asks. Handlers check the right to see it.
+    pub async fn chat_get_for_system(&self, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
+        self.fetch_first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
+    }
+
+    /// A user's own chats: pinned first, then by the last update.
+    pub async fn chat_list(&self, owner: UserId, page: ChatPage) -> Result<Vec<ChatRow>, StoreError> {
+        let rows = match page.after {
+            None => self.fetch_all(CHATS_LIST, args![owner, page.archived, page.limit, page.offset]).await?,
+            Some(after) => {
+                self.fetch_all(CHATS_LIST_AFTER, args![owner, page.archived, page.limit, page.offset, after]).await?
+            }
+        };
+        rows.iter().map(ChatRow::read).collect()
+    }
+
+    /// A user's chats that changed at or after a moment, oldest change first.
+    pub async fn chats_changed(&self, owner: UserId, since: Timestamp, limit: i64) -> Result<Vec<ChatRow>, StoreError> {
+        self.fetch_all(CHATS_CHANGED, args![owner, since, limit]).await?.iter().map(ChatRow::read).collect()
+    }
+
+    pub async fn chat_version(&self, chat: ChatId) -> Result<Option<i64>, StoreError> {
+        self.fetch_first(CHAT_VERSION, args![chat]).await?.map(|row| row.int("version")).transpose()
+    }
+
+    /// The chats that have been pending for longest.
+    pub async fn chats_pending_for_system(&self) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
+        let rows = self.fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_id")?, row.time("pending_since")?))).collect()
+    }
+
+    /// Chats with a run, whoever owns it, with the owner. For the start of a single process.
+    pub async fn chats_running_for_system(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+        let rows = self.fetch_all(CHATS_RUNNING, args![limit]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
+    }
+
+    /// Chats whose run belongs to a replica that is marked dead.
+    pub async fn chats_of_dead_for_system(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+        let rows = self.fetch_all(CHATS_OF_DEAD, args![limit]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
+    }
+
+    /// The running chats of one replica.
+    pub async fn chats_running_of(&self, owner: Incarnation) -> Result<Vec<RunningRow>, StoreError> {
+        let rows = self.fetch_all(CHATS_RUNNING_OF, args![owner]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(RunningRow {
+                    chat_id: row.id("id")?,
+                    epoch: row.int("epoch")?,
+                    is_stopping: row.text_opt("stop_kind")?.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    /// The fixed part of the prompt of a chat's turns.
+    pub async fn prompt_sources(&self, chat: ChatId, owner: UserId) -> Result<PromptSourcesRow, StoreError> {
+        let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner]).await? else {
+            return Ok(PromptSourcesRow::default());
+        };
+        let deployment = row.text_opt("system_content")?.and_then(|content| {
+            use atelier_domain::message::{CONTENT_VERSION, MessagePart, content_decode};
+            content_decode(CONTENT_VERSION, &content).ok()?.into_iter().find_map(|part| match part {
+                MessagePart::Text(text) => Some(text.text),
+                _ => None,
+            })
+        });
+        Ok(PromptSourcesRow {
+            deployment,
+            workspace_name: row.text_opt("workspace_name")?,
+            user: row.text_opt("user_prompt")?.filter(|prompt| !prompt.is_empty()),
+        })
+    }
+
+    /// Keeps the last good copy of a workspace's context. Nobody sees it: no version moves.
+    pub async fn chat_workspace_context_set(&self, chat: ChatId, context: String) -> Result<(), StoreError> {
+        self.write("chat_workspace_context_set", move |tx| {
+            Box::pin(async move { tx.run(CHAT_CONTEXT_SET, args![chat, context]).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// Moves the owner's read mark, also back.
+    pub async fn chat_read_set(
+        &self,
+        chat: ChatId,
+        owner: UserId,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write("chat_read_set", move |tx| {
+            Box::pin(async move { Ok(tx.run(CHAT_READ, args![chat, message, now, owner]).await? > 0) })
+        })
+        .await
+    }
+
+    /// Moves the owner's read mark forward. False: it was there already.
+    pub async fn chat_read_up_to(
+        &self,
+        chat: ChatId,
+        owner: UserId,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write("chat_read_up_to", move |tx| {
+            Box::pin(async move { Ok(tx.run(CHAT_READ_UP_TO, args![chat, message, now, owner]).await? > 0) })
+        })
+        .await
+    }
+
+    /// The user's most recently updated chat of a workspace.
+    pub async fn chat_by_workspace(&self, owner: UserId, workspace: WorkspaceId) -> Result<Option<ChatId>, StoreError> {
+        self.fetch_first(CHATS_BY_WORKSPACE, args![workspace, owner]).await?.map(|row| row.id("id")).transpose()
+    }
+}
+
+impl ChatRow {
+    /// Gives the state the lists that a decision looks at.
+    pub fn set_lists(&mut self, queue: Vec<QueueEntry>, open_calls: Vec<OpenCall>) {
+        self.state.queue = queue;
+        self.state.open_calls = open_calls;
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong between the daemon and the database.
+
+/// A failure of the store. Its text is for logs, never for callers of the API.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A unique index refused the row; the name of the constraint or the columns.
+    #[error("a row like this exists already ({constraint})")]
+    Conflict { constraint: String },
+    /// Something the row names does not exist, or is still named by another row.
+    #[error("a reference is broken ({constraint})")]
+    Reference { constraint: String },
+    #[error("the disk is full")]
+    StorageFull,
+    /// Connections are lost, time is over, a lock is not given: may work again soon.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("column {column} holds a value that cannot be read")]
+    Unreadable { column: String },
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("{0}")]
+    Setup(String),
+    #[error("the statement failed")]
+    Database(#[source] sqlx::Error),
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the same call may succeed a moment later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::StorageFull => true,
+            Self::Conflict { .. }
+            | Self::Reference { .. }
+            | Self::Unreadable { .. }
+            | Self::Migrate(_)
+            | Self::Setup(_)
+            | Self::Database(_)
+            | Self::Closed => false,
+        }
+    }
+
+    /// Whether a unique index whose name or columns contain `part` refused a row.
+    #[must_use]
+    pub fn is_conflict_on(&self, part: &str) -> bool {
+        matches!(self, Self::Conflict { constraint } if constraint.contains(part))
+    }
+
+    pub(crate) fn unreadable(column: &str) -> Self {
+        Self::Unreadable { column: column.to_owned() }
+    }
+
+    pub(crate) fn read(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::ColumnDecode { index, .. } => Self::Unreadable { column: index },
+            other => Self::from(other),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::error::ErrorKind;
+        match &error {
+            sqlx::Error::Database(database) => {
+                // SQLite names the columns in its message, PostgreSQL the constraint
+                let constraint = || database.constraint().unwrap_or_else(|| database.message()).to_owned();
+                match database.kind() {
+                    ErrorKind::UniqueViolation => return Self::Conflict { constraint: constraint() },
+                    ErrorKind::ForeignKeyViolation => return Self::Reference { constraint: constraint() },
+                    _ => {}
+                }
+                match database.code().as_deref() {
+                    // SQLITE_FULL; disk_full
+                    Some("13" | "53100") => Self::StorageFull,
+                    // SQLITE_BUSY and its extensions; lock_not_available, query_canceled, serialization, deadlock,
+                    // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
+                    Some(
+                        "5" | "261" | "517" | "55P03" | "57014" | "40001" | "40P01" | "57P01" | "57P02" | "57P03"
+                        | "53300",
+                    ) => Self::Unavailable(error),
+                    _ => Self::Database(error),
+                }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            _ => Self::Database(error),
+        }
+    }
+}

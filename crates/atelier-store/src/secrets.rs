@@ -1,0 +1,295 @@
+//! Secrets at rest (governance.md 8).
+//!
+//! A sealed value is a version byte, the key's id (8 bytes), a random 96-bit nonce, and the AES-256-GCM
+//! ciphertext with its tag. What it belongs to (`table|column|row id`) is bound as associated data, so
+//! that a value copied to another place does not open. The first key of the ring seals, all open.
+
+use std::path::{Path, PathBuf};
+
+use aes_gcm::aead::{Aead as _, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit as _};
+use atelier_domain::Timestamp;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use crate::database::{Store, Tx};
+use crate::error::StoreError;
+use crate::statement::statements;
+use crate::value::args;
+
+statements! {
+    SECRET_KEYS = "SELECT id, state, canary FROM secret_keys";
+    SECRET_KEY_INSERT = "INSERT INTO secret_keys (id, state, canary, created_at) VALUES ($1, 'active', $2, $3)
+        ON CONFLICT (id) DO NOTHING";
+}
+
+const SEALED: u8 = 1;
+const PLAIN: u8 = 0;
+const KEY_ID_BYTES: usize = 8;
+const NONCE_BYTES: usize = 12;
+const CANARY: &str = "atelier";
+
+/// Where the keys come from.
+#[derive(Clone)]
+pub enum SecretsConfig {
+    /// Comma list, base64 of 32 bytes each.
+    Keys(SecretString),
+    /// A file with such a list, one key a line; made at the first start, readable for its owner only.
+    File(PathBuf),
+    /// Not encrypted.
+    Plaintext,
+}
+
+impl std::fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Keys(_) => f.write_str("Keys(..)"),
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Plaintext => f.write_str("Plaintext"),
+        }
+    }
+}
+
+/// A text that hides itself where it might be printed, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretString(String);
+
+impl SecretString {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretString {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretString(..)")
+    }
+}
+
+impl Drop for SecretString {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        bytes.fill(0);
+        // keeps the writes above from being optimized away
+        std::hint::black_box(&bytes);
+    }
+}
+
+/// Why a sealed value does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("the value is sealed with key {key_id}, which this server does not have")]
+    UnknownKey { key_id: String },
+    #[error("the value does not open: it is damaged, or was copied from another place")]
+    Refused,
+}
+
+impl From<SecretError> for StoreError {
+    fn from(error: SecretError) -> Self {
+        Self::Setup(error.to_string())
+    }
+}
+
+/// The ring of keys.
+pub(crate) struct Secrets {
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: [u8; KEY_ID_BYTES],
+    cipher: Aes256Gcm,
+}
+
+impl Key {
+    fn new(bytes: &[u8; 32]) -> Self {
+        let hash = Sha256::digest(bytes);
+        let mut id = [0; KEY_ID_BYTES];
+        id.copy_from_slice(&hash[..KEY_ID_BYTES]);
+        Self { id, cipher: Aes256Gcm::new(&(*bytes).into()) }
+    }
+}
+
+impl Secrets {
+    pub(crate) fn new(config: &SecretsConfig) -> Result<Self, StoreError> {
+        let list = match config {
+            SecretsConfig::Plaintext => return Ok(Self { keys: Vec::new() }),
+            SecretsConfig::Keys(keys) => keys.clone(),
+            SecretsConfig::File(path) => key_file(path)?,
+        };
+        let keys = list
+            .expose()
+            .split([',', '\n'])
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(|key| {
+                let bytes = BASE64_STANDARD.decode(key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+                bytes.map(|bytes| Key::new(&bytes)).ok_or_else(|| {
+                    StoreError::Setup("a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)".to_owned())
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err(StoreError::Setup("there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned()));
+        }
+        Ok(Self { keys })
+    }
+
+    /// Seals `text` for one place, `table|column|row id`.
+    pub(crate) fn seal(&self, place: &str, text: &str) -> Vec<u8> {
+        let Some(key) = self.keys.first() else {
+            return [&[PLAIN], text.as_bytes()].concat();
+        };
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
+        let sealed = key.cipher.encrypt(&nonce.into(), payload).expect("AES-GCM seals any text of less than 64 GiB");
+        [&[SEALED][..], &key.id, &nonce, &sealed].concat()
+    }
+
+    /// Opens a value that was sealed for this place.
+    pub(crate) fn open(&self, place: &str, value: &[u8]) -> Result<SecretString, SecretError> {
+        let opened = match value.split_first() {
+            Some((&PLAIN, text)) => text.to_vec(),
+            Some((&SEALED, rest)) if rest.len() > KEY_ID_BYTES + NONCE_BYTES => {
+                let (id, rest) = rest.split_at(KEY_ID_BYTES);
+                let (nonce, sealed) = rest.split_at(NONCE_BYTES);
+                let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| SecretError::UnknownKey {
+                    key_id: hex(id),
+                })?;
+                let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| SecretError::Refused)?;
+                let payload = Payload { msg: sealed, aad: place.as_bytes() };
+                key.cipher.decrypt(&nonce.into(), payload).map_err(|_| SecretError::Refused)?
+            }
+            _ => return Err(SecretError::Refused),
+        };
+        String::from_utf8(opened).map(SecretString).map_err(|_| SecretError::Refused)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads the key file, or makes it.
+fn key_file(path: &Path) -> Result<SecretString, StoreError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let setup = |what: &str, error: std::io::Error| StoreError::Setup(format!("{what} {}: {error}", path.display()));
+    match std::fs::metadata(path) {
+        Ok(metadata) => {
+            if metadata.permissions().mode() & 0o077 != 0 {
+                return Err(StoreError::Setup(format!(
+                    "others may read the secret keys in {0}; run: chmod 600 {0}",
+                    path.display()
+                )));
+            }
+            std::fs::read_to_string(path).map(SecretString).map_err(|error| setup("cannot read", error))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());
+            let mut file = std::fs::File::options()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(|error| setup("cannot make", error))?;
+            file.write_all(format!("{key}\n").as_bytes()).map_err(|error| setup("cannot write", error))?;
+            file.sync_all().map_err(|error| setup("cannot write", error))?;
+            Ok(SecretString(key))
+        }
+        Err(error) => Err(setup("cannot read", error)),
+    }
+}
+
+impl Store {
+    /// Refuses to start with keys that are not those of this database.
+    pub(crate) async fn secret_keys_check(&self, config: &SecretsConfig) -> Result<(), StoreError> {
+        let rows = self.fetch_all(SECRET_KEYS, Vec::new()).await?;
+        for row in &rows {
+            let id = row.text("id")?;
+            let opened = self.secrets().open(&canary_place(&id), &row.bytes("canary")?);
+            if !opened.is_ok_and(|canary| canary.expose() == CANARY) {
+                return Err(StoreError::Setup(format!(
+                    "this database holds secrets sealed with key {id}, which this server does not have; \
+                     set ATELIER_SECRET_KEYS or restore the key file"
+                )));
+            }
+        }
+        if matches!(config, SecretsConfig::Plaintext) {
+            return Ok(());
+        }
+        let Some(first) = self.secrets().keys.first().map(|key| hex(&key.id)) else { return Ok(()) };
+        if rows.iter().any(|row| row.text("id").is_ok_and(|id| id == first)) {
+            return Ok(());
+        }
+        let canary = self.secrets().seal(&canary_place(&first), CANARY);
+        self.write("secret_key_insert", move |tx: &mut Tx<'_>| {
+            Box::pin(async move {
+                tx.run(SECRET_KEY_INSERT, args![first, canary, Timestamp::now()]).await.map(|_| ())
+            })
+        })
+        .await
+    }
+}
+
+fn canary_place(id: &str) -> String {
+    format!("secret_keys|canary|{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(count: u8) -> Secrets {
+        Secrets { keys: (1..=count).map(|at| Key::new(&[at; 32])).collect() }
+    }
+
+    #[test]
+    fn a_value_opens_at_its_place_only() {
+        let ring = ring(1);
+        let sealed = ring.seal("providers|api_key|1", "sk-secret");
+        assert_eq!(ring.open("providers|api_key|1", &sealed).unwrap().expose(), "sk-secret");
+        assert!(ring.open("providers|api_key|2", &sealed).is_err());
+        assert!(!sealed.windows(3).any(|window| window == b"sk-"));
+        let mut damaged = sealed;
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(ring.open("providers|api_key|1", &damaged).is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_and_an_old_one_still_opens() {
+        let old = Secrets { keys: vec![Key::new(&[2; 32])] };
+        let sealed = old.seal("t|c|1", "x");
+        assert_eq!(ring(2).open("t|c|1", &sealed).unwrap().expose(), "x");
+        let error = ring(1).open("t|c|1", &sealed).unwrap_err();
+        assert!(matches!(error, SecretError::UnknownKey { .. }));
+    }
+
+    #[test]
+    fn a_key_file_is_made_private_and_a_readable_one_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.keys");
+        let made = key_file(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(key_file(&path).unwrap().expose().trim(), made.expose());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(key_file(&path).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn a_secret_does_not_print_itself() {
+        assert_eq!(format!("{:?}", SecretString::new("sk-secret")), "SecretString(..)");
+    }
+}

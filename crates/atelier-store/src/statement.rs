@@ -1,0 +1,32 @@
+//! Statements, declared where they are used and known to the test that prepares each on both engines.
+
+/// One statement. Most have one text for both engines; the exceptions have two, side by side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Statement {
+    pub(crate) name: &'static str,
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
+}
+
+/// Declares statements and lists them in `STATEMENTS` of the module.
+///
+/// ```text
+/// statements! {
+///     CHAT_GET = "SELECT ...";
+///     CHAT_LOCK = { sqlite: "SELECT ...", postgres: "SELECT ... FOR UPDATE" };
+/// }
+/// ```
+macro_rules! statements {
+    (@one $name:ident { sqlite: $sqlite:expr, postgres: $postgres:expr $(,)? }) => {
+        $crate::statement::Statement { name: stringify!($name), sqlite: $sqlite, postgres: $postgres }
+    };
+    (@one $name:ident $text:expr) => {
+        $crate::statement::Statement { name: stringify!($name), sqlite: $text, postgres: $text }
+    };
+    ($($name:ident = $text:tt;)*) => {
+        $(const $name: $crate::statement::Statement = statements!(@one $name $text);)*
+        /// Every statement of this module.
+        pub(crate) const STATEMENTS: &[$crate::statement::Statement] = &[$($name),*];
+    };
+}
+pub(crate) use statements;

@@ -1,0 +1,425 @@
+//! The local driver: a workspace is a folder and a shut-in tree of processes on the server's own host.
+//!
+//! Owns `<data>/workspaces` and `<data>/bin`. Every step can be repeated: starting what runs, stopping
+//! what is stopped and deleting what is gone succeed. A tree outlives the server; whether it lives is read
+//! from its lock file, never from memory. This module knows no database and no connection.
+
+mod cgroup;
+mod folders;
+mod life;
+mod program;
+mod sandbox;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::WorkspaceId;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+pub use sandbox::{Sandbox, SandboxChoice};
+
+use crate::templates::{NetworkPolicy, ResolvedSpec};
+use cgroup::Delegation;
+use folders::{Folders, Owner};
+use life::Life;
+
+/// How long the first process may take to appear.
+const APPEAR: Duration = Duration::from_secs(20);
+
+/// The file that says which build a running tree belongs to.
+const BUILD_FILE: &str = "build";
+const SOCKET: &str = "agent.sock";
+
+#[derive(Clone, Debug)]
+pub struct LocalSettings {
+    /// Reachable for every user (mode 0711) when the server is root.
+    pub data_dir: PathBuf,
+    /// The program that is `atelier` inside workspaces (`atelier agent ...`).
+    pub agent_program: PathBuf,
+    pub sandbox: SandboxChoice,
+    /// User of workspaces when the server is root.
+    pub uid: u32,
+    /// Host folders that templates may show.
+    pub extra_paths: Vec<PathBuf>,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Nothing shuts workspaces in on this host.
+    #[error("no sandbox works on this host: {0}")]
+    SandboxUnavailable(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot {action}")]
+    Io {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn io_error(action: &'static str) -> impl FnOnce(io::Error) -> DriverError {
+    move |source| DriverError::Io { action, source }
+}
+
+/// One start. `files` are put into the run folder, among them the token and the manifest.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) workspace_id: WorkspaceId,
+    /// Names this start: a tree that runs under the same key is the one wanted.
+    pub(crate) key: &'a str,
+    pub(crate) hostname: &'a str,
+    pub(crate) spec: &'a ResolvedSpec,
+    pub(crate) files: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What a start found or did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Started {
+    /// Lines for the build's log.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Where a workspace sees its home folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) home: PathBuf,
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Clone)]
+pub struct LocalDriver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: LocalSettings,
+    owner: Option<Owner>,
+    sandbox: Result<Sandbox, String>,
+    delegation: Option<Delegation>,
+    program: OnceCell<PathBuf>,
+}
+
+impl LocalDriver {
+    /// Looks what shuts workspaces in here. A host where nothing does still has a driver: stopping and
+    /// deleting work, starting fails with `sandbox_unavailable`.
+    ///
+    /// # Errors
+    /// The data folder cannot be set up.
+    pub async fn open(settings: LocalSettings) -> Result<Self, DriverError> {
+        let owner = rustix::process::geteuid()
+            .is_root()
+            .then_some(Owner { uid: settings.uid.max(1), gid: settings.uid.max(1) });
+        let sandbox = Sandbox::find(settings.sandbox, owner).await;
+        match &sandbox {
+            Ok(Sandbox::Off) => tracing::warn!("local workspaces are not shut in (ATELIER_LOCAL_SANDBOX=off)"),
+            Ok(sandbox) => tracing::debug!(sandbox = sandbox.name(), "local workspaces are shut in"),
+            Err(reason) => tracing::warn!(%reason, "no sandbox works here: local workspaces cannot start"),
+        }
+        folders::folder(&settings.data_dir.join("workspaces"), 0o711).map_err(io_error("make the folder of workspaces"))?;
+        let delegation = Delegation::find();
+        Ok(Self { shared: Arc::new(Shared { settings, owner, sandbox, delegation, program: OnceCell::new() }) })
+    }
+
+    /// What shuts workspaces in, or why nothing does.
+    ///
+    /// # Errors
+    /// The reason, in words for people.
+    pub fn sandbox(&self) -> Result<&Sandbox, &str> {
+        self.shared.sandbox.as_ref().map_err(String::as_str)
+    }
+
+    /// Whether the driver can take the network away.
+    #[must_use]
+    pub fn isolates_network(&self) -> bool {
+        self.sandbox().is_ok_and(Sandbox::has_namespaces)
+    }
+
+    #[must_use]
+    pub fn extra_path_roots(&self) -> &[PathBuf] {
+        &self.shared.settings.extra_paths
+    }
+
+    fn folders(&self, id: WorkspaceId) -> Folders {
+        Folders::of(&self.shared.settings.data_dir, id, self.shared.owner)
+    }
+
+    fn inner_pids(&self) -> bool {
+        // A tree started in another mode is ended by the harsher way, which works for both.
+        self.sandbox().is_ok_and(Sandbox::has_namespaces)
+    }
+
+    async fn program(&self) -> Result<&Path, DriverError> {
+        self.shared
+            .program
+            .get_or_try_init(|| async {
+                let settings = self.shared.settings.clone();
+                blocking(move || program::install(&settings.data_dir, &settings.agent_program))
+                    .await
+                    .map_err(io_error("copy the program for workspaces"))
+            })
+            .await
+            .map(PathBuf::as_path)
+    }
+
+    /// Where a started workspace will see its folders.
+    pub(crate) fn places(&self, id: WorkspaceId) -> Result<Places, DriverError> {
+        let sandbox = self.sandbox().map_err(|reason| DriverError::SandboxUnavailable(reason.to_owned()))?;
+        let view = sandbox.view(&self.folders(id), Path::new("atelier"));
+        Ok(Places { home: view.home, run: view.run })
+    }
+
+    /// Makes the folders of a workspace. Repeatable.
+    pub(crate) async fn prepare(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        self.check_reach()?;
+        let folders = self.folders(id);
+        blocking(move || folders.create()).await.map_err(io_error("make the workspace's folders"))
+    }
+
+    /// Listens on the workspace's socket, made anew.
+    pub(crate) fn listen(&self, id: WorkspaceId) -> Result<UnixListener, DriverError> {
+        self.folders(id).listen(SOCKET).map_err(io_error("listen on the workspace's socket"))
+    }
+
+    /// Starts the tree, after [`Self::prepare`]. A running one with the same key is left alone, any other
+    /// one is ended first.
+    pub(crate) async fn start(&self, start: Start<'_>) -> Result<Started, DriverError> {
+        let sandbox = self.sandbox().map_err(|reason| DriverError::SandboxUnavailable(reason.to_owned()))?;
+        if !sandbox.has_namespaces() && start.spec.network_policy != NetworkPolicy::Open {
+            return Err(DriverError::Refused(format!(
+                "the network policy {} needs bubblewrap, which does not work on this host",
+                start.spec.network_policy.as_str()
+            )));
+        }
+        let folders = self.folders(start.workspace_id);
+        let mut notes = Vec::new();
+        if self.life(start.workspace_id)?.is_some() {
+            if std::fs::read_to_string(folders.outer.join(BUILD_FILE)).is_ok_and(|key| key == start.key) {
+                return Ok(Started { notes });
+            }
+            self.stop(start.workspace_id).await?;
+        }
+        let extra_paths = self.real_extra_paths(start.spec)?;
+        let program = self.program().await?.to_owned();
+        let accounts = self.accounts().await?;
+        let cgroup = self.cgroup(&start, &mut notes);
+
+        let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
+        let files = start.files;
+        let key = start.key.to_owned();
+        let folders = {
+            let folders = folders.clone();
+            blocking(move || {
+                for (name, content) in &files {
+                    folders.put(name, content)?;
+                }
+                std::fs::write(folders.outer.join(BUILD_FILE), key)?;
+                Ok(folders)
+            })
+            .await
+            .map_err(io_error("write the workspace's files"))?
+        };
+        let log = folders.open_log().map_err(io_error("open the log of the first process"))?;
+        let errors = log.try_clone().map_err(io_error("open the log of the first process"))?;
+        let mut child = sandbox
+            .command(&sandbox::Launch {
+                folders: &folders,
+                owner: self.shared.owner,
+                program: &program,
+                accounts: &accounts,
+                spec: &spec,
+                hostname: start.hostname,
+                cgroup: cgroup.as_deref(),
+            })
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .map_err(io_error("start the first process"))?;
+
+        let deadline = Instant::now() + APPEAR;
+        let ended = loop {
+            if self.life(start.workspace_id)?.is_some() {
+                break None;
+            }
+            if let Some(status) = child.try_wait().map_err(io_error("watch the first process"))? {
+                break Some(format!("the first process ended with {status}"));
+            }
+            if Instant::now() >= deadline {
+                let _ = child.start_kill();
+                break Some(format!("the first process did not appear within {} s", APPEAR.as_secs()));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        // Only fetches the exit; the tree does not depend on it.
+        tokio::spawn(async move {
+            let _ = child.wait().await;
+        });
+        match ended {
+            None => Ok(Started { notes }),
+            Some(reason) => {
+                let words = folders.log_tail();
+                let separator = if words.is_empty() { "" } else { ": " };
+                Err(DriverError::Refused(format!("{reason}{separator}{words}")))
+            }
+        }
+    }
+
+    /// Ends the tree: SIGTERM to the first process, then the whole tree is killed. Repeatable.
+    pub(crate) async fn stop(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        if let Some(life) = self.life(id)? {
+            let inner = self.inner_pids();
+            if !life.terminate(inner, self.shared.settings.stop_grace).await {
+                tracing::warn!(workspace.id = %id, "the workspace does not end by itself, killing it");
+            }
+            if !life.kill(inner).await {
+                return Err(DriverError::Refused("the workspace's processes cannot be ended".into()));
+            }
+        }
+        if let Some(delegation) = &self.shared.delegation {
+            delegation.remove(id);
+        }
+        let folders = self.folders(id);
+        blocking(move || {
+            for name in ["token", "manifest.json", SOCKET] {
+                folders.take_out(name)?;
+            }
+            match std::fs::remove_file(folders.outer.join(BUILD_FILE)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
+        .await
+        .map_err(io_error("take the token out"))
+    }
+
+    /// Ends the tree and removes all that is left of the workspace. Repeatable.
+    pub(crate) async fn delete(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        self.stop(id).await?;
+        let folders = self.folders(id);
+        blocking(move || folders.remove()).await.map_err(io_error("remove the workspace's folder"))
+    }
+
+    /// The key of the tree that runs, if one does.
+    pub(crate) fn running(&self, id: WorkspaceId) -> Result<Option<String>, DriverError> {
+        if self.life(id)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(std::fs::read_to_string(self.folders(id).outer.join(BUILD_FILE)).unwrap_or_default()))
+    }
+
+    /// Ends when the tree has ended; at once if none runs.
+    pub(crate) async fn ended(&self, id: WorkspaceId) {
+        if let Ok(Some(life)) = self.life(id) {
+            life.ended().await;
+        }
+    }
+
+    fn life(&self, id: WorkspaceId) -> Result<Option<Life>, DriverError> {
+        life::look(&self.folders(id).lock).map_err(io_error("look after the workspace's lock"))
+    }
+
+    fn check_reach(&self) -> Result<(), DriverError> {
+        if self.shared.owner.is_none() {
+            return Ok(());
+        }
+        let workspaces = self.shared.settings.data_dir.join("workspaces");
+        match folders::closed_ancestor(&workspaces).map_err(io_error("look at the data folder"))? {
+            None => Ok(()),
+            Some(folder) => Err(DriverError::Refused(format!(
+                "workspaces run as user {} and cannot walk through {}; choose a data folder (ATELIER_DATA_DIR) that \
+                 every user can walk through, for instance /var/lib/atelier",
+                self.shared.settings.uid,
+                folder.display()
+            ))),
+        }
+    }
+
+    /// The extra paths with links followed, checked once more where they really lie.
+    fn real_extra_paths(&self, spec: &ResolvedSpec) -> Result<Vec<PathBuf>, DriverError> {
+        let roots: Vec<PathBuf> =
+            self.extra_path_roots().iter().filter_map(|root| std::fs::canonicalize(root).ok()).collect();
+        for path in &spec.extra_paths {
+            let real = std::fs::canonicalize(path)
+                .map_err(|error| DriverError::Refused(format!("extra path {}: {error}", path.display())))?;
+            if !roots.iter().any(|root| real.starts_with(root)) {
+                return Err(DriverError::Refused(format!(
+                    "extra path {} leads out of the server's extra paths",
+                    path.display()
+                )));
+            }
+        }
+        Ok(spec.extra_paths.clone())
+    }
+
+    /// The made-up lists of users and groups, the same for all workspaces of this server.
+    async fn accounts(&self) -> Result<PathBuf, DriverError> {
+        let folder = self.shared.settings.data_dir.join("bin").join("etc");
+        let (uid, gid) = match self.shared.owner {
+            Some(owner) => (owner.uid, owner.gid),
+            None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+        };
+        let made = folder.clone();
+        blocking(move || {
+            let folder = made;
+            folders::folder(&folder, 0o755)?;
+            let user = sandbox::USER;
+            let home = sandbox::INNER_HOME;
+            let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+            for (name, text) in [
+                (
+                    "passwd",
+                    format!("{user}:x:{uid}:{gid}:{user}:{home}:{shell}\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+                ),
+                ("group", format!("{user}:x:{gid}:\nnogroup:x:65534:\n")),
+            ] {
+                if std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there == text) {
+                    continue;
+                }
+                let mut fresh = tempfile::Builder::new().prefix(".new").tempfile_in(&folder)?;
+                io::Write::write_all(&mut fresh, text.as_bytes())?;
+                fresh
+                    .as_file()
+                    .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+                fresh.persist(folder.join(name)).map_err(|error| error.error)?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(io_error("write the workspace's list of users"))?;
+        Ok(folder)
+    }
+
+    fn cgroup(&self, start: &Start<'_>, notes: &mut Vec<String>) -> Option<PathBuf> {
+        let wanted = start.spec.resources != crate::templates::Resources::default();
+        let Some(delegation) = &self.shared.delegation else {
+            if wanted {
+                notes.push("warning: resource limits are not applied: no control group (version 2) is delegated to the server".into());
+            }
+            return None;
+        };
+        match delegation.create(start.workspace_id, start.spec.resources) {
+            Ok(group) => Some(group),
+            Err(error) => {
+                if wanted {
+                    notes.push(format!("warning: resource limits are not applied: {error}"));
+                }
+                None
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error)),
+    }
+}

@@ -1,0 +1,226 @@
+//! The folders of a workspace, and putting files into them.
+//!
+//! `home` and `run` belong to the workspace, which is not to be trusted: it may put links where the
+//! server expects its own files. So the server never opens, writes or changes the owner of anything by
+//! a path inside them. It makes a file in the workspace's outer folder, which only the server writes,
+//! gives it away there, and renames it in.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use atelier_domain::WorkspaceId;
+
+/// The user that workspaces run as, when it is another one than the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Where one workspace lies on the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    /// `<data>/workspaces/<id>`: the server's.
+    pub(crate) outer: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) run: PathBuf,
+    /// Held by the first process as long as it lives.
+    pub(crate) lock: PathBuf,
+    pub(crate) log: PathBuf,
+    owner: Option<Owner>,
+}
+
+impl Folders {
+    pub(crate) fn of(data_dir: &Path, id: WorkspaceId, owner: Option<Owner>) -> Self {
+        let outer = data_dir.join("workspaces").join(id.to_string());
+        Self {
+            home: outer.join("home"),
+            run: outer.join("run"),
+            lock: outer.join("lock"),
+            log: outer.join("init.log"),
+            outer,
+            owner,
+        }
+    }
+
+    /// Makes what is missing. Repeatable.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        let workspaces = self.outer.parent().expect("the outer folder lies in workspaces");
+        folder(workspaces, 0o711)?;
+        folder(&self.outer, 0o711)?;
+        for inner in [&self.home, &self.run] {
+            match DirBuilder::new().mode(0o700).create(inner) {
+                Ok(()) => self.give(inner)?,
+                // Given away before; an interrupted start may have missed it. `lchown` follows no link,
+                // and the outer folder is the server's, so this is the folder itself.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.give(inner)?,
+                Err(error) => return Err(error),
+            }
+        }
+        OpenOptions::new().create(true).append(true).mode(0o644).open(&self.lock)?.set_permissions(Permissions::from_mode(0o644))
+    }
+
+    /// Puts a file of the server's into `run`.
+    pub(crate) fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let fresh = self.outer.join(format!("new.{name}"));
+        remove_if_there(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        self.give(&fresh)?;
+        std::fs::rename(&fresh, self.run.join(name))
+    }
+
+    /// Copies a file of the server's into `run`.
+    pub(crate) fn put_copy(&self, name: &str, source: &Path) -> io::Result<()> {
+        self.put(name, &std::fs::read(source)?)
+    }
+
+    /// Takes a file out of `run`, for instance one the last start left.
+    pub(crate) fn take_out(&self, name: &str) -> io::Result<()> {
+        remove_if_there(&self.run.join(name))
+    }
+
+    /// Listens on a socket in `run`; an older one of the same name loses its place.
+    pub(crate) fn listen(&self, name: &str) -> io::Result<UnixListener> {
+        let fresh = self.outer.join(format!("new.{name}"));
+        remove_if_there(&fresh)?;
+        let listener = UnixListener::bind(&fresh)?;
+        listener.set_nonblocking(true)?;
+        self.give(&fresh)?;
+        std::fs::rename(&fresh, self.run.join(name))?;
+        Ok(listener)
+    }
+
+    /// An empty log for the output of the first process.
+    pub(crate) fn open_log(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.log)?;
+        OpenOptions::new().append(true).open(&self.log)
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&self.log)?;
+            let length = file.metadata()?.len();
+            file.seek(io::SeekFrom::Start(length.saturating_sub(4096)))?;
+            let mut bytes = Vec::new();
+            file.take(4096).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        atelier_domain::text::tail(String::from_utf8_lossy(&bytes).trim(), 2048).to_owned()
+    }
+
+    /// Removes everything. Repeatable.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(&self.outer) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // Folders that their owner may not write into, as some package caches make them.
+                open_up(&self.outer, 0)?;
+                std::fs::remove_dir_all(&self.outer)
+            }
+            other => other,
+        }
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        match self.owner {
+            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes a folder, or sets the mode of one that is there.
+pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // The mask of the process may have taken bits away.
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// The first folder above `path` that other users cannot walk through.
+pub(crate) fn closed_ancestor(path: &Path) -> io::Result<Option<PathBuf>> {
+    for folder in path.ancestors() {
+        if std::fs::metadata(folder)?.mode() & 0o001 == 0 {
+            return Ok(Some(folder.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Gives the owner all rights on every folder below `path`; links are not followed.
+fn open_up(path: &Path, depth: usize) -> io::Result<()> {
+    if depth > 256 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path(), depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders() -> (tempfile::TempDir, Folders) {
+        let data = tempfile::tempdir().unwrap();
+        let folders = Folders::of(data.path(), WorkspaceId::new(), None);
+        folders.create().unwrap();
+        (data, folders)
+    }
+
+    #[test]
+    fn a_link_laid_by_the_workspace_is_replaced_not_followed() {
+        let (data, folders) = folders();
+        let victim = data.path().join("victim");
+        std::fs::write(&victim, "untouched").unwrap();
+        for name in ["token", "agent.sock"] {
+            std::os::unix::fs::symlink(&victim, folders.run.join(name)).unwrap();
+        }
+        folders.put("token", b"secret").unwrap();
+        let _listener = folders.listen("agent.sock").unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(std::fs::read_to_string(folders.run.join("token")).unwrap(), "secret");
+        assert_eq!(std::fs::metadata(folders.run.join("token")).unwrap().mode() & 0o777, 0o600);
+        std::os::unix::net::UnixStream::connect(folders.run.join("agent.sock")).unwrap();
+    }
+
+    #[test]
+    fn removing_copes_with_read_only_folders_and_with_nothing() {
+        let (_data, folders) = folders();
+        let cache = folders.home.join("cache/module");
+        std::fs::create_dir_all(&cache).unwrap();
+        std::fs::write(cache.join("file"), "").unwrap();
+        std::fs::set_permissions(&cache, Permissions::from_mode(0o500)).unwrap();
+        folders.remove().unwrap();
+        assert!(!folders.outer.exists());
+        folders.remove().unwrap();
+    }
+
+    #[test]
+    fn creating_twice_keeps_what_is_there() {
+        let (_data, folders) = folders();
+        std::fs::write(folders.home.join("file"), "kept").unwrap();
+        folders.create().unwrap();
+        assert_eq!(std::fs::read_to_string(folders.home.join("file")).unwrap(), "kept");
+    }
+}

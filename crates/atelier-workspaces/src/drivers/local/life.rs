@@ -1,0 +1,194 @@
+//! Whether a workspace's processes live, and ending them.
+//!
+//! The first process holds a lock on the workspace's lock file, and the kernel says who holds it. That
+//! survives a restart of the server, and no number in a file can be mistaken for a later process.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{
+    Flock, FlockType, Pid, PidfdFlags, Signal, fcntl_getlk, kill_process, pidfd_open, pidfd_send_signal,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// How long children get to vanish before they are looked for again.
+const LOOK: Duration = Duration::from_millis(20);
+/// Rounds of killing what forks while it is killed.
+const KILL_ROUNDS: usize = 50;
+
+/// The living first process of a workspace.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pid: Pid,
+    handle: AsyncFd<OwnedFd>,
+}
+
+/// The holder of the lock, if somebody holds it. Needs a tokio runtime.
+pub(crate) fn look(lock: &Path) -> io::Result<Option<Life>> {
+    // Twice, so that the handle is known to be the holder's and not of a process with the same number.
+    for _ in 0..10 {
+        let Some(pid) = holder(lock)? else { return Ok(None) };
+        let Ok(life) = Life::of(pid) else { continue };
+        if holder(lock)? == Some(pid) {
+            return Ok(Some(life));
+        }
+    }
+    Err(io::Error::other("the holder of the lock changes all the time"))
+}
+
+pub(super) fn holder(lock: &Path) -> io::Result<Option<Pid>> {
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?.and_then(|found| found.pid))
+}
+
+impl Life {
+    fn of(pid: Pid) -> io::Result<Self> {
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
+        #[expect(
+            deprecated,
+            reason = "the successor is unsafe; an OwnedFd stays the same descriptor as long as it is registered"
+        )]
+        let handle = AsyncFd::with_interest(handle, Interest::READABLE)?;
+        Ok(Self { pid, handle })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Asks the workspace's init to end and waits for that. With `inner` the lock's holder is the reaper
+    /// of a process namespace, which passes no signal on, and init is its child. Returns whether init
+    /// ended in time; something of the tree may be left, so [`Self::kill`] follows in any case.
+    pub(crate) async fn terminate(&self, inner: bool, grace: Duration) -> bool {
+        if !inner {
+            let _ = pidfd_send_signal(self.handle.get_ref(), Signal::TERM);
+            return self.wait(grace).await;
+        }
+        let children: Vec<Self> = processes()
+            .into_iter()
+            .filter(|(_, parent)| *parent == self.pid())
+            .filter_map(|(pid, _)| Self::of(Pid::from_raw(pid)?).ok())
+            // Looked at again now that the handle is held, for numbers are given out anew.
+            .filter(|child| state_and_parent(child.pid()).is_some_and(|(_, parent)| parent == self.pid()))
+            .collect();
+        for child in &children {
+            let _ = pidfd_send_signal(child.handle.get_ref(), Signal::TERM);
+        }
+        tokio::time::timeout(grace, async {
+            for child in &children {
+                child.ended().await;
+            }
+        })
+        .await
+        .is_ok()
+    }
+
+    /// Ends the whole tree. In a process namespace (`inner`) the kernel ends all with the first one.
+    /// Elsewhere the first process adopts orphans, so its descendants are killed before it.
+    pub(crate) async fn kill(&self, inner: bool) -> bool {
+        if !inner {
+            for _ in 0..KILL_ROUNDS {
+                let descendants = descendants(self.pid());
+                if descendants.is_empty() {
+                    break;
+                }
+                for pid in descendants.into_iter().filter_map(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let _ = pidfd_send_signal(self.handle.get_ref(), Signal::KILL);
+        self.wait(Duration::from_secs(10)).await
+    }
+
+    /// Ends when the first process has ended. A handle becomes readable then.
+    pub(crate) async fn ended(&self) {
+        let _ = self.handle.readable().await;
+    }
+
+    async fn wait(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ended()).await.is_ok()
+    }
+}
+
+/// Every process that descends from `root`, without `root`.
+fn descendants(root: i32) -> Vec<i32> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (pid, parent) in processes() {
+        children.entry(parent).or_default().push(pid);
+    }
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([root]);
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        for child in children.get(&pid).into_iter().flatten() {
+            if seen.insert(*child) {
+                found.push(*child);
+                open.push(*child);
+            }
+        }
+    }
+    found
+}
+
+/// Pid and parent of every living process.
+fn processes() -> Vec<(i32, i32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let (state, parent) = state_and_parent(pid)?;
+            (state != 'Z' && state != 'X').then_some((pid, parent))
+        })
+        .collect()
+}
+
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; what follows the last one is fields.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_holds_a_fresh_or_missing_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        assert!(look(&lock).unwrap().is_none());
+        File::create(&lock).unwrap();
+        assert!(look(&lock).unwrap().is_none());
+    }
+
+    #[test]
+    fn descendants_are_found_over_generations() {
+        let mut shell = std::process::Command::new("/bin/sh")
+            .args(["-c", "sh -c 'sleep 60; :' & wait"])
+            .spawn()
+            .unwrap();
+        let root = i32::try_from(shell.id()).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while descendants(root).len() < 2 {
+            assert!(std::time::Instant::now() < deadline, "{:?}", descendants(root));
+            std::thread::yield_now();
+        }
+        for pid in descendants(root) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+    }
+}

@@ -1,0 +1,309 @@
+//! How a local workspace is shut in (`workspaces.md` 5.4), and the command that starts it.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::folders::{Folders, Owner};
+use crate::templates::{NetworkPolicy, ResolvedSpec};
+
+/// The home folder as a workspace in bubblewrap sees it.
+pub(crate) const INNER_HOME: &str = "/home/atelier";
+pub(crate) const INNER_RUN: &str = "/.atelier/run";
+pub(crate) const INNER_PROGRAM: &str = "/.atelier/bin/atelier";
+const INNER_LOCK: &str = "/.atelier/lock";
+pub(crate) const USER: &str = "atelier";
+
+const BUBBLEWRAP_PLACES: [&str; 3] = ["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/run/current-system/sw/bin/bwrap"];
+
+/// What of `/etc` a workspace sees.
+const ETC: [&str; 14] = [
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ssl",
+    "pki",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "alternatives",
+    "hosts",
+    "resolv.conf",
+    "nsswitch.conf",
+    "localtime",
+    "fonts",
+    "X11",
+];
+
+/// Bytes of a workspace's private /tmp, which lies in memory.
+const TMP_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const SHARED_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The setting `ATELIER_LOCAL_SANDBOX`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxChoice {
+    /// Bubblewrap, else Landlock.
+    #[default]
+    Auto,
+    Bubblewrap,
+    Landlock,
+    /// Nothing. Only if named.
+    Off,
+}
+
+impl SandboxChoice {
+    /// The choice with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "auto" => Self::Auto,
+            "bubblewrap" => Self::Bubblewrap,
+            "landlock" => Self::Landlock,
+            "off" => Self::Off,
+            _ => return None,
+        })
+    }
+}
+
+/// How workspaces of this host are shut in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    Bubblewrap { program: PathBuf },
+    Landlock,
+    Off,
+}
+
+impl Sandbox {
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Bubblewrap { .. } => "bubblewrap",
+            Self::Landlock => "landlock",
+            Self::Off => "off",
+        }
+    }
+
+    /// Whether workspaces have a process namespace and network of their own.
+    pub(crate) const fn has_namespaces(&self) -> bool {
+        matches!(self, Self::Bubblewrap { .. })
+    }
+
+    /// Finds what works here.
+    ///
+    /// # Errors
+    /// Why nothing of `choice` works, in words for people.
+    pub(crate) async fn find(choice: SandboxChoice, owner: Option<Owner>) -> Result<Self, String> {
+        let bubblewrap = match choice {
+            SandboxChoice::Off => return Ok(Self::Off),
+            SandboxChoice::Landlock => return landlock(),
+            SandboxChoice::Auto | SandboxChoice::Bubblewrap => try_bubblewrap(owner).await,
+        };
+        match (bubblewrap, choice) {
+            (Ok(program), _) => Ok(Self::Bubblewrap { program }),
+            (Err(reason), SandboxChoice::Bubblewrap) => Err(reason),
+            (Err(reason), _) => landlock().map_err(|other| format!("{reason}; {other}")),
+        }
+    }
+}
+
+fn landlock() -> Result<Sandbox, String> {
+    if atelier_workspace_agent_landlock() { Ok(Sandbox::Landlock) } else { Err("this kernel has no Landlock".into()) }
+}
+
+/// The list of security modules, where the kernel shows it, says whether Landlock is on.
+fn atelier_workspace_agent_landlock() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|modules| modules.split(',').any(|name| name.trim() == "landlock"))
+}
+
+async fn try_bubblewrap(owner: Option<Owner>) -> Result<PathBuf, String> {
+    let Some(program) = BUBBLEWRAP_PLACES.iter().map(PathBuf::from).find(|place| place.is_file()) else {
+        return Err("bubblewrap is not installed (apt-get install bubblewrap)".into());
+    };
+    let mut command = Command::new(&program);
+    command
+        .args(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"])
+        .args(["--unshare-net", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--ro-bind", "/", "/"])
+        .args(["--proc", "/proc", "--dev", "/dev", "--", "/bin/true"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    become_owner(&mut command, owner);
+    let run = tokio::time::timeout(std::time::Duration::from_secs(10), command.output());
+    match run.await {
+        Ok(Ok(output)) if output.status.success() => Ok(program),
+        Ok(Ok(output)) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            Err(format!("bubblewrap does not work here: {}", atelier_domain::text::head(words.trim(), 500)))
+        }
+        Ok(Err(error)) => Err(format!("bubblewrap cannot be started: {error}")),
+        Err(_) => Err("bubblewrap does not end".into()),
+    }
+}
+
+/// Drops to the workspace's user; the standard library drops the supplementary groups with it.
+fn become_owner(command: &mut Command, owner: Option<Owner>) {
+    if let Some(owner) = owner {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+}
+
+/// What a start needs beside the folders.
+pub(crate) struct Launch<'a> {
+    pub(crate) folders: &'a Folders,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) program: &'a Path,
+    /// Folder with the made-up `passwd` and `group`.
+    pub(crate) accounts: &'a Path,
+    pub(crate) spec: &'a ResolvedSpec,
+    pub(crate) hostname: &'a str,
+    pub(crate) cgroup: Option<&'a Path>,
+}
+
+/// The paths a workspace sees its parts under.
+pub(crate) struct View {
+    pub(crate) home: PathBuf,
+    pub(crate) run: PathBuf,
+    pub(crate) program: PathBuf,
+}
+
+impl Sandbox {
+    pub(crate) fn view(&self, folders: &Folders, program: &Path) -> View {
+        match self {
+            Self::Bubblewrap { .. } => {
+                View { home: INNER_HOME.into(), run: INNER_RUN.into(), program: INNER_PROGRAM.into() }
+            }
+            Self::Landlock | Self::Off => View {
+                home: folders.home.clone(),
+                run: folders.run.clone(),
+                program: program.to_owned(),
+            },
+        }
+    }
+
+    /// The command that starts the first process. Its environment is built from nothing.
+    pub(crate) fn command(&self, launch: &Launch<'_>) -> Command {
+        let mut line: Vec<OsString> = Vec::new();
+        // In a control group, the shell that joins it is still the server's user.
+        let become_first = launch.cgroup.is_none();
+        if let (Some(owner), false) = (launch.owner, become_first) {
+            line.extend(["setpriv", "--reuid"].map(OsString::from));
+            line.push(owner.uid.to_string().into());
+            line.push("--regid".into());
+            line.push(owner.gid.to_string().into());
+            line.extend(["--clear-groups", "--"].map(OsString::from));
+        }
+        line.extend(match self {
+            Self::Bubblewrap { program } => bubblewrap(program, launch),
+            Self::Landlock => landlock_line(launch),
+            Self::Off => init_line(self, launch),
+        });
+
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(r#"ulimit -c 0; if [ -n "$1" ]; then echo 0 > "$1/cgroup.procs" || exit 97; fi; shift; exec "$@""#)
+            .arg("sh")
+            .arg(launch.cgroup.map_or_else(|| OsStr::new(""), Path::as_os_str))
+            .args(line)
+            .env_clear()
+            .envs(self.environment(launch))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(false);
+        if become_first {
+            become_owner(&mut command, launch.owner);
+        }
+        command
+    }
+
+    fn environment(&self, launch: &Launch<'_>) -> Vec<(OsString, OsString)> {
+        let view = self.view(launch.folders, launch.program);
+        let mut urls = OsString::from("unix:");
+        urls.push(view.run.join("agent.sock"));
+        let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+        vec![
+            ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+            ("HOME".into(), view.home.into()),
+            ("USER".into(), USER.into()),
+            ("LOGNAME".into(), USER.into()),
+            ("SHELL".into(), shell.into()),
+            ("LANG".into(), "C.UTF-8".into()),
+            ("ATELIER_AGENT_URLS".into(), urls),
+        ]
+    }
+}
+
+fn init_line(sandbox: &Sandbox, launch: &Launch<'_>) -> Vec<OsString> {
+    let view = sandbox.view(launch.folders, launch.program);
+    vec![view.program.into(), "agent".into(), "init".into(), "--run".into(), view.run.into()]
+}
+
+fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec![launch.program.into(), "agent".into(), "sandbox-exec".into()];
+    line.push("--".into());
+    line.extend(init_line(&Sandbox::Landlock, launch));
+    line
+}
+
+fn bubblewrap(program: &Path, launch: &Launch<'_>) -> Vec<OsString> {
+    let mut line = Line(vec![program.into()]);
+    line.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if launch.spec.network_policy != NetworkPolicy::Open {
+        line.add(["--unshare-net"]);
+    }
+    line.add(["--cap-drop", "ALL", "--new-session", "--hostname", launch.hostname]);
+    line.add(["--ro-bind", "/usr", "/usr"]);
+    for name in ["bin", "sbin", "lib", "lib64", "lib32", "libx32"] {
+        let path = Path::new("/").join(name);
+        match std::fs::read_link(&path) {
+            Ok(target) => line.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]),
+            Err(_) if path.is_dir() => line.add([OsStr::new("--ro-bind"), path.as_os_str(), path.as_os_str()]),
+            Err(_) => {}
+        }
+    }
+    line.add(["--dir", "/etc"]);
+    for name in ETC {
+        let path = Path::new("/etc").join(name);
+        line.add([OsStr::new("--ro-bind-try"), path.as_os_str(), path.as_os_str()]);
+    }
+    if Path::new("/etc/ssl/private").is_dir() {
+        // Readable by a group on some hosts, and no workspace needs the host's keys.
+        line.add(["--tmpfs", "/etc/ssl/private"]);
+    }
+    for name in ["passwd", "group"] {
+        let (source, path) = (launch.accounts.join(name), Path::new("/etc").join(name));
+        line.add([OsStr::new("--ro-bind"), source.as_os_str(), path.as_os_str()]);
+    }
+    line.add(["--dev", "/dev", "--proc", "/proc"]);
+    for (size, place) in [(TMP_BYTES, "/tmp"), (SHARED_MEMORY_BYTES, "/dev/shm")] {
+        line.add(["--perms", "1777", "--size", &size.to_string(), "--tmpfs", place]);
+    }
+    line.add(["--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]);
+    for (source, place) in [(&launch.folders.home, INNER_HOME), (&launch.folders.run, INNER_RUN)] {
+        line.add([OsStr::new("--bind"), source.as_os_str(), OsStr::new(place)]);
+    }
+    for (source, place) in [(launch.program, INNER_PROGRAM), (launch.folders.lock.as_path(), INNER_LOCK)] {
+        line.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(place)]);
+    }
+    for path in &launch.spec.extra_paths {
+        line.add([OsStr::new("--ro-bind"), path.as_os_str(), path.as_os_str()]);
+    }
+    // What bubblewrap itself made lies in memory: without this it would be writable and without limit.
+    line.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
+    line.add(["--lock-file", INNER_LOCK, "--chdir", INNER_HOME, "--"]);
+    line.0.extend(init_line(&Sandbox::Bubblewrap { program: program.into() }, launch));
+    line.0
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add<T: AsRef<OsStr>, const N: usize>(&mut self, words: [T; N]) {
+        self.0.extend(words.iter().map(|word| word.as_ref().to_owned()));
+    }
+}

@@ -1,0 +1,221 @@
+//! The driver with a shell script in place of the program, so that every look is from inside a workspace.
+//!
+//! Needs bubblewrap. As root, workspaces run as another user.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::templates::{Facts, SpecRules, SpecSource, TemplateSpec};
+
+/// Looks around, writes what it sees to `~/seen`, then waits until it is told to end.
+const PROGRAM: &str = r#"#!/bin/sh
+trap 'echo ended > "$HOME/ended"; exit 0' TERM
+{
+    echo "uid $(id -u)"
+    grep -E '^Cap(Eff|Prm|Bnd|Amb|Inh)' /proc/self/status
+    env | sed 's/=.*//' | sort | sed 's/^/env /'
+    for path in $LOOK /etc/shadow /etc/ssl/private/. /root/. /home/other /var/lib/. /sys/. /proc/1/root/etc/shadow; do
+        if cat "$path" >/dev/null 2>&1 || ls "$path" 2>/dev/null | grep -q .; then echo "saw $path"; fi
+    done
+    for process in /proc/[0-9]*; do echo "process $(tr '\0' ' ' < "$process/cmdline" | cut -c1-40)"; done
+    kill -0 "$SERVER" 2>/dev/null && echo "can signal $SERVER"
+    for name in /usr /etc /.atelier/bin /dev /run /var / ; do touch "$name/x" 2>/dev/null && echo "wrote $name"; done
+    for name in "$HOME" /tmp /.atelier/run; do touch "$name/x" 2>/dev/null || echo "cannot write $name"; done
+    cat /.atelier/run/token; echo
+    sed -n 's/^ *\([a-z0-9]*\):.*/net \1/p' /proc/net/dev
+    echo "cores $(ulimit -c)"
+    [ -t 0 ] && echo "terminal"
+} > "$HOME/seen.new" 2>/dev/null
+mv "$HOME/seen.new" "$HOME/seen"
+while :; do sleep 60 & wait $!; done
+"#;
+
+struct Host {
+    data: tempfile::TempDir,
+    driver: LocalDriver,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What a failed test leaves behind.
+        for entry in std::fs::read_dir(self.data.path().join("workspaces")).into_iter().flatten().flatten() {
+            let lock = entry.path().join("lock");
+            if let Ok(Some(pid)) = life::holder(&lock) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+async fn host() -> Host {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    let driver = open(data.path()).await;
+    Host { data, driver }
+}
+
+async fn open(data: &Path) -> LocalDriver {
+    let program = data.join("program");
+    if !program.exists() {
+        std::fs::write(&program, PROGRAM).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    LocalDriver::open(LocalSettings {
+        data_dir: data.to_owned(),
+        agent_program: program,
+        sandbox: SandboxChoice::Bubblewrap,
+        uid: 10_000,
+        extra_paths: Vec::new(),
+        stop_grace: Duration::from_secs(10),
+    })
+    .await
+    .unwrap()
+}
+
+fn spec(document: &serde_json::Value) -> ResolvedSpec {
+    let rules = SpecRules { network_isolation: true, ..SpecRules::default() };
+    let (spec, _) = TemplateSpec::parse("local", SpecSource::Json(document), &rules).unwrap();
+    let facts =
+        Facts { workspace_id: "id".into(), workspace_name: "box".into(), owner_username: "ada".into() };
+    spec.resolve(&facts, &BTreeMap::new(), &rules).unwrap()
+}
+
+impl Host {
+    async fn start(&self, id: WorkspaceId, key: &str, spec: &ResolvedSpec) -> Result<Started, DriverError> {
+        self.driver.prepare(id).await.unwrap();
+        let files = vec![("token", b"token-of-this-build".to_vec())];
+        self.driver.start(Start { workspace_id: id, key, hostname: "box", spec, files }).await
+    }
+
+    fn home(&self, id: WorkspaceId) -> PathBuf {
+        self.driver.folders(id).home
+    }
+
+    async fn seen(&self, id: WorkspaceId) -> String {
+        let file = self.home(id).join("seen");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !file.exists() {
+            assert!(Instant::now() < deadline, "the program did not look around");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::read_to_string(file).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn w61_each_step_twice_and_the_home_folder_stays_until_the_end() {
+    let host = host().await;
+    let id = WorkspaceId::new();
+    let spec = spec(&serde_json::json!({}));
+    host.start(id, "one", &spec).await.unwrap();
+    let first = host.driver.life(id).unwrap().unwrap().pid();
+    host.start(id, "one", &spec).await.unwrap();
+    assert_eq!(host.driver.life(id).unwrap().unwrap().pid(), first);
+    assert_eq!(host.driver.running(id).unwrap().as_deref(), Some("one"));
+    host.seen(id).await;
+
+    // Another driver on the same data, as after a restart of the server, finds it.
+    let again = open(host.data.path()).await;
+    assert_eq!(again.running(id).unwrap().as_deref(), Some("one"));
+
+    let watch = {
+        let driver = again.clone();
+        tokio::spawn(async move { driver.ended(id).await })
+    };
+    again.stop(id).await.unwrap();
+    watch.await.unwrap();
+    again.stop(id).await.unwrap();
+    assert_eq!(host.driver.running(id).unwrap(), None);
+    assert!(host.home(id).join("ended").exists(), "the first process was asked to end");
+    assert!(!host.driver.folders(id).run.join("token").exists());
+
+    std::fs::remove_file(host.home(id).join("seen")).unwrap();
+    host.start(id, "two", &spec).await.unwrap();
+    host.seen(id).await;
+    assert!(host.home(id).join("ended").exists(), "home was kept");
+    // A start under another key takes the place of the running tree.
+    host.start(id, "three", &spec).await.unwrap();
+    assert_eq!(host.driver.running(id).unwrap().as_deref(), Some("three"));
+
+    let log = host.driver.folders(id).log_tail();
+    assert_eq!(log, "");
+    host.driver.delete(id).await.unwrap();
+    host.driver.delete(id).await.unwrap();
+    assert_eq!(std::fs::read_dir(host.data.path().join("workspaces")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn w63_and_w65_nothing_of_the_host_is_within_reach() {
+    let mut host = host().await;
+    let (id, other) = (WorkspaceId::new(), WorkspaceId::new());
+    let mut spec = spec(&serde_json::json!({"network": {"policy": "none"}}));
+    host.start(other, "one", &spec).await.unwrap();
+    host.seen(other).await;
+    let data = host.data.path().display().to_string();
+    let others = host.home(other).display().to_string();
+    // Environment of a workspace is the manifest's matter; here the program is told by a file.
+    spec.env.clear();
+    let program = PROGRAM
+        .replace("$LOOK", &format!("{data}/. {data}/program {others}/seen {others}/."))
+        .replace("\"$SERVER\"", &std::process::id().to_string());
+    std::fs::write(host.data.path().join("program"), program).unwrap();
+    host.driver = open(host.data.path()).await;
+    host.start(id, "one", &spec).await.unwrap();
+    let seen = host.seen(id).await;
+    let lines = |start: &str| -> Vec<String> {
+        seen.lines().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
+    };
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(lines("uid "), ["10000"]);
+    }
+    assert!(seen.contains("CapEff:\t0000000000000000"), "{seen}");
+    assert!(seen.contains("CapBnd:\t0000000000000000"), "{seen}");
+    assert!(seen.contains("token-of-this-build"), "{seen}");
+    assert_eq!(lines("saw "), Vec::<String>::new());
+    assert_eq!(lines("can signal "), Vec::<String>::new());
+    assert_eq!(lines("wrote "), Vec::<String>::new());
+    assert_eq!(lines("cannot write "), Vec::<String>::new());
+    assert_eq!(lines("cores "), ["0"]);
+    assert_eq!(lines("net "), ["lo"]);
+    let known = ["ATELIER_AGENT_URLS", "HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "USER", "_"];
+    for name in lines("env ") {
+        assert!(known.contains(&name.as_str()), "the environment holds {name}");
+    }
+    for process in lines("process ") {
+        assert!(
+            ["bwrap", "/bin/sh /.atelier", "sed", "sort", "grep", "tr", "cut", "sh"].iter().any(|name| process.contains(name))
+                || process.trim().is_empty(),
+            "a process of somebody else: {process}"
+        );
+    }
+    host.driver.delete(id).await.unwrap();
+    host.driver.delete(other).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_process_that_ends_at_once_is_a_failed_start_with_its_words() {
+    let mut host = host().await;
+    std::fs::write(host.data.path().join("program"), "#!/bin/sh\necho 'no such thing' >&2\nexit 3\n").unwrap();
+    host.driver = open(host.data.path()).await;
+    let id = WorkspaceId::new();
+    let started = host.start(id, "one", &spec(&serde_json::json!({}))).await;
+    // It may have been seen alive for a moment; then it is gone right after.
+    if let Err(error) = started {
+        assert!(error.to_string().contains("no such thing"), "{error}");
+    }
+    host.driver.ended(id).await;
+    assert_eq!(host.driver.running(id).unwrap(), None);
+    host.driver.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_data_folder_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = host().await;
+    std::fs::set_permissions(host.data.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let error = host.driver.prepare(WorkspaceId::new()).await.unwrap_err().to_string();
+    assert!(error.contains("10000") && error.contains("ATELIER_DATA_DIR"), "{error}");
+}
