@@ -92,7 +92,8 @@ impl Egress {
     /// # Errors
     /// TLS cannot be set up, for instance because the machine has no root certificates.
     pub fn new(policy: EgressPolicy) -> Result<Self, reqwest::Error> {
-        Self::with_resolver(policy, Arc::new(SystemResolver))
+        let resolver: Arc<dyn HostResolver> = Arc::new(SystemResolver);
+        Self::with_resolver(policy, &resolver)
     }
 
     /// The same with another source of addresses.
@@ -101,13 +102,13 @@ impl Egress {
     /// As [`Egress::new`].
     pub fn with_resolver(
         policy: EgressPolicy,
-        resolver: Arc<dyn HostResolver>,
+        resolver: &Arc<dyn HostResolver>,
     ) -> Result<Self, reqwest::Error> {
         let policy = Arc::new(policy);
         let client = |for_granted_hosts| {
             build_client(CheckedResolver {
                 policy: Arc::clone(&policy),
-                resolver: Arc::clone(&resolver),
+                resolver: Arc::clone(resolver),
                 for_granted_hosts,
             })
         };

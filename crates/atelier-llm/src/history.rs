@@ -57,6 +57,14 @@ pub(crate) fn told_result(result: &ToolResultPart) -> String {
     format!("[result of {}: {shown}{more}]", result.tool_name)
 }
 
+/// Whether the provider that named `source` gets its answer back: it knows its sources then.
+pub(crate) fn is_own_source(source: &SourcePart, origin: &Origin) -> bool {
+    source
+        .native
+        .as_ref()
+        .is_some_and(|native| native.origin == *origin)
+}
+
 pub(crate) fn told_source(source: &SourcePart) -> String {
     source.title.as_ref().map_or_else(
         || format!("[source: {}]", source.url),

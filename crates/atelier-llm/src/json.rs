@@ -53,7 +53,7 @@ fn repaired(text: &str, is_changed: bool) -> Option<String> {
         match surrogate(bytes, at) {
             None => at += 2,
             Some(Surrogate::High) if matches!(surrogate(bytes, at + 6), Some(Surrogate::Low)) => {
-                at += 12
+                at += 12;
             }
             Some(Surrogate::High | Surrogate::Low) => {
                 // the same number of bytes, so positions stay

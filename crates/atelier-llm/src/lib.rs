@@ -28,7 +28,8 @@ pub use error::ProviderError;
 pub use event::{ModelEvent, ModelStream};
 pub use kind::ProviderKind;
 pub use options::{
-    FieldFault, ModelOptions, model_config_normalize, options_ignored, validate_model_config,
+    FieldFault, ModelOptions, model_config_normalize, options_ignored, price_sheet,
+    validate_model_config,
 };
 pub use provider::{
     BuildError, Provider, ProviderCheck, ProviderRegistry, ProviderSettings, RegistryParts,

@@ -13,7 +13,7 @@ use self::rule::{Field, Rule};
 use crate::kind::ProviderKind;
 use crate::request::default_max_output_tokens;
 
-pub use prices::model_config_normalize;
+pub use prices::{model_config_normalize, price_sheet};
 
 /// One thing that is wrong with a model config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn kept(fields: &[Field], block: &Map<String, Value>, path: &str) -> Map<String,
             Some(_) | None
                 if path.is_empty() && tables::GENERAL_SIBLINGS.contains(&name.as_str()) => {}
             Some(_) | None => {
-                tracing::warn!("stored model option {path}.{name} is not usable and was skipped")
+                tracing::warn!("stored model option {path}.{name} is not usable and was skipped");
             }
         }
     }

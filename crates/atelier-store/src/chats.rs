@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use atelier_domain::chat::{Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind};
+use atelier_domain::chat::{
+    Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind,
+};
 use atelier_domain::error::TurnError;
-use atelier_domain::{ChatId, Incarnation, MessageId, ModelConfigId, McpServerId, OrganizationId, Timestamp, UserId, WorkspaceId};
+use atelier_domain::{
+    ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId,
+    WorkspaceId,
+};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
@@ -41,6 +46,8 @@ statements! {
         ORDER BY pending_since, id LIMIT $1";
     CHATS_RUNNING = "SELECT id, owner_incarnation FROM chats WHERE status = 'running' ORDER BY id LIMIT $1";
     CHATS_RUNNING_OF = "SELECT id, epoch, stop_kind FROM chats WHERE status = 'running' AND owner_incarnation = $1";
+    CHATS_UNFINISHED = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 AND status IN ('pending', 'running')
+        ORDER BY id";
     CHATS_OF_DEAD = "SELECT c.id, c.owner_incarnation FROM chats c JOIN replicas r ON r.incarnation = c.owner_incarnation
         WHERE c.status = 'running' AND r.dead ORDER BY c.id LIMIT $1";
     CHATS_LIST = "SELECT * FROM chats WHERE owner_id = $1 AND archived = $2
@@ -91,7 +98,9 @@ impl TitleSource {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Given, Self::Fallback, Self::Model, Self::User].into_iter().find(|source| source.as_str() == name)
+        [Self::Given, Self::Fallback, Self::Model, Self::User]
+            .into_iter()
+            .find(|source| source.as_str() == name)
     }
 }
 
@@ -186,12 +195,23 @@ fn activity(row: &DbRow) -> Result<Activity, StoreError> {
     let owner = || row.id::<Incarnation>("owner_incarnation");
     Ok(match row.name("status", ChatStatus::from_name)? {
         ChatStatus::Waiting => Activity::Waiting,
-        ChatStatus::Pending => Activity::Pending { since: row.time("pending_since")? },
+        ChatStatus::Pending => Activity::Pending {
+            since: row.time("pending_since")?,
+        },
         ChatStatus::Running => {
             let (started_at, parked) = (row.time("started_at")?, row.boolean("parked")?);
             match row.name_opt("stop_kind", StopKind::from_name)? {
-                None => Activity::Running { owner: owner()?, started_at, parked },
-                Some(kind) => Activity::Stopping { owner: owner()?, started_at, parked, kind },
+                None => Activity::Running {
+                    owner: owner()?,
+                    started_at,
+                    parked,
+                },
+                Some(kind) => Activity::Stopping {
+                    owner: owner()?,
+                    started_at,
+                    parked,
+                    kind,
+                },
             }
         }
         ChatStatus::Error => Activity::Error(row.json::<TurnError>("last_error")?),
@@ -264,7 +284,10 @@ pub async fn chat_lock_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<Cha
 }
 
 /// Locks the chat's row if it is pending and nobody else holds it.
-pub async fn chat_lock_pending_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
+pub async fn chat_lock_pending_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+) -> Result<Option<ChatRow>, StoreError> {
     locked(tx.first(CHAT_LOCK_PENDING, args![chat]).await?)
 }
 
@@ -285,8 +308,17 @@ pub async fn chat_state_save_in_tx(
     let (pending_since, running, error) = match &state.activity {
         Activity::Waiting | Activity::RequiresAction => (None, None, None),
         Activity::Pending { since } => (Some(*since), None, None),
-        Activity::Running { owner, started_at, parked } => (None, Some((*owner, *started_at, *parked)), None),
-        Activity::Stopping { owner, started_at, parked, .. } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Running {
+            owner,
+            started_at,
+            parked,
+        } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Stopping {
+            owner,
+            started_at,
+            parked,
+            ..
+        } => (None, Some((*owner, *started_at, *parked)), None),
         Activity::Error(error) => (None, None, Some(json(error))),
     };
     let args = args![
@@ -329,7 +361,11 @@ pub struct MessagesSaw {
     pub context_tokens: Option<i64>,
 }
 
-pub async fn chat_messages_saw_in_tx(tx: &mut Tx<'_>, chat: ChatId, saw: &MessagesSaw) -> Result<(), StoreError> {
+pub async fn chat_messages_saw_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    saw: &MessagesSaw,
+) -> Result<(), StoreError> {
     let args = args![
         chat,
         saw.last_message_id,
@@ -342,7 +378,11 @@ pub async fn chat_messages_saw_in_tx(tx: &mut Tx<'_>, chat: ChatId, saw: &Messag
 }
 
 pub async fn chat_get_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
-    tx.first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
+    tx.first(CHAT_GET, args![chat])
+        .await?
+        .as_ref()
+        .map(ChatRow::read)
+        .transpose()
 }
 
 /// Binds (or unbinds) a workspace; a change that viewers see. The caller holds the chat's lock.
@@ -352,7 +392,9 @@ pub async fn chat_workspace_set_in_tx(
     workspace: Option<WorkspaceId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now]).await.map(|_| ())
+    tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now])
+        .await
+        .map(|_| ())
 }
 
 pub async fn chat_title_set_in_tx(
@@ -362,7 +404,9 @@ pub async fn chat_title_set_in_tx(
     source: TitleSource,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now]).await.map(|_| ())
+    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now])
+        .await
+        .map(|_| ())
 }
 
 pub async fn chat_labels_set_in_tx(
@@ -371,7 +415,9 @@ pub async fn chat_labels_set_in_tx(
     labels: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now]).await.map(|_| ())
+    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now])
+        .await
+        .map(|_| ())
 }
 
 /// Whether the user exists and is not suspended.
@@ -380,6 +426,18 @@ pub async fn owner_is_active_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<boo
         Some(row) => Ok(row.text("status")? == "active"),
         None => Ok(false),
     }
+}
+
+/// Descendants of a root that are pending or running, in the order in which they are locked.
+pub async fn chats_unfinished_of_root_in_tx(
+    tx: &mut Tx<'_>,
+    root: ChatId,
+) -> Result<Vec<ChatId>, StoreError> {
+    tx.all(CHATS_UNFINISHED, args![root])
+        .await?
+        .iter()
+        .map(|row| row.id("id"))
+        .collect()
 }
 
 /// Which part of a list of chats.
@@ -395,49 +453,104 @@ pub struct ChatPage {
 impl Store {
     /// A chat, whoever asks. Handlers check the right to see it.
     pub async fn chat_get_for_system(&self, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
-        self.fetch_first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
+        self.fetch_first(CHAT_GET, args![chat])
+            .await?
+            .as_ref()
+            .map(ChatRow::read)
+            .transpose()
     }
 
     /// A user's own chats: pinned first, then by the last update.
-    pub async fn chat_list(&self, owner: UserId, page: ChatPage) -> Result<Vec<ChatRow>, StoreError> {
+    pub async fn chat_list(
+        &self,
+        owner: UserId,
+        page: ChatPage,
+    ) -> Result<Vec<ChatRow>, StoreError> {
         let rows = match page.after {
-            None => self.fetch_all(CHATS_LIST, args![owner, page.archived, page.limit, page.offset]).await?,
+            None => {
+                self.fetch_all(
+                    CHATS_LIST,
+                    args![owner, page.archived, page.limit, page.offset],
+                )
+                .await?
+            }
             Some(after) => {
-                self.fetch_all(CHATS_LIST_AFTER, args![owner, page.archived, page.limit, page.offset, after]).await?
+                self.fetch_all(
+                    CHATS_LIST_AFTER,
+                    args![owner, page.archived, page.limit, page.offset, after],
+                )
+                .await?
             }
         };
         rows.iter().map(ChatRow::read).collect()
     }
 
     /// A user's chats that changed at or after a moment, oldest change first.
-    pub async fn chats_changed(&self, owner: UserId, since: Timestamp, limit: i64) -> Result<Vec<ChatRow>, StoreError> {
-        self.fetch_all(CHATS_CHANGED, args![owner, since, limit]).await?.iter().map(ChatRow::read).collect()
+    pub async fn chats_changed(
+        &self,
+        owner: UserId,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<ChatRow>, StoreError> {
+        self.fetch_all(CHATS_CHANGED, args![owner, since, limit])
+            .await?
+            .iter()
+            .map(ChatRow::read)
+            .collect()
     }
 
     pub async fn chat_version(&self, chat: ChatId) -> Result<Option<i64>, StoreError> {
-        self.fetch_first(CHAT_VERSION, args![chat]).await?.map(|row| row.int("version")).transpose()
+        self.fetch_first(CHAT_VERSION, args![chat])
+            .await?
+            .map(|row| row.int("version"))
+            .transpose()
     }
 
     /// The chats that have been pending for longest.
-    pub async fn chats_pending_for_system(&self) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
-        let rows = self.fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE]).await?;
-        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_id")?, row.time("pending_since")?))).collect()
+    pub async fn chats_pending_for_system(
+        &self,
+    ) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
+        let rows = self
+            .fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE])
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    row.id("id")?,
+                    row.id("owner_id")?,
+                    row.time("pending_since")?,
+                ))
+            })
+            .collect()
     }
 
     /// Chats with a run, whoever owns it, with the owner. For the start of a single process.
-    pub async fn chats_running_for_system(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+    pub async fn chats_running_for_system(
+        &self,
+        limit: i64,
+    ) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING, args![limit]).await?;
-        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?)))
+            .collect()
     }
 
     /// Chats whose run belongs to a replica that is marked dead.
-    pub async fn chats_of_dead_for_system(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+    pub async fn chats_of_dead_for_system(
+        &self,
+        limit: i64,
+    ) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
         let rows = self.fetch_all(CHATS_OF_DEAD, args![limit]).await?;
-        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?)))
+            .collect()
     }
 
     /// The running chats of one replica.
-    pub async fn chats_running_of(&self, owner: Incarnation) -> Result<Vec<RunningRow>, StoreError> {
+    pub async fn chats_running_of(
+        &self,
+        owner: Incarnation,
+    ) -> Result<Vec<RunningRow>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING_OF, args![owner]).await?;
         rows.iter()
             .map(|row| {
@@ -451,28 +564,45 @@ impl Store {
     }
 
     /// The fixed part of the prompt of a chat's turns.
-    pub async fn prompt_sources(&self, chat: ChatId, owner: UserId) -> Result<PromptSourcesRow, StoreError> {
+    pub async fn prompt_sources(
+        &self,
+        chat: ChatId,
+        owner: UserId,
+    ) -> Result<PromptSourcesRow, StoreError> {
         let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner]).await? else {
             return Ok(PromptSourcesRow::default());
         };
         let deployment = row.text_opt("system_content")?.and_then(|content| {
             use atelier_domain::message::{CONTENT_VERSION, MessagePart, content_decode};
-            content_decode(CONTENT_VERSION, &content).ok()?.into_iter().find_map(|part| match part {
-                MessagePart::Text(text) => Some(text.text),
-                _ => None,
-            })
+            content_decode(CONTENT_VERSION, &content)
+                .ok()?
+                .into_iter()
+                .find_map(|part| match part {
+                    MessagePart::Text(text) => Some(text.text),
+                    _ => None,
+                })
         });
         Ok(PromptSourcesRow {
             deployment,
             workspace_name: row.text_opt("workspace_name")?,
-            user: row.text_opt("user_prompt")?.filter(|prompt| !prompt.is_empty()),
+            user: row
+                .text_opt("user_prompt")?
+                .filter(|prompt| !prompt.is_empty()),
         })
     }
 
     /// Keeps the last good copy of a workspace's context. Nobody sees it: no version moves.
-    pub async fn chat_workspace_context_set(&self, chat: ChatId, context: String) -> Result<(), StoreError> {
+    pub async fn chat_workspace_context_set(
+        &self,
+        chat: ChatId,
+        context: String,
+    ) -> Result<(), StoreError> {
         self.write("chat_workspace_context_set", move |tx| {
-            Box::pin(async move { tx.run(CHAT_CONTEXT_SET, args![chat, context]).await.map(|_| ()) })
+            Box::pin(async move {
+                tx.run(CHAT_CONTEXT_SET, args![chat, context])
+                    .await
+                    .map(|_| ())
+            })
         })
         .await
     }
@@ -486,7 +616,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("chat_read_set", move |tx| {
-            Box::pin(async move { Ok(tx.run(CHAT_READ, args![chat, message, now, owner]).await? > 0) })
+            Box::pin(
+                async move { Ok(tx.run(CHAT_READ, args![chat, message, now, owner]).await? > 0) },
+            )
         })
         .await
     }
@@ -500,14 +632,26 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("chat_read_up_to", move |tx| {
-            Box::pin(async move { Ok(tx.run(CHAT_READ_UP_TO, args![chat, message, now, owner]).await? > 0) })
+            Box::pin(async move {
+                Ok(tx
+                    .run(CHAT_READ_UP_TO, args![chat, message, now, owner])
+                    .await?
+                    > 0)
+            })
         })
         .await
     }
 
     /// The user's most recently updated chat of a workspace.
-    pub async fn chat_by_workspace(&self, owner: UserId, workspace: WorkspaceId) -> Result<Option<ChatId>, StoreError> {
-        self.fetch_first(CHATS_BY_WORKSPACE, args![workspace, owner]).await?.map(|row| row.id("id")).transpose()
+    pub async fn chat_by_workspace(
+        &self,
+        owner: UserId,
+        workspace: WorkspaceId,
+    ) -> Result<Option<ChatId>, StoreError> {
+        self.fetch_first(CHATS_BY_WORKSPACE, args![workspace, owner])
+            .await?
+            .map(|row| row.id("id"))
+            .transpose()
     }
 }
 

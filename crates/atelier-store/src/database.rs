@@ -1,9 +1,10 @@
-//! The database itself: opening, transactions, the one writer of SQLite.
+//! The database itself: opening, transactions, reads.
 //!
-//! All writes are jobs: closures that get an open transaction. On PostgreSQL each job is a transaction on a
-//! connection of the pool. On SQLite one writer task runs them in turn; jobs that wait already share one
-//! commit (and so one `fsync`), each behind a savepoint of its own, so that one that fails takes nobody
-//! with it. A job's result is given back after the commit it is part of.
+//! All writes are jobs: closures that get an open transaction and wait for nothing but it. On PostgreSQL each
+//! job is a transaction on a connection of the pool, rolled back when its caller goes away. On SQLite the one
+//! writer (`writer.rs`) runs them in turn, several to a commit.
+
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -11,26 +12,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::Timestamp;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, SqliteConnection, SqlitePool};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres,
+    SqliteConnection, SqlitePool, Transaction,
+};
 
 use crate::error::StoreError;
 use crate::secrets::{Secrets, SecretsConfig};
-use crate::statement::Statement;
+use crate::statement::{Statement, ValuesInsert};
 use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
+use writer::Writer;
 
-/// Jobs that share one commit on SQLite.
-const MAX_GROUP: usize = 64;
-/// Jobs that wait for SQLite's writer; beyond it callers wait to hand theirs in.
-const MAX_WAITING_JOBS: usize = 1024;
 /// Connections that read SQLite.
 const SQLITE_READERS: u32 = 4;
 /// Connections of the PostgreSQL pool.
 const POSTGRES_CONNECTIONS: u32 = 20;
+/// Connections beside it for leases and the sweeper, which must not wait behind requests.
+const POSTGRES_UPKEEP_CONNECTIONS: u32 = 2;
+/// Rows up to which the statement of a batch stays prepared on SQLite.
+const MAX_KEPT_ROWS: usize = 8;
+/// A connection that was idle for longer is asked whether it still lives before it is used.
+const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
+/// Pages of SQLite's log (4 KiB each) at which a commit copies the rest of it into the database itself.
+const MAX_LOG_PAGES: &str = "4000";
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
@@ -45,8 +52,12 @@ pub enum Engine {
 #[derive(Clone, Debug)]
 pub enum Database {
     /// A file; a lock file beside it proves that there is one process.
-    Sqlite { file: PathBuf },
-    Postgres { url: String },
+    Sqlite {
+        file: PathBuf,
+    },
+    Postgres {
+        url: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -67,14 +78,8 @@ struct Inner {
 }
 
 enum Backend {
-    Sqlite {
-        jobs: mpsc::Sender<Box<dyn Job>>,
-        readers: SqlitePool,
-        writer: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
-        // held as long as the store lives
-        _lock: std::fs::File,
-    },
-    Postgres(PgPool),
+    Sqlite { writer: Writer, readers: SqlitePool },
+    Postgres { pool: PgPool, upkeep: PgPool },
 }
 
 /// An open transaction, or a connection that only reads.
@@ -96,45 +101,114 @@ impl Tx<'_> {
         }
     }
 
-    pub(crate) async fn all(&mut self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
+    pub(crate) async fn all(
+        &mut self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Vec<DbRow>, StoreError> {
         match &mut self.connection {
             Connection::Sqlite(connection) => {
                 let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query.fetch_all(&mut **connection).await?.into_iter().map(DbRow::Sqlite).collect())
+                Ok(query
+                    .fetch_all(&mut **connection)
+                    .await?
+                    .into_iter()
+                    .map(DbRow::Sqlite)
+                    .collect())
             }
             Connection::Postgres(connection) => {
                 let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query.fetch_all(&mut **connection).await?.into_iter().map(DbRow::Postgres).collect())
+                Ok(query
+                    .fetch_all(&mut **connection)
+                    .await?
+                    .into_iter()
+                    .map(DbRow::Postgres)
+                    .collect())
             }
         }
     }
 
-    pub(crate) async fn first(&mut self, statement: Statement, args: Vec<Arg>) -> Result<Option<DbRow>, StoreError> {
+    pub(crate) async fn first(
+        &mut self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Option<DbRow>, StoreError> {
         match &mut self.connection {
             Connection::Sqlite(connection) => {
                 let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query.fetch_optional(&mut **connection).await?.map(DbRow::Sqlite))
+                Ok(query
+                    .fetch_optional(&mut **connection)
+                    .await?
+                    .map(DbRow::Sqlite))
             }
             Connection::Postgres(connection) => {
                 let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query.fetch_optional(&mut **connection).await?.map(DbRow::Postgres))
+                Ok(query
+                    .fetch_optional(&mut **connection)
+                    .await?
+                    .map(DbRow::Postgres))
             }
         }
+    }
+
+    /// Inserts `rows` in one statement that gives a row back for each, in their order. SQLite only: it has no
+    /// arrays, and taking values out of a JSON text reads all of that text once a value.
+    pub(crate) async fn insert_values(
+        &mut self,
+        insert: &ValuesInsert,
+        rows: Vec<Vec<Arg>>,
+    ) -> Result<Vec<DbRow>, StoreError> {
+        let Connection::Sqlite(connection) = &mut self.connection else {
+            return Err(StoreError::Setup(
+                "lists of VALUES are for SQLite".to_owned(),
+            ));
+        };
+        let row = insert.row;
+        let text = format!(
+            "{}{row}{}{}",
+            insert.head,
+            format!(", {row}").repeat(rows.len().saturating_sub(1)),
+            insert.tail
+        );
+        // long batches are rare and each length is a statement of its own
+        let keep = rows.len() <= MAX_KEPT_ROWS;
+        let query = sqlx::query(AssertSqlSafe(text)).persistent(keep);
+        let query = bind_sqlite(query, rows.into_iter().flatten().collect());
+        Ok(query
+            .fetch_all(&mut **connection)
+            .await?
+            .into_iter()
+            .map(DbRow::Sqlite)
+            .collect())
     }
 
     /// The one row that a statement cannot fail to give, for instance a count.
-    pub(crate) async fn one(&mut self, statement: Statement, args: Vec<Arg>) -> Result<DbRow, StoreError> {
-        self.first(statement, args).await?.ok_or_else(|| StoreError::Database(sqlx::Error::RowNotFound))
+    pub(crate) async fn one(
+        &mut self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<DbRow, StoreError> {
+        self.first(statement, args)
+            .await?
+            .ok_or_else(|| StoreError::Database(sqlx::Error::RowNotFound))
     }
 
     /// Carries a statement out; the number of rows it changed.
-    pub(crate) async fn run(&mut self, statement: Statement, args: Vec<Arg>) -> Result<u64, StoreError> {
+    pub(crate) async fn run(
+        &mut self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<u64, StoreError> {
         match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                Ok(bind_sqlite(sqlx::query(statement.sqlite), args).execute(&mut **connection).await?.rows_affected())
-            }
+            Connection::Sqlite(connection) => Ok(bind_sqlite(sqlx::query(statement.sqlite), args)
+                .execute(&mut **connection)
+                .await?
+                .rows_affected()),
             Connection::Postgres(connection) => {
-                Ok(bind_postgres(sqlx::query(statement.postgres), args).execute(&mut **connection).await?.rows_affected())
+                Ok(bind_postgres(sqlx::query(statement.postgres), args)
+                    .execute(&mut **connection)
+                    .await?
+                    .rows_affected())
             }
         }
     }
@@ -148,51 +222,11 @@ impl Tx<'_> {
     }
 }
 
-const NOW: Statement = Statement { name: "NOW", sqlite: "SELECT 0 AS now", postgres: "SELECT now() AS now" };
-
-/// A write that waits for its transaction.
-trait Job: Send {
-    /// Runs it; false = roll back.
-    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, bool>;
-    /// Gives the result back, once the commit has succeeded or failed.
-    fn deliver(self: Box<Self>, committed: Result<(), StoreError>);
-}
-
-struct TypedJob<F, T, E> {
-    job: Option<F>,
-    result: Option<Result<T, E>>,
-    reply: oneshot::Sender<Result<T, E>>,
-}
-
-impl<F, T, E> Job for TypedJob<F, T, E>
-where
-    F: for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send,
-    T: Send,
-    E: From<StoreError> + Send,
-{
-    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, bool> {
-        let job = self.job.take().expect("a job is run once");
-        let running = job(tx);
-        let result = &mut self.result;
-        Box::pin(async move {
-            let ended = running.await;
-            let keep = ended.is_ok();
-            *result = Some(ended);
-            keep
-        })
-    }
-
-    fn deliver(self: Box<Self>, committed: Result<(), StoreError>) {
-        let answer = match (self.result, committed) {
-            (Some(Ok(_)) | None, Err(error)) => Err(error.into()),
-            (Some(result), _) => result,
-            // it panicked: dropping the sender says so
-            (None, Ok(())) => return,
-        };
-        // nobody waits any more: the write has happened all the same
-        let _ = self.reply.send(answer);
-    }
-}
+const NOW: Statement = Statement {
+    name: "NOW",
+    sqlite: "SELECT 0 AS now",
+    postgres: "SELECT now() AS now",
+};
 
 impl Store {
     /// Opens the database, locks it (SQLite), brings its schema up to date and opens the sealed secrets.
@@ -201,7 +235,12 @@ impl Store {
             Database::Sqlite { file } => open_sqlite(file).await?,
             Database::Postgres { url } => open_postgres(url).await?,
         };
-        let store = Self { inner: Arc::new(Inner { backend, secrets: Secrets::new(&config.secrets)? }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                backend,
+                secrets: Secrets::new(&config.secrets)?,
+            }),
+        };
         store.secret_keys_check(&config.secrets).await?;
         Ok(store)
     }
@@ -210,7 +249,7 @@ impl Store {
     pub fn engine(&self) -> Engine {
         match self.inner.backend {
             Backend::Sqlite { .. } => Engine::Sqlite,
-            Backend::Postgres(_) => Engine::Postgres,
+            Backend::Postgres { .. } => Engine::Postgres,
         }
     }
 
@@ -235,29 +274,24 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         match &self.inner.backend {
-            Backend::Sqlite { jobs, .. } => {
-                let (reply, result) = oneshot::channel();
-                let job = Box::new(TypedJob { job: Some(job), result: None, reply });
-                jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-                result.await.unwrap_or_else(|_| {
-                    Err(StoreError::Setup(format!("the transaction {name} ended inside the server")).into())
-                })
-            }
-            Backend::Postgres(pool) => {
-                let mut transaction = pool.begin().await.map_err(StoreError::from)?;
-                let result = job(&mut Tx { connection: Connection::Postgres(&mut transaction) }).await;
-                match result {
-                    Ok(value) => {
-                        transaction.commit().await.map_err(StoreError::from)?;
-                        Ok(value)
-                    }
-                    Err(error) => {
-                        // a rollback that fails ends with the connection
-                        let _ = transaction.rollback().await;
-                        Err(error)
-                    }
-                }
-            }
+            Backend::Sqlite { writer, .. } => writer.write(job).await,
+            Backend::Postgres { pool, .. } => write_postgres(pool, name, job).await,
+        }
+    }
+
+    /// Like [`Self::write`], on connections that requests and runs do not use up: for leases.
+    pub(crate) async fn write_upkeep<T, E>(
+        &self,
+        name: &'static str,
+        job: impl for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match &self.inner.backend {
+            Backend::Sqlite { writer, .. } => writer.write(job).await,
+            Backend::Postgres { upkeep, .. } => write_postgres(upkeep, name, job).await,
         }
     }
 
@@ -276,16 +310,20 @@ impl Store {
         match &self.inner.backend {
             Backend::Sqlite { readers, .. } => {
                 let mut transaction = readers.begin().await.map_err(StoreError::from)?;
-                let result = job(&mut Tx { connection: Connection::Sqlite(&mut transaction) }).await;
+                let result = job(&mut Tx {
+                    connection: Connection::Sqlite(&mut transaction),
+                })
+                .await;
                 let _ = transaction.rollback().await;
                 result
             }
-            Backend::Postgres(pool) => {
-                let mut transaction = pool
-                    .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                    .await
-                    .map_err(StoreError::from)?;
-                let result = job(&mut Tx { connection: Connection::Postgres(&mut transaction) }).await;
+            Backend::Postgres { pool, .. } => {
+                let mut transaction =
+                    begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+                let result = job(&mut Tx {
+                    connection: Connection::Postgres(&mut transaction),
+                })
+                .await;
                 let _ = transaction.rollback().await;
                 result
             }
@@ -293,20 +331,38 @@ impl Store {
     }
 
     /// One statement that only reads.
-    pub(crate) async fn fetch_all(&self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
+    pub(crate) async fn fetch_all(
+        &self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Vec<DbRow>, StoreError> {
         match &self.inner.backend {
             Backend::Sqlite { readers, .. } => {
                 let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query.fetch_all(readers).await?.into_iter().map(DbRow::Sqlite).collect())
+                Ok(query
+                    .fetch_all(readers)
+                    .await?
+                    .into_iter()
+                    .map(DbRow::Sqlite)
+                    .collect())
             }
-            Backend::Postgres(pool) => {
+            Backend::Postgres { pool, .. } => {
                 let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query.fetch_all(pool).await?.into_iter().map(DbRow::Postgres).collect())
+                Ok(query
+                    .fetch_all(pool)
+                    .await?
+                    .into_iter()
+                    .map(DbRow::Postgres)
+                    .collect())
             }
         }
     }
 
-    pub(crate) async fn fetch_first(&self, statement: Statement, args: Vec<Arg>) -> Result<Option<DbRow>, StoreError> {
+    pub(crate) async fn fetch_first(
+        &self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Option<DbRow>, StoreError> {
         Ok(self.fetch_all(statement, args).await?.into_iter().next())
     }
 
@@ -318,23 +374,17 @@ impl Store {
         self.fetch_first(NOW, Vec::new()).await.map(|_| ())
     }
 
-    /// Ends the writer after the jobs it has, and closes all connections.
+    /// Ends the writer after the jobs it has, closes all connections and frees the lock. Later calls fail.
     pub async fn close(&self) {
         match &self.inner.backend {
-            Backend::Sqlite { jobs, readers, writer, .. } => {
-                let (reply, ended) = oneshot::channel::<Result<(), StoreError>>();
-                let last = TypedJob { job: Some(close_job), result: None, reply };
-                if jobs.send(Box::new(last)).await.is_ok() {
-                    let _ = ended.await;
-                }
-                let writer = writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                if let Some(writer) = writer {
-                    writer.abort();
-                    let _ = writer.await;
-                }
+            Backend::Sqlite { writer, readers } => {
                 readers.close().await;
+                writer.close().await;
             }
-            Backend::Postgres(pool) => pool.close().await,
+            Backend::Postgres { pool, upkeep } => {
+                pool.close().await;
+                upkeep.close().await;
+            }
         }
     }
 
@@ -347,8 +397,14 @@ impl Store {
         let statements = crate::all_statements();
         for statement in &statements {
             let prepared = match &self.inner.backend {
-                Backend::Sqlite { readers, .. } => readers.prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite)).await.map(|_| ()),
-                Backend::Postgres(pool) => pool.prepare(sqlx::SqlSafeStr::into_sql_str(statement.postgres)).await.map(|_| ()),
+                Backend::Sqlite { readers, .. } => readers
+                    .prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite))
+                    .await
+                    .map(|_| ()),
+                Backend::Postgres { pool, .. } => pool
+                    .prepare(sqlx::SqlSafeStr::into_sql_str(statement.postgres))
+                    .await
+                    .map(|_| ()),
             };
             prepared.map_err(|error| format!("{}: {error}", statement.name))?;
         }
@@ -356,12 +412,50 @@ impl Store {
     }
 }
 
-fn close_job<'t>(_tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>> {
-    Box::pin(async { Ok(()) })
+/// Begins a transaction. A connection that turns out to be dead is exchanged: nothing has happened on it yet.
+async fn begin(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut dead = 0;
+    loop {
+        match pool.begin_with(statement).await {
+            Ok(transaction) => return Ok(transaction),
+            Err(sqlx::Error::Io(_)) if dead < POSTGRES_CONNECTIONS => dead += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn write_postgres<T, E, F>(pool: &PgPool, name: &'static str, job: F) -> Result<T, E>
+where
+    F: for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send,
+    E: From<StoreError>,
+{
+    let mut transaction = begin(pool, "BEGIN").await?;
+    match job(&mut Tx {
+        connection: Connection::Postgres(&mut transaction),
+    })
+    .await
+    {
+        Ok(value) => match transaction.commit().await {
+            Ok(()) => Ok(value),
+            Err(error) => {
+                tracing::warn!("the transaction {name} was not confirmed: {error}");
+                Err(StoreError::of_commit(error).into())
+            }
+        },
+        Err(error) => {
+            // a rollback that fails ends with the connection
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
 }
 
 async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
-    let setup = |what: &str, error: &dyn std::fmt::Display| StoreError::Setup(format!("{what}: {error}"));
+    let setup =
+        |what: &str, error: &dyn std::fmt::Display| StoreError::Setup(format!("{what}: {error}"));
     let lock_path = file.with_extension("lock");
     let lock = std::fs::File::options()
         .create(true)
@@ -384,94 +478,65 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .busy_timeout(Duration::from_secs(5))
         .statement_cache_capacity(512)
         .pragma("cache_size", "-8000")
+        .pragma("wal_autocheckpoint", MAX_LOG_PAGES)
         .disable_statement_logging();
-    let mut writer = options.connect().await?;
-    SQLITE_MIGRATIONS.run(&mut writer).await.map_err(StoreError::Migrate)?;
+    let mut connection = options.connect().await?;
+    SQLITE_MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(StoreError::Migrate)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(Duration::from_secs(5))
-        .connect_with(options.read_only(true).create_if_missing(false))
+        .test_before_acquire(false)
+        .connect_with(options.clone().read_only(true).create_if_missing(false))
         .await?;
-    let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
-    let task = tokio::spawn(write_jobs(writer, waiting));
-    Ok(Backend::Sqlite { jobs, readers, writer: std::sync::Mutex::new(Some(task)), _lock: lock })
+    Ok(Backend::Sqlite {
+        writer: Writer::start(connection, options, lock),
+        readers,
+    })
 }
 
 async fn open_postgres(url: &str) -> Result<Backend, StoreError> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Setup("ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned()))?
-        .options([("statement_timeout", "5s"), ("lock_timeout", "2s")])
+        .map_err(|_| {
+            StoreError::Setup(
+                "ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned(),
+            )
+        })?
+        .options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            // a frozen process must not hold its chats' rows after its lease is over
+            ("idle_in_transaction_session_timeout", "5s"),
+        ])
         .application_name("atelier")
         .statement_cache_capacity(512)
         .disable_statement_logging();
-    let mut connection = PgConnection::connect_with(&options.clone().options([("statement_timeout", "0")])).await?;
-    POSTGRES_MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
+    let mut connection =
+        PgConnection::connect_with(&options.clone().options([("statement_timeout", "0")])).await?;
+    POSTGRES_MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(StoreError::Migrate)?;
     connection.close().await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_with(options)
-        .await?;
-    Ok(Backend::Postgres(pool))
-}
-
-/// SQLite's one writer: takes what waits, commits it together, gives the results back.
-async fn write_jobs(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-    while let Some(first) = waiting.recv().await {
-        let mut group = Vec::new();
-        let committed = write_group(&mut connection, first, &mut waiting, &mut group).await;
-        match committed {
-            Ok(()) => group.into_iter().for_each(|job| job.deliver(Ok(()))),
-            Err(error) => {
-                tracing::error!("a commit failed: {error}");
-                // nothing of the group is kept; each caller learns why
-                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
-                let is_full = matches!(StoreError::from(error), StoreError::StorageFull);
-                for job in group {
-                    let error = if is_full {
-                        StoreError::StorageFull
-                    } else {
-                        StoreError::Unavailable(sqlx::Error::WorkerCrashed)
-                    };
-                    job.deliver(Err(error));
-                }
-            }
-        }
-    }
-}
-
-async fn write_group(
-    connection: &mut SqliteConnection,
-    first: Box<dyn Job>,
-    waiting: &mut mpsc::Receiver<Box<dyn Job>>,
-    group: &mut Vec<Box<dyn Job>>,
-) -> Result<(), sqlx::Error> {
-    let mut next = Some(first);
-    let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await;
-    while let Some(mut job) = next {
-        if let Err(error) = &begun {
-            tracing::error!("a transaction did not begin: {error}");
-            group.push(job);
-            break;
-        }
-        let result = run_behind_savepoint(connection, job.as_mut()).await;
-        group.push(job);
-        result?;
-        next = if group.len() < MAX_GROUP { waiting.try_recv().ok() } else { None };
-    }
-    begun?;
-    sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| ())
-}
-
-async fn run_behind_savepoint(connection: &mut SqliteConnection, job: &mut dyn Job) -> Result<(), sqlx::Error> {
-    sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
-    let mut tx = Tx { connection: Connection::Sqlite(&mut *connection) };
-    let keep = std::panic::AssertUnwindSafe(job.run(&mut tx)).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("a transaction panicked and is rolled back");
-        false
-    });
-    if !keep {
-        sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
-    }
-    sqlx::query("RELEASE job").execute(&mut *connection).await.map(|_| ())
+    let pool = |connections| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| {
+                Box::pin(async move {
+                    if idle.idle_for > IDLE_BEFORE_PING {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options.clone())
+    };
+    Ok(Backend::Postgres {
+        pool: pool(POSTGRES_CONNECTIONS),
+        upkeep: pool(POSTGRES_UPKEEP_CONNECTIONS),
+    })
 }

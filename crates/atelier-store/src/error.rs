@@ -1,5 +1,7 @@
 //! What can go wrong between the daemon and the database.
 
+const SQLITE_FULL: &str = "13";
+
 /// A failure of the store. Its text is for logs, never for callers of the API.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,6 +16,12 @@ pub enum StoreError {
     /// Connections are lost, time is over, a lock is not given: may work again soon.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The connection was lost in the commit: whether it happened has to be read.
+    #[error("whether the transaction was committed is not known")]
+    CommitUnknown(#[source] sqlx::Error),
+    /// A job held SQLite's writer for too long.
+    #[error("the transaction took too long")]
+    TimedOut,
     #[error("column {column} holds a value that cannot be read")]
     Unreadable { column: String },
     #[error("the schema could not be brought up to date")]
@@ -31,7 +39,9 @@ impl StoreError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::StorageFull => true,
+            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::StorageFull => {
+                true
+            }
             Self::Conflict { .. }
             | Self::Reference { .. }
             | Self::Unreadable { .. }
@@ -48,8 +58,30 @@ impl StoreError {
         matches!(self, Self::Conflict { constraint } if constraint.contains(part))
     }
 
+    /// Why a commit failed. What the server refused has not happened; without its word nobody knows.
+    pub(crate) fn of_commit(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(_) => Self::from(error),
+            _ => Self::CommitUnknown(error),
+        }
+    }
+
+    /// The failure of a transaction, for one of the writes that shared it.
+    pub(crate) fn of_group(error: &sqlx::Error) -> Self {
+        match error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .as_deref()
+        {
+            Some(SQLITE_FULL) => Self::StorageFull,
+            _ => Self::Unavailable(sqlx::Error::Protocol(error.to_string())),
+        }
+    }
+
     pub(crate) fn unreadable(column: &str) -> Self {
-        Self::Unreadable { column: column.to_owned() }
+        Self::Unreadable {
+            column: column.to_owned(),
+        }
     }
 
     pub(crate) fn read(error: sqlx::Error) -> Self {
@@ -66,20 +98,33 @@ impl From<sqlx::Error> for StoreError {
         match &error {
             sqlx::Error::Database(database) => {
                 // SQLite names the columns in its message, PostgreSQL the constraint
-                let constraint = || database.constraint().unwrap_or_else(|| database.message()).to_owned();
+                let constraint = || {
+                    database
+                        .constraint()
+                        .unwrap_or_else(|| database.message())
+                        .to_owned()
+                };
                 match database.kind() {
-                    ErrorKind::UniqueViolation => return Self::Conflict { constraint: constraint() },
-                    ErrorKind::ForeignKeyViolation => return Self::Reference { constraint: constraint() },
+                    ErrorKind::UniqueViolation => {
+                        return Self::Conflict {
+                            constraint: constraint(),
+                        };
+                    }
+                    ErrorKind::ForeignKeyViolation => {
+                        return Self::Reference {
+                            constraint: constraint(),
+                        };
+                    }
                     _ => {}
                 }
                 match database.code().as_deref() {
-                    // SQLITE_FULL; disk_full
-                    Some("13" | "53100") => Self::StorageFull,
+                    // and PostgreSQL's disk_full
+                    Some(SQLITE_FULL | "53100") => Self::StorageFull,
                     // SQLITE_BUSY and its extensions; lock_not_available, query_canceled, serialization, deadlock,
                     // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
                     Some(
-                        "5" | "261" | "517" | "55P03" | "57014" | "40001" | "40P01" | "57P01" | "57P02" | "57P03"
-                        | "53300",
+                        "5" | "261" | "517" | "55P03" | "57014" | "40001" | "40P01" | "57P01"
+                        | "57P02" | "57P03" | "53300",
                     ) => Self::Unavailable(error),
                     _ => Self::Database(error),
                 }

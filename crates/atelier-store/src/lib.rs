@@ -7,31 +7,52 @@
 //!
 //! Absent on purpose: decisions. What may happen to a chat is decided by `atelier-domain`.
 
+mod agents;
 mod chats;
 mod database;
 mod error;
 mod messages;
 mod model_calls;
+mod models;
+mod organizations;
 mod queue;
 mod replicas;
 mod secrets;
+mod settings;
 mod statement;
+mod templates;
 pub mod testing;
 mod tool_calls;
+mod users;
 mod value;
+mod workspaces;
 
+pub use agents::*;
 pub use chats::*;
 pub use database::{Database, Engine, Store, StoreConfig, Tx};
 pub use error::StoreError;
 pub use messages::*;
 pub use model_calls::*;
+pub use models::*;
+pub use organizations::*;
 pub use queue::*;
 pub use secrets::{SecretError, SecretString, SecretsConfig};
+pub use settings::*;
+pub use templates::*;
 pub use tool_calls::*;
+pub use users::*;
+pub use workspaces::*;
 
 /// Every statement of the crate.
 fn all_statements() -> Vec<statement::Statement> {
     [
+        agents::STATEMENTS,
+        models::STATEMENTS,
+        organizations::STATEMENTS,
+        settings::STATEMENTS,
+        templates::STATEMENTS,
+        users::STATEMENTS,
+        workspaces::STATEMENTS,
         chats::STATEMENTS,
         messages::STATEMENTS,
         model_calls::STATEMENTS,

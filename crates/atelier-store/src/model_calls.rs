@@ -1,7 +1,9 @@
 //! The ledger of money: one row for each request a provider may bill, and the sum of each day.
 
 use atelier_domain::message::Usage;
-use atelier_domain::{ChatId, MessageId, ModelCallId, ModelConfigId, OrganizationId, Timestamp, UserId};
+use atelier_domain::{
+    ChatId, MessageId, ModelCallId, ModelConfigId, OrganizationId, Timestamp, UserId,
+};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
@@ -167,7 +169,12 @@ pub async fn model_call_insert_in_tx(
         return Ok(());
     }
     let day = i32::try_from(now.as_second().div_euclid(86_400)).unwrap_or(i32::MAX);
-    tx.run(SPEND_ADD, args![call.owner_id, call.organization_id, day, micros]).await.map(|_| ())
+    tx.run(
+        SPEND_ADD,
+        args![call.owner_id, call.organization_id, day, micros],
+    )
+    .await
+    .map(|_| ())
 }
 
 impl Store {

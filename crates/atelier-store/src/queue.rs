@@ -1,7 +1,9 @@
 //! Messages that wait for a chat to become idle.
 
 use atelier_domain::chat::{EntryRef, QueueEntry};
-use atelier_domain::message::{CONTENT_VERSION, ContentError, MessagePart, content_decode, content_encode};
+use atelier_domain::message::{
+    CONTENT_VERSION, ContentError, MessagePart, content_decode, content_encode,
+};
 use atelier_domain::{ChatId, McpServerId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 
 use crate::database::{Store, Tx};
@@ -36,14 +38,18 @@ pub struct QueueRow {
 
 impl QueueRow {
     pub fn decode(&self) -> Result<Vec<MessagePart>, ContentError> {
-        let version = i16::try_from(self.content_version).map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
+        let version = i16::try_from(self.content_version)
+            .map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
         content_decode(version, &self.content)
     }
 
     /// The entry as a decision sees it.
     #[must_use]
     pub const fn as_entry(&self) -> QueueEntry {
-        QueueEntry { entry: EntryRef::Stored(self.id), urgent_no: self.urgent_no }
+        QueueEntry {
+            entry: EntryRef::Stored(self.id),
+            urgent_no: self.urgent_no,
+        }
     }
 
     fn read(row: &DbRow) -> Result<Self, StoreError> {
@@ -75,7 +81,11 @@ pub struct QueueNew {
 
 /// The chat's queue, oldest first.
 pub async fn queue_list_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Vec<QueueRow>, StoreError> {
-    tx.all(QUEUE_LIST, args![chat]).await?.iter().map(QueueRow::read).collect()
+    tx.all(QUEUE_LIST, args![chat])
+        .await?
+        .iter()
+        .map(QueueRow::read)
+        .collect()
 }
 
 pub async fn queue_insert_in_tx(
@@ -115,7 +125,11 @@ pub async fn queue_insert_in_tx(
     })
 }
 
-pub async fn queue_delete_in_tx(tx: &mut Tx<'_>, chat: ChatId, entry: QueueEntryId) -> Result<(), StoreError> {
+pub async fn queue_delete_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    entry: QueueEntryId,
+) -> Result<(), StoreError> {
     tx.run(QUEUE_DELETE, args![chat, entry]).await.map(|_| ())
 }
 
@@ -129,12 +143,18 @@ pub async fn queue_make_urgent_in_tx(
     entry: QueueEntryId,
     urgent_no: i64,
 ) -> Result<(), StoreError> {
-    tx.run(QUEUE_URGENT, args![chat, entry, urgent_no]).await.map(|_| ())
+    tx.run(QUEUE_URGENT, args![chat, entry, urgent_no])
+        .await
+        .map(|_| ())
 }
 
 impl Store {
     /// The chat's queue, oldest first.
     pub async fn queue_list(&self, chat: ChatId) -> Result<Vec<QueueRow>, StoreError> {
-        self.fetch_all(QUEUE_LIST, args![chat]).await?.iter().map(QueueRow::read).collect()
+        self.fetch_all(QUEUE_LIST, args![chat])
+            .await?
+            .iter()
+            .map(QueueRow::read)
+            .collect()
     }
 }

@@ -40,16 +40,26 @@ impl Store {
     ) -> Result<(), StoreError> {
         let millis = millis(lease);
         self.write("replica_register", move |tx| {
-            Box::pin(async move { tx.run(REPLICA_INSERT, args![incarnation, url, build, millis]).await.map(|_| ()) })
+            Box::pin(async move {
+                tx.run(REPLICA_INSERT, args![incarnation, url, build, millis])
+                    .await
+                    .map(|_| ())
+            })
         })
         .await
     }
 
     /// Renews the lease. False: this life was declared dead.
-    pub async fn replica_renew(&self, incarnation: Incarnation, lease: Duration) -> Result<bool, StoreError> {
+    pub async fn replica_renew(
+        &self,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
         let millis = millis(lease);
         self.write("replica_renew", move |tx| {
-            Box::pin(async move { Ok(tx.run(REPLICA_RENEW, args![incarnation, millis]).await? > 0) })
+            Box::pin(
+                async move { Ok(tx.run(REPLICA_RENEW, args![incarnation, millis]).await? > 0) },
+            )
         })
         .await
     }

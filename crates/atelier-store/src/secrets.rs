@@ -113,7 +113,10 @@ impl Key {
         let hash = Sha256::digest(bytes);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
-        Self { id, cipher: Aes256Gcm::new(&(*bytes).into()) }
+        Self {
+            id,
+            cipher: Aes256Gcm::new(&(*bytes).into()),
+        }
     }
 }
 
@@ -130,14 +133,22 @@ impl Secrets {
             .map(str::trim)
             .filter(|key| !key.is_empty())
             .map(|key| {
-                let bytes = BASE64_STANDARD.decode(key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+                let bytes = BASE64_STANDARD
+                    .decode(key)
+                    .ok()
+                    .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
                 bytes.map(|bytes| Key::new(&bytes)).ok_or_else(|| {
-                    StoreError::Setup("a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)".to_owned())
+                    StoreError::Setup(
+                        "a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)"
+                            .to_owned(),
+                    )
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
-            return Err(StoreError::Setup("there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned()));
+            return Err(StoreError::Setup(
+                "there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned(),
+            ));
         }
         Ok(Self { keys })
     }
@@ -148,8 +159,14 @@ impl Secrets {
             return [&[PLAIN], text.as_bytes()].concat();
         };
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
-        let sealed = key.cipher.encrypt(&nonce.into(), payload).expect("AES-GCM seals any text of less than 64 GiB");
+        let payload = Payload {
+            msg: text.as_bytes(),
+            aad: place.as_bytes(),
+        };
+        let sealed = key
+            .cipher
+            .encrypt(&nonce.into(), payload)
+            .expect("AES-GCM seals any text of less than 64 GiB");
         [&[SEALED][..], &key.id, &nonce, &sealed].concat()
     }
 
@@ -160,16 +177,26 @@ impl Secrets {
             Some((&SEALED, rest)) if rest.len() > KEY_ID_BYTES + NONCE_BYTES => {
                 let (id, rest) = rest.split_at(KEY_ID_BYTES);
                 let (nonce, sealed) = rest.split_at(NONCE_BYTES);
-                let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| SecretError::UnknownKey {
-                    key_id: hex(id),
-                })?;
-                let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| SecretError::Refused)?;
-                let payload = Payload { msg: sealed, aad: place.as_bytes() };
-                key.cipher.decrypt(&nonce.into(), payload).map_err(|_| SecretError::Refused)?
+                let key = self
+                    .keys
+                    .iter()
+                    .find(|key| key.id == id)
+                    .ok_or_else(|| SecretError::UnknownKey { key_id: hex(id) })?;
+                let nonce: [u8; NONCE_BYTES] =
+                    nonce.try_into().map_err(|_| SecretError::Refused)?;
+                let payload = Payload {
+                    msg: sealed,
+                    aad: place.as_bytes(),
+                };
+                key.cipher
+                    .decrypt(&nonce.into(), payload)
+                    .map_err(|_| SecretError::Refused)?
             }
             _ => return Err(SecretError::Refused),
         };
-        String::from_utf8(opened).map(SecretString).map_err(|_| SecretError::Refused)
+        String::from_utf8(opened)
+            .map(SecretString)
+            .map_err(|_| SecretError::Refused)
     }
 }
 
@@ -185,7 +212,9 @@ fn hex(bytes: &[u8]) -> String {
 fn key_file(path: &Path) -> Result<SecretString, StoreError> {
     use std::io::Write as _;
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    let setup = |what: &str, error: std::io::Error| StoreError::Setup(format!("{what} {}: {error}", path.display()));
+    let setup = |what: &str, error: std::io::Error| {
+        StoreError::Setup(format!("{what} {}: {error}", path.display()))
+    };
     match std::fs::metadata(path) {
         Ok(metadata) => {
             if metadata.permissions().mode() & 0o077 != 0 {
@@ -194,7 +223,9 @@ fn key_file(path: &Path) -> Result<SecretString, StoreError> {
                     path.display()
                 )));
             }
-            std::fs::read_to_string(path).map(SecretString).map_err(|error| setup("cannot read", error))
+            std::fs::read_to_string(path)
+                .map(SecretString)
+                .map_err(|error| setup("cannot read", error))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());
@@ -204,8 +235,10 @@ fn key_file(path: &Path) -> Result<SecretString, StoreError> {
                 .mode(0o600)
                 .open(path)
                 .map_err(|error| setup("cannot make", error))?;
-            file.write_all(format!("{key}\n").as_bytes()).map_err(|error| setup("cannot write", error))?;
-            file.sync_all().map_err(|error| setup("cannot write", error))?;
+            file.write_all(format!("{key}\n").as_bytes())
+                .map_err(|error| setup("cannot write", error))?;
+            file.sync_all()
+                .map_err(|error| setup("cannot write", error))?;
             Ok(SecretString(key))
         }
         Err(error) => Err(setup("cannot read", error)),
@@ -218,7 +251,9 @@ impl Store {
         let rows = self.fetch_all(SECRET_KEYS, Vec::new()).await?;
         for row in &rows {
             let id = row.text("id")?;
-            let opened = self.secrets().open(&canary_place(&id), &row.bytes("canary")?);
+            let opened = self
+                .secrets()
+                .open(&canary_place(&id), &row.bytes("canary")?);
             if !opened.is_ok_and(|canary| canary.expose() == CANARY) {
                 return Err(StoreError::Setup(format!(
                     "this database holds secrets sealed with key {id}, which this server does not have; \
@@ -229,14 +264,21 @@ impl Store {
         if matches!(config, SecretsConfig::Plaintext) {
             return Ok(());
         }
-        let Some(first) = self.secrets().keys.first().map(|key| hex(&key.id)) else { return Ok(()) };
-        if rows.iter().any(|row| row.text("id").is_ok_and(|id| id == first)) {
+        let Some(first) = self.secrets().keys.first().map(|key| hex(&key.id)) else {
+            return Ok(());
+        };
+        if rows
+            .iter()
+            .any(|row| row.text("id").is_ok_and(|id| id == first))
+        {
             return Ok(());
         }
         let canary = self.secrets().seal(&canary_place(&first), CANARY);
         self.write("secret_key_insert", move |tx: &mut Tx<'_>| {
             Box::pin(async move {
-                tx.run(SECRET_KEY_INSERT, args![first, canary, Timestamp::now()]).await.map(|_| ())
+                tx.run(SECRET_KEY_INSERT, args![first, canary, Timestamp::now()])
+                    .await
+                    .map(|_| ())
             })
         })
         .await
@@ -252,14 +294,19 @@ mod tests {
     use super::*;
 
     fn ring(count: u8) -> Secrets {
-        Secrets { keys: (1..=count).map(|at| Key::new(&[at; 32])).collect() }
+        Secrets {
+            keys: (1..=count).map(|at| Key::new(&[at; 32])).collect(),
+        }
     }
 
     #[test]
     fn a_value_opens_at_its_place_only() {
         let ring = ring(1);
         let sealed = ring.seal("providers|api_key|1", "sk-secret");
-        assert_eq!(ring.open("providers|api_key|1", &sealed).unwrap().expose(), "sk-secret");
+        assert_eq!(
+            ring.open("providers|api_key|1", &sealed).unwrap().expose(),
+            "sk-secret"
+        );
         assert!(ring.open("providers|api_key|2", &sealed).is_err());
         assert!(!sealed.windows(3).any(|window| window == b"sk-"));
         let mut damaged = sealed;
@@ -269,7 +316,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_and_an_old_one_still_opens() {
-        let old = Secrets { keys: vec![Key::new(&[2; 32])] };
+        let old = Secrets {
+            keys: vec![Key::new(&[2; 32])],
+        };
         let sealed = old.seal("t|c|1", "x");
         assert_eq!(ring(2).open("t|c|1", &sealed).unwrap().expose(), "x");
         let error = ring(1).open("t|c|1", &sealed).unwrap_err();
@@ -282,14 +331,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.keys");
         let made = key_file(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(key_file(&path).unwrap().expose().trim(), made.expose());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(key_file(&path).unwrap_err().to_string().contains("chmod 600"));
+        assert!(
+            key_file(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("chmod 600")
+        );
     }
 
     #[test]
     fn a_secret_does_not_print_itself() {
-        assert_eq!(format!("{:?}", SecretString::new("sk-secret")), "SecretString(..)");
+        assert_eq!(
+            format!("{:?}", SecretString::new("sk-secret")),
+            "SecretString(..)"
+        );
     }
 }

@@ -8,6 +8,15 @@ pub(crate) struct Statement {
     pub(crate) postgres: &'static str,
 }
 
+/// An insert of several rows for SQLite, put together of texts of the program only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValuesInsert {
+    pub(crate) head: &'static str,
+    /// `(?, ?, ...)`, once a row.
+    pub(crate) row: &'static str,
+    pub(crate) tail: &'static str,
+}
+
 /// Declares statements and lists them in `STATEMENTS` of the module.
 ///
 /// ```text

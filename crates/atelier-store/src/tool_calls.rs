@@ -29,6 +29,7 @@ statements! {
         WHERE uid = $1 AND chat_id = $2";
     CALL_DETACH = "UPDATE chat_tool_calls SET state = 'detached' WHERE uid = $1 AND chat_id = $2";
     CALL_LEDGER = "UPDATE chat_tool_calls SET ledger_id = $3 WHERE uid = $1 AND chat_id = $2";
+    CALL_RESULT = "SELECT result_message_id FROM chat_tool_calls WHERE uid = $1 AND chat_id = $2";
     CALL_END = "UPDATE chat_tool_calls SET state = $3, result_message_id = $4, finished_at = $5 WHERE uid = $1 AND chat_id = $2";
 }
 
@@ -117,12 +118,24 @@ pub async fn tool_calls_insert_in_tx(
             })
         })
         .collect();
-    tx.run(CALLS_INSERT, args![chat, Value::Array(batch).to_string(), step_no, epoch, now]).await.map(|_| ())
+    tx.run(
+        CALLS_INSERT,
+        args![chat, Value::Array(batch).to_string(), step_no, epoch, now],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Calls without a result, in order of steps and calls.
-pub async fn tool_calls_open_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Vec<ToolCallRow>, StoreError> {
-    tx.all(CALLS_OPEN, args![chat]).await?.iter().map(ToolCallRow::read).collect()
+pub async fn tool_calls_open_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+) -> Result<Vec<ToolCallRow>, StoreError> {
+    tx.all(CALLS_OPEN, args![chat])
+        .await?
+        .iter()
+        .map(ToolCallRow::read)
+        .collect()
 }
 
 pub async fn tool_call_start_in_tx(
@@ -132,10 +145,16 @@ pub async fn tool_call_start_in_tx(
     epoch: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_START, args![call, chat, epoch, now]).await.map(|_| ())
+    tx.run(CALL_START, args![call, chat, epoch, now])
+        .await
+        .map(|_| ())
 }
 
-pub async fn tool_call_detach_in_tx(tx: &mut Tx<'_>, chat: ChatId, call: CallToken) -> Result<(), StoreError> {
+pub async fn tool_call_detach_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    call: CallToken,
+) -> Result<(), StoreError> {
     tx.run(CALL_DETACH, args![call, chat]).await.map(|_| ())
 }
 
@@ -146,7 +165,9 @@ pub async fn tool_call_ledger_in_tx(
     call: CallToken,
     ledger_id: &str,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_LEDGER, args![call, chat, ledger_id]).await.map(|_| ())
+    tx.run(CALL_LEDGER, args![call, chat, ledger_id])
+        .await
+        .map(|_| ())
 }
 
 /// Ends a call: `finished` or `unknown`, with its result row if it has one.
@@ -158,5 +179,19 @@ pub async fn tool_call_end_in_tx(
     result: Option<MessageId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_END, args![call, chat, state.as_str(), result, now]).await.map(|_| ())
+    tx.run(CALL_END, args![call, chat, state.as_str(), result, now])
+        .await
+        .map(|_| ())
+}
+
+/// The result row of a call that has ended.
+pub async fn tool_call_result_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    call: CallToken,
+) -> Result<Option<MessageId>, StoreError> {
+    match tx.first(CALL_RESULT, args![call, chat]).await? {
+        Some(row) => Ok(row.int_opt("result_message_id")?.map(MessageId)),
+        None => Ok(None),
+    }
 }

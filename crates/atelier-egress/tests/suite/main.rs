@@ -77,7 +77,8 @@ impl Server {
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn egress(allow: &str, resolver: Arc<FixedResolver>) -> Egress {
-    Egress::with_resolver(allow.parse().unwrap(), resolver).unwrap()
+    let resolver: Arc<dyn HostResolver> = resolver;
+    Egress::with_resolver(allow.parse().unwrap(), &resolver).unwrap()
 }
 
 async fn get(egress: &Egress, url: &str) -> Result<reqwest::Response, EgressError> {

@@ -1,9 +1,10 @@
 //! The `cost` block: prices as they are sent and saved (governance.md 3).
 
-use atelier_domain::money::Price;
+use atelier_domain::money::{ClassPrices, LongContext, Price, PriceSheet};
 use serde_json::{Map, Value};
 
 use super::Faults;
+use crate::kind::ProviderKind;
 
 pub(super) const PRICE_FIELDS: [&str; 4] = [
     "input_price_per_million_tokens",
@@ -111,6 +112,41 @@ pub fn model_config_normalize(model_config: &Value) -> Value {
     Value::Object(normal)
 }
 
+/// The prices that a stored `model_config` names; what is blank or unreadable is absent. Scripted models
+/// are free.
+#[must_use]
+pub fn price_sheet(kind: ProviderKind, model_config: &Value) -> PriceSheet {
+    if kind == ProviderKind::Scripted {
+        return PriceSheet::FREE;
+    }
+    let config = model_config_normalize(model_config);
+    let cost = config.get("cost");
+    let long_context = cost
+        .and_then(|cost| cost.get("long_context"))
+        .and_then(|long| {
+            let above_prompt_tokens = long.get("above_prompt_tokens")?.as_i64()?;
+            Some(LongContext {
+                above_prompt_tokens,
+                prices: class_prices(Some(long)),
+            })
+        });
+    PriceSheet {
+        base: class_prices(cost),
+        long_context,
+    }
+}
+
+fn class_prices(fields: Option<&Value>) -> ClassPrices {
+    let price = |name: &str| fields?.get(name)?.as_str()?.parse().ok();
+    let [input, output, cache_read, cache_write] = PRICE_FIELDS.map(price);
+    ClassPrices {
+        input,
+        output,
+        cache_read,
+        cache_write,
+    }
+}
+
 fn normalized(prices: &Map<String, Value>) -> Map<String, Value> {
     prices
         .iter()
@@ -144,7 +180,6 @@ fn without_nulls(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::ProviderKind;
     use crate::options::validate_model_config;
     use serde_json::json;
 
@@ -235,5 +270,16 @@ mod tests {
             })
         );
         assert_eq!(model_config_normalize(&json!(null)), json!({}));
+        let sheet = price_sheet(ProviderKind::OpenAi, &config);
+        let price = |text: &str| Some(text.parse::<Price>().unwrap());
+        assert_eq!(
+            (sheet.base.input, sheet.base.output, sheet.base.cache_read),
+            (price("1.5"), price("15"), None)
+        );
+        assert_eq!(sheet.long_context.unwrap().prices.output, price("0.1"));
+        assert_eq!(
+            price_sheet(ProviderKind::Scripted, &json!(null)).base.input,
+            price("0")
+        );
     }
 }

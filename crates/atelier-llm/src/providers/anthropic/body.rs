@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, model_file, replayable, result_text, sent_text, told_call, told_result,
-    told_source,
+    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call,
+    told_result, told_source,
 };
 use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
 
@@ -311,11 +311,7 @@ impl<'a> History<'a> {
                     );
                 }
                 // the text that cites it carries it, to the same origin
-                MessagePart::Source(source)
-                    if source
-                        .native
-                        .as_ref()
-                        .is_some_and(|native| native.origin == *self.origin) => {}
+                MessagePart::Source(source) if is_own_source(source, self.origin) => {}
                 MessagePart::Source(source) => blocks.push(words(told_source(source))),
                 MessagePart::File(_)
                 | MessagePart::FileReference(_)
@@ -405,7 +401,7 @@ fn tool_blocks(parts: &[MessagePart]) -> Vec<Block<'_>> {
     for part in parts {
         match part {
             MessagePart::ToolResult(result) => {
-                results.push((result, text(result_text(result)).into_iter().collect()))
+                results.push((result, text(result_text(result)).into_iter().collect()));
             }
             MessagePart::File(part) => {
                 if let Some((_, content)) = results.last_mut() {

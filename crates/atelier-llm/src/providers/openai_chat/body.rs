@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, model_file, replayable, result_text, sent_text, told_call, told_result,
-    told_source,
+    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call,
+    told_result, told_source,
 };
 use crate::kind::ProviderKind;
 use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
@@ -302,6 +302,9 @@ impl<'a> History<'a> {
         let mut calls = Vec::new();
         let mut reasoning = Map::new();
         let mut say = |words: &str, gap: &mut &str| {
+            if words.is_empty() {
+                return;
+            }
             if !text.is_empty() {
                 text.push_str(gap);
             }
@@ -326,6 +329,7 @@ impl<'a> History<'a> {
                     say(&told_result(result), &mut gap);
                     gap = "\n\n";
                 }
+                MessagePart::Source(source) if is_own_source(source, self.origin) => {}
                 MessagePart::Source(source) => {
                     gap = "\n\n";
                     say(&told_source(source), &mut gap);

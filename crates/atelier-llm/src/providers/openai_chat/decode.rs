@@ -348,7 +348,7 @@ impl ChatDecoder {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             source_id: None,
-            native: None,
+            native: Some(self.native(annotation)),
         })
     }
 

@@ -125,6 +125,7 @@ impl Player {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved on at once, never stored")]
 enum Part {
     Event(ModelEvent),
     Pause(Duration),

@@ -1,0 +1,418 @@
+//! Connections, errors and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::error::ErrorKind;
+use atelier_llm::{BuildError, ModelEvent, ProviderKind, ProviderSettings, Secret};
+use futures::StreamExt as _;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::fake::{
+    Fake, KEY, ManualClock, Piece, Reply, events, failure, registry, request, text, user,
+};
+
+const CHAT: &str = include_str!("../streams/chat-tools.sse");
+const MESSAGES: &str = include_str!("../streams/anthropic-tools.sse");
+
+fn hello() -> atelier_llm::ModelRequest {
+    request(vec![user("hi")])
+}
+
+fn bytes(text: &str) -> Piece {
+    Piece::Bytes(text.as_bytes().to_vec())
+}
+
+#[tokio::test]
+async fn connections_are_used_again_for_both_wires() {
+    for (kind, recorded) in [
+        (ProviderKind::OpenAi, CHAT),
+        (ProviderKind::Anthropic, MESSAGES),
+    ] {
+        let fake = Fake::start((0..4).map(|_| Reply::stream(recorded))).await;
+        let provider = fake.provider(kind);
+        for _ in 0..4 {
+            let mut stream = provider.stream(hello()).await.unwrap();
+            // a consumer stops at `Finish` and drops the stream
+            while !matches!(
+                stream.next().await.unwrap().unwrap(),
+                ModelEvent::Finish { .. }
+            ) {}
+            drop(stream);
+            fake.all_closed().await;
+            // let the short task that reads the rest of the body run
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let ports: Vec<u16> = fake
+            .received()
+            .iter()
+            .map(|received| received.client_port)
+            .collect();
+        assert!(
+            ports.iter().all(|port| *port == ports[0]),
+            "{kind}: {ports:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn parts_come_as_they_are_sent() {
+    let (first, second) = CHAT
+        .split_at(CHAT.find("data: {\"id\"").unwrap() + CHAT[10..].find("data: ").unwrap() + 10);
+    let go = Arc::new(Notify::new());
+    let fake = Fake::start([Reply::pieces(vec![
+        bytes(first),
+        Piece::Wait(Arc::clone(&go)),
+        bytes(second),
+    ])])
+    .await;
+    let mut stream = fake
+        .provider(ProviderKind::OpenAi)
+        .stream(hello())
+        .await
+        .unwrap();
+    go.notify_one();
+    let mut all = Vec::new();
+    while let Some(event) = stream.next().await {
+        all.push(event.unwrap());
+    }
+    assert_eq!(text(&all), "On it – schön");
+}
+
+#[tokio::test]
+async fn dropping_the_stream_ends_the_request_at_the_provider() {
+    let head = CHAT.split_inclusive("\n\n").take(2).collect::<String>();
+    let fake = Fake::start([Reply::pieces(vec![bytes(&head), Piece::Hang])]).await;
+    let mut stream = fake
+        .provider(ProviderKind::OpenAi)
+        .stream(hello())
+        .await
+        .unwrap();
+    assert!(matches!(
+        stream.next().await,
+        Some(Ok(ModelEvent::TextDelta { .. }))
+    ));
+    drop(stream);
+    fake.all_closed().await;
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_a_truncated_answer() {
+    for (kind, recorded) in [
+        (ProviderKind::OpenAi, CHAT),
+        (ProviderKind::Anthropic, MESSAGES),
+    ] {
+        let half = &recorded[..900];
+        let fake = Fake::start([
+            Reply::pieces(vec![bytes(half), Piece::Break]),
+            Reply::pieces(vec![bytes(half)]),
+            Reply::pieces(vec![Piece::Break]),
+            Reply::pieces(vec![]),
+        ])
+        .await;
+        let provider = fake.provider(kind);
+        for _ in 0..4 {
+            let error = failure(&provider, hello()).await;
+            assert_eq!(
+                (error.kind, error.retryable),
+                (ErrorKind::Network, true),
+                "{error:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_break_behind_the_reason_loses_nothing() {
+    let whole = CHAT.split("data: [DONE]").next().unwrap();
+    let fake = Fake::start([
+        Reply::pieces(vec![bytes(whole), Piece::Break]),
+        // the end mark is there, the rest never comes
+        Reply::pieces(vec![bytes(CHAT), Piece::Hang]),
+    ])
+    .await;
+    let provider = fake.provider(ProviderKind::OpenAi);
+    for _ in 0..2 {
+        let (events, error) = events(&provider, hello()).await;
+        assert_eq!(error, None);
+        assert!(matches!(events.last(), Some(ModelEvent::Finish { .. })));
+    }
+}
+
+#[tokio::test]
+async fn statuses_headers_and_words_become_a_typed_error() {
+    let body = json!({"error": {"message": format!("slow down, {KEY}"), "type": "tokens", "code": "rate_limit_exceeded"}});
+    let fake = Fake::start([
+        Reply::json(429, &body).with_header("retry-after", "20"),
+        Reply::json(429, &body).with_header("retry-after", "Sun, 22 Nov 2026 12:00:00 GMT"),
+        Reply::json(401, &json!({"error": {"code": "invalid_api_key"}})),
+        Reply::json(529, &json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})),
+        Reply::json(307, &json!({})).with_header("location", "http://127.0.0.1:1/"),
+    ])
+    .await;
+    let provider = fake.provider(ProviderKind::OpenAi);
+    let error = failure(&provider, hello()).await;
+    assert_eq!(
+        (error.kind, error.retry_after),
+        (ErrorKind::RateLimit, Some(Duration::from_secs(20)))
+    );
+    assert_eq!(
+        error.message,
+        "Acme asks to slow down for 20 s. Send the message again then."
+    );
+    assert_eq!(error.detail.as_deref(), Some("slow down, [redacted]"));
+    assert_eq!(
+        (error.status_code, error.code.as_deref()),
+        (Some(429), Some("rate_limit_exceeded"))
+    );
+    assert_eq!(
+        failure(&provider, hello()).await.retry_after,
+        Some(Duration::from_secs(7200))
+    );
+    assert_eq!(failure(&provider, hello()).await.kind, ErrorKind::Auth);
+    assert_eq!(
+        failure(&provider, hello()).await.kind,
+        ErrorKind::Overloaded
+    );
+    assert_eq!(failure(&provider, hello()).await.kind, ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn garbage_is_malformed() {
+    let fake = Fake::start([
+        Reply::stream("data: {\"id\": nope}\n\n"),
+        Reply::stream("<html>hello</html>\n\n"),
+        Reply::json(
+            200,
+            &json!({"id": "x", "object": "chat.completion", "choices": []}),
+        ),
+        Reply::json(200, &json!({"error": {"message": "upstream", "code": 429}})),
+        Reply::stream("data: {\"error\":{\"message\":\"gone\",\"code\":503}}\n\n"),
+        Reply::stream("data: [1,2]\n\n"),
+    ])
+    .await;
+    let provider = fake.provider(ProviderKind::OpenAiCompat);
+    let mut kinds = Vec::new();
+    for _ in 0..6 {
+        kinds.push(failure(&provider, hello()).await.kind);
+    }
+    assert_eq!(
+        kinds,
+        [
+            ErrorKind::Malformed,
+            ErrorKind::Network,
+            ErrorKind::Malformed,
+            ErrorKind::RateLimit,
+            ErrorKind::Overloaded,
+            ErrorKind::Malformed,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_listens() {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let clock = Arc::new(ManualClock::default());
+    let settings = settings(
+        ProviderKind::OpenAiCompat,
+        Some(&format!("http://127.0.0.1:{port}")),
+    );
+    let provider = registry("loopback", &clock).build(settings).unwrap();
+    let error = failure(&provider, hello()).await;
+    assert_eq!((error.kind, error.status_code), (ErrorKind::Network, None));
+    assert!(!provider.check().await.reachable);
+}
+
+fn settings(kind: ProviderKind, base_url: Option<&str>) -> ProviderSettings {
+    ProviderSettings {
+        kind,
+        display_name: "Acme".to_owned(),
+        base_url: base_url.map(str::to_owned),
+        api_key: Secret::new(KEY),
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_built_says_why() {
+    let clock = Arc::new(ManualClock::default());
+    let registry = registry("", &clock);
+    let refused = |kind, base_url| registry.build(settings(kind, base_url)).err().unwrap();
+    assert_eq!(
+        refused(ProviderKind::Google, None),
+        BuildError::NoAdapter(ProviderKind::Google)
+    );
+    assert_eq!(
+        refused(ProviderKind::OpenAiCompat, Some(" ")),
+        BuildError::MissingBaseUrl(ProviderKind::OpenAiCompat)
+    );
+    assert!(matches!(
+        refused(ProviderKind::OpenAi, Some("nonsense")),
+        BuildError::InvalidBaseUrl(_)
+    ));
+    assert!(matches!(
+        refused(ProviderKind::OpenAi, Some("http://127.0.0.1/v1")),
+        BuildError::EgressDenied(_)
+    ));
+    assert!(
+        registry
+            .build(settings(ProviderKind::Anthropic, None))
+            .is_ok()
+    );
+    assert_eq!(registry.kinds().count(), 6);
+}
+
+#[tokio::test]
+async fn a_name_with_a_denied_address_ends_the_call_for_good() {
+    let clock = Arc::new(ManualClock::default());
+    let provider = registry("", &clock)
+        .build(settings(
+            ProviderKind::OpenAiCompat,
+            Some("http://localhost:1/v1"),
+        ))
+        .unwrap();
+    let error = failure(&provider, hello()).await;
+    assert_eq!(
+        (error.kind, error.code.as_deref(), error.retryable),
+        (ErrorKind::Config, Some("egress_denied"), false)
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_never_begins_is_given_up() {
+    // silent before the head, and silent behind it
+    let silent_head = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok(socket) = listener.accept().await {
+                kept.push(socket);
+            }
+        });
+        port
+    };
+    let clock = Arc::new(ManualClock::default());
+    let head = registry("loopback", &clock)
+        .build(settings(
+            ProviderKind::OpenAi,
+            Some(&format!("http://127.0.0.1:{silent_head}")),
+        ))
+        .unwrap();
+    let fake = Fake::start([Reply::pieces(vec![Piece::Hang])]).await;
+    for provider in [head, fake.provider_with(ProviderKind::OpenAi, &clock)] {
+        let asked = tokio::spawn({
+            let provider = Arc::clone(&provider);
+            async move { failure(&provider, hello()).await }
+        });
+        clock.slept_on().await;
+        clock.advance(Duration::from_secs(59));
+        tokio::task::yield_now().await;
+        assert!(!asked.is_finished());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(asked.await.unwrap().kind, ErrorKind::StartupTimeout);
+    }
+    fake.all_closed().await;
+}
+
+/// Plays `first`, then lets `time` pass in steps of five minutes, with `beat` sent before each.
+async fn outlast(first: &str, beat: &str, steps: usize) -> Option<ErrorKind> {
+    let go = Arc::new(Notify::new());
+    let mut pieces = vec![bytes(first)];
+    for _ in 0..steps {
+        pieces.extend([Piece::Wait(Arc::clone(&go)), bytes(beat)]);
+    }
+    pieces.push(Piece::Hang);
+    let fake = Fake::start([Reply::pieces(pieces)]).await;
+    let clock = Arc::new(ManualClock::default());
+    let provider = fake.provider_with(ProviderKind::Anthropic, &clock);
+    let mut stream = provider.stream(hello()).await.unwrap();
+    // all of `first` has been read once its text is here
+    while !matches!(stream.next().await, Some(Ok(ModelEvent::TextDelta { .. }))) {}
+    for _ in 0..steps {
+        clock.advance(Duration::from_secs(5 * 60));
+        match futures::poll!(stream.next()) {
+            std::task::Poll::Ready(Some(Err(error))) => return Some(error.kind),
+            std::task::Poll::Ready(other) => panic!("{other:?}"),
+            std::task::Poll::Pending => {}
+        }
+        if !beat.is_empty() {
+            go.notify_one();
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Some(error.kind),
+                None => panic!("the stream ended"),
+            }
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn silence_pings_and_long_answers_have_their_limits() {
+    let first = MESSAGES
+        .split_inclusive("\n\n")
+        .take(11)
+        .collect::<String>();
+    let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
+    let word = "data: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
+    assert_eq!(outlast(&first, "", 1).await, None);
+    assert_eq!(
+        outlast(&first, "", 2).await,
+        Some(ErrorKind::Timeout),
+        "ten minutes without a byte"
+    );
+    assert_eq!(outlast(&first, ping, 5).await, None, "pings for 25 minutes");
+    assert_eq!(
+        outlast(&first, ": comment\n\n", 5).await,
+        None,
+        "comments for 25 minutes"
+    );
+    assert_eq!(
+        outlast(&first, ping, 6).await,
+        Some(ErrorKind::Timeout),
+        "pings for 30 minutes"
+    );
+    assert_eq!(
+        outlast(&first, word, 11).await,
+        None,
+        "words for 55 minutes"
+    );
+    assert_eq!(
+        outlast(&first, word, 12).await,
+        Some(ErrorKind::Timeout),
+        "words for an hour"
+    );
+}
+
+#[tokio::test]
+async fn a_check_tells_reachable_from_accepted() {
+    let fake = Fake::start([
+        Reply::json(200, &json!({"data": [{"id": "b"}, {"id": "a"}]})),
+        Reply::json(401, &json!({"error": {"message": "no"}})),
+        Reply::json(404, &json!({})),
+    ])
+    .await;
+    let provider = fake.provider(ProviderKind::OpenAi);
+    let found = provider.check().await;
+    assert_eq!(
+        (found.reachable, found.key_accepted, found.models),
+        (true, Some(true), vec!["b".into(), "a".into()])
+    );
+    let refused = provider.check().await;
+    assert_eq!(
+        (refused.reachable, refused.key_accepted),
+        (true, Some(false))
+    );
+    assert_eq!(
+        refused.error.as_deref(),
+        Some("Acme refused the key. Ask an admin to check it.")
+    );
+    assert_eq!(provider.check().await.key_accepted, None);
+    assert_eq!(fake.received()[0].path, "/v1/models");
+}
