@@ -14,6 +14,7 @@
 //! Lock order: ancestor chats first, then by id, then ledger rows, `spend_days` last.
 
 mod carry_out;
+mod contents;
 mod publish;
 mod recovery;
 mod run;
@@ -21,14 +22,16 @@ mod types;
 
 use std::sync::Arc;
 
-use atelier_domain::chat::ChatEvent;
+use atelier_domain::chat::{Activity, ChatEffect, ChatEvent};
 use atelier_domain::{ChatId, Incarnation, SharedClock, Timestamp, clock};
-use atelier_store::{ChatNew, ChatRow, Store, Tx};
+use atelier_store::{ChatNew, ChatRow, Setting, Store, Tx};
 use atelier_stream::Hubs;
 use futures::future::BoxFuture;
 
-use self::carry_out::{Applied, Locked, Outcome, Payload};
-pub(crate) use self::carry_out::UserMessage;
+use self::carry_out::{Applied, Locked};
+use self::contents::Payload;
+pub(crate) use self::contents::UserMessage;
+use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
 pub use self::types::{
     AnswerCommitted, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, PartialAnswer, RetryPlanned,
     RunFence, RunSignals, Settle, Settled, StepBegun,
@@ -93,7 +96,6 @@ impl Commits {
     pub(crate) async fn create(
         &self,
         chat: ChatNew,
-        system: Option<String>,
         message: UserMessage,
         also: Option<AlsoInTx<ChatRow>>,
     ) -> Result<ChatRow, CommitError> {
@@ -104,8 +106,12 @@ impl Commits {
             .write("chat_create", move |tx| {
                 Box::pin(async move {
                     atelier_store::chat_insert_in_tx(tx, &chat).await?;
-                    let row = carry_out::new_chat_row(chat);
-                    let applied = carry_out::first_messages(tx, row, system, message, now).await?;
+                    let row = contents::new_chat_row(chat);
+                    let prompt = atelier_store::setting_in_tx(tx, Setting::SystemPrompt).await?;
+                    let prompt = prompt
+                        .filter(|prompt| !prompt.trim().is_empty())
+                        .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned());
+                    let applied = carry_out::first_messages(tx, row, prompt, message, now).await?;
                     if let Some(also) = also {
                         also(tx, &applied.chat).await?;
                     }
@@ -146,6 +152,37 @@ impl Commits {
         let (applied, changed) = applied?;
         self.published(*applied);
         Ok(changed)
+    }
+}
+
+impl Commits {
+    /// Tells viewers that a pending chat waits for a place: its status is sent again, under a version of its
+    /// own so that it is not taken for an old one. Nothing happens if the chat is not pending any more.
+    ///
+    /// # Errors
+    /// [`CommitError::NotFound`] and the store's.
+    pub async fn queued_for_capacity(&self, chat_id: ChatId) -> Result<(), CommitError> {
+        let now = self.now();
+        let applied = self
+            .inner
+            .store
+            .write("chat_queued_for_capacity", move |tx| {
+                Box::pin(async move {
+                    let locked = lock(tx, chat_id).await?;
+                    if !matches!(locked.chat.state.activity, Activity::Pending { .. }) {
+                        return Ok::<_, CommitError>(None);
+                    }
+                    let event = ChatEvent::SetMeta { visible: true };
+                    let mut applied = carry_out::carry_out(tx, locked, event, Payload::default(), now).await??;
+                    applied.publish.insert(0, ChatEffect::PublishStatus);
+                    Ok(Some(applied))
+                })
+            })
+            .await?;
+        if let Some(applied) = applied {
+            self.published(*applied);
+        }
+        Ok(())
     }
 }
 

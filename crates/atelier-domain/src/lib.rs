@@ -12,6 +12,7 @@ pub mod id;
 pub mod message;
 pub mod money;
 pub mod permissions;
+pub mod provider_keys;
 pub mod retry;
 pub mod text;
 

@@ -323,3 +323,188 @@ impl Usage {
         .fold(0, i64::saturating_add)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn any_native() -> impl Strategy<Value = Option<Native>> {
+        prop::option::of(
+            (any::<String>(), any::<String>()).prop_map(|(block, model)| Native {
+                origin: Origin {
+                    provider: "anthropic".into(),
+                    host: "localhost:1".into(),
+                    model,
+                },
+                block,
+            }),
+        )
+    }
+
+    fn any_time() -> impl Strategy<Value = Option<Timestamp>> {
+        prop::option::of(
+            (0_i64..4_000_000_000_000_000)
+                .prop_map(|micros| Timestamp::from_microsecond(micros).unwrap()),
+        )
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Every variant, with text that includes U+0000.
+    fn any_part() -> impl Strategy<Value = MessagePart> {
+        let text = || prop_oneof![any::<String>(), Just("a\0b".to_owned())];
+        let lines = || (any::<i32>(), any::<i32>());
+        prop_oneof![
+            (text(), any_native())
+                .prop_map(|(text, native)| MessagePart::Text(TextPart { text, native })),
+            (text(), any_time(), any_time(), any_native()).prop_map(
+                |(text, created_at, completed_at, native)| {
+                    MessagePart::Reasoning(ReasoningPart {
+                        text,
+                        created_at,
+                        completed_at,
+                        native,
+                    })
+                }
+            ),
+            (
+                text(),
+                any_json(),
+                any::<bool>(),
+                any::<bool>(),
+                any_time(),
+                any_native()
+            )
+                .prop_map(
+                    |(tool_call_id, args, provider_executed, invalid_args, created_at, native)| {
+                        MessagePart::ToolCall(ToolCallPart {
+                            tool_call_id,
+                            tool_name: "execute".into(),
+                            args,
+                            provider_executed,
+                            invalid_args,
+                            mcp_server_config_id: invalid_args.then(McpServerId::new),
+                            created_at,
+                            native,
+                        })
+                    }
+                ),
+            (
+                text(),
+                any_json(),
+                any::<bool>(),
+                any::<bool>(),
+                any_time(),
+                any_native()
+            )
+                .prop_map(
+                    |(tool_call_id, result, is_error, is_media, created_at, native)| {
+                        MessagePart::ToolResult(ToolResultPart {
+                            tool_call_id,
+                            tool_name: "execute".into(),
+                            result,
+                            is_error,
+                            is_media,
+                            provider_executed: is_media,
+                            mcp_server_config_id: None,
+                            created_at,
+                            native,
+                        })
+                    }
+                ),
+            (text(), any_native()).prop_map(|(url, native)| {
+                MessagePart::Source(SourcePart {
+                    title: Some(url.clone()),
+                    url,
+                    source_id: None,
+                    native,
+                })
+            }),
+            (text(), any::<bool>(), any_native()).prop_map(|(text, stored, native)| {
+                MessagePart::File(FilePart {
+                    media_type: "image/png".into(),
+                    file_id: stored.then(FileId::new),
+                    name: None,
+                    data: (!stored).then_some(text),
+                    native,
+                })
+            }),
+            (text(), lines()).prop_map(|(content, (start_line, end_line))| {
+                MessagePart::FileReference(FileReferencePart {
+                    file_name: "a".into(),
+                    start_line,
+                    end_line,
+                    content,
+                })
+            }),
+            (text(), lines()).prop_map(|(content, (start_line, end_line))| {
+                let side = if start_line < 0 {
+                    DiffSide::Old
+                } else {
+                    DiffSide::New
+                };
+                MessagePart::DiffComment(DiffCommentPart {
+                    file_name: "a".into(),
+                    start_line,
+                    end_line,
+                    side,
+                    content,
+                })
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn content_reads_back_what_was_written(parts in prop::collection::vec(any_part(), 0..6)) {
+            let content = content_encode(&parts);
+            // an escape, so that a text column takes it
+            prop_assert!(!content.contains('\0'));
+            prop_assert_eq!(content_decode(CONTENT_VERSION, &content).unwrap(), parts);
+        }
+
+        /// An object in `data` of the first element is how an older form of content is told apart.
+        #[test]
+        fn no_part_holds_an_object_in_data(part in any_part()) {
+            let written: Value = serde_json::from_str(&content_encode(&[part])).unwrap();
+            prop_assert!(!written[0]["data"].is_object());
+        }
+    }
+
+    #[test]
+    fn content_of_another_version_is_refused() {
+        let content = json!([{"type": "text", "text": "x"}]).to_string();
+        for version in [-1, 0, 2, i16::MAX] {
+            assert!(
+                matches!(content_decode(version, &content), Err(ContentError::UnknownVersion(v)) if v == version)
+            );
+        }
+        for broken in [
+            "",
+            "{}",
+            "[{\"type\":\"nothing\"}]",
+            "[{\"type\":\"text\"}]",
+        ] {
+            assert!(matches!(
+                content_decode(CONTENT_VERSION, broken),
+                Err(ContentError::Malformed { .. })
+            ));
+        }
+    }
+}

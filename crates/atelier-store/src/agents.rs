@@ -6,33 +6,38 @@ use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
-use crate::workspaces::named;
+use crate::named::named;
 
 /// Bytes of log lines that one build or agent keeps.
 const MAX_LOG_BYTES: i64 = 1024 * 1024;
+/// What a line counts beside its text, so that empty ones have an end too. As in `LOG_SIZE`.
+const LOG_LINE_COST: i64 = 32;
 
 statements! {
     AGENT_INSERT = "INSERT INTO workspace_agents (id, workspace_id, build_id, name, token_hash, status, lifecycle_state, generation,
         ledger_id, operating_system, architecture, directory, version, created_at)
         VALUES ($1, $2, $3, 'main', $4, 'connecting', 'created', 0, '', '', '', '', '', $5)";
     AGENT_GET = "SELECT * FROM workspace_agents WHERE id = $1";
+    AGENT_TOKEN = "UPDATE workspace_agents SET token_hash = $2 WHERE id = $1";
     AGENT_OF_BUILD = "SELECT * FROM workspace_agents WHERE build_id = $1 ORDER BY id LIMIT 1";
     AGENT_BY_TOKEN = "SELECT a.id, a.workspace_id, a.build_id, b.transition, b.state, b.build_number,
         (SELECT MAX(n.build_number) FROM workspace_builds n WHERE n.workspace_id = a.workspace_id) AS newest
         FROM workspace_agents a JOIN workspace_builds b ON b.id = a.build_id WHERE a.token_hash = $1";
     AGENT_CONNECTED = "UPDATE workspace_agents SET status = 'connected', generation = generation + 1, ledger_id = $2, version = $3,
         first_connected_at = COALESCE(first_connected_at, $4), last_connected_at = $4, disconnected_at = NULL
-        WHERE id = $1 RETURNING generation";
+        WHERE id = $1 AND lifecycle_state <> 'off' RETURNING generation";
     AGENT_DISCONNECTED = "UPDATE workspace_agents SET status = 'disconnected', disconnected_at = $3 WHERE id = $1 AND generation = $2";
     AGENT_TIMEOUT = "UPDATE workspace_agents SET status = 'timeout' WHERE id = $1 AND status = 'connecting'";
-    AGENT_LIFECYCLE = "UPDATE workspace_agents SET lifecycle_state = $2 WHERE id = $1";
+    // an agent that is off stays so, whatever it reports late
+    AGENT_LIFECYCLE = "UPDATE workspace_agents SET lifecycle_state = $2 WHERE id = $1 AND lifecycle_state <> 'off'";
     AGENT_FACTS = "UPDATE workspace_agents SET operating_system = $2, architecture = $3, directory = $4 WHERE id = $1";
     AGENTS_OFF = "UPDATE workspace_agents SET lifecycle_state = 'off' WHERE workspace_id = $1";
     BUILD_UNSUPPORTED = "UPDATE workspace_builds SET error = $2, error_code = 'agent_version_unsupported' WHERE id = $1";
-    LOG_BYTES = "SELECT CAST(COALESCE(SUM(length(output)), 0) AS BIGINT) AS bytes FROM workspace_logs
-        WHERE build_id = $1 AND COALESCE(agent_id, $2) = $2";
-    LOG_INSERT = "INSERT INTO workspace_logs (build_id, agent_id, created_at, log_source, log_level, stage, output)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    LOG_SIZE = "SELECT CAST(COALESCE(SUM(octet_length(output) + 32), 0) AS BIGINT) AS bytes,
+        CAST(COALESCE(MAX(CASE WHEN closes THEN 1 ELSE 0 END), 0) AS BIGINT) AS closed
+        FROM workspace_logs WHERE build_id = $1 AND agent_id IS NOT DISTINCT FROM $2";
+    LOG_INSERT = "INSERT INTO workspace_logs (build_id, agent_id, created_at, log_source, log_level, stage, output, closes)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     LOGS_OF_BUILD = "SELECT * FROM workspace_logs WHERE build_id = $1 AND agent_id IS NULL AND id > $2 ORDER BY id LIMIT $3";
     LOGS_OF_AGENT = "SELECT * FROM workspace_logs WHERE agent_id = $1 AND id > $2 ORDER BY id LIMIT $3";
 }
@@ -200,6 +205,14 @@ impl Store {
         }))
     }
 
+    /// Gives an agent that has not started yet another token; the one before is known to nobody then.
+    pub async fn agent_token_set(&self, id: AgentId, token_hash: [u8; 32]) -> Result<(), StoreError> {
+        self.write("agent_token_set", move |tx| {
+            Box::pin(async move { tx.run(AGENT_TOKEN, args![id, token_hash.to_vec()]).await.map(|_| ()) })
+        })
+        .await
+    }
+
     /// Notes a new link; its generation fences the writes of older ones.
     pub async fn agent_connected(
         &self,
@@ -305,19 +318,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write("log_append", move |tx| {
             Box::pin(async move {
-                let mut bytes = tx
-                    .one(LOG_BYTES, args![build, agent.unwrap_or(AgentId::nil())])
-                    .await?
-                    .int("bytes")?;
-                for mut line in lines {
-                    if bytes > MAX_LOG_BYTES {
-                        return Ok(());
+                let size = tx.one(LOG_SIZE, args![build, agent]).await?;
+                let (mut bytes, mut closed) = (size.int("bytes")?, size.int("closed")? != 0);
+                for line in lines {
+                    if closed {
+                        break;
                     }
-                    bytes += i64::try_from(line.output.len()).unwrap_or(i64::MAX);
-                    if bytes > MAX_LOG_BYTES {
-                        "[the log is longer than 1 MiB, the rest is left out]"
-                            .clone_into(&mut line.output);
-                    }
+                    bytes += i64::try_from(line.output.len()).unwrap_or(i64::MAX) + LOG_LINE_COST;
+                    closed = bytes > MAX_LOG_BYTES;
+                    let output = if closed {
+                        "[the log is longer than 1 MiB, the rest is left out]".to_owned()
+                    } else {
+                        line.output
+                    };
                     let args = args![
                         build,
                         agent,
@@ -325,7 +338,8 @@ impl Store {
                         line.log_source,
                         line.log_level,
                         line.stage,
-                        line.output
+                        output,
+                        closed
                     ];
                     tx.run(LOG_INSERT, args).await?;
                 }

@@ -14,21 +14,48 @@ use atelier_domain::{
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::statement::statements;
-use crate::value::{DbRow, args};
+use crate::value::{Arg, DbRow, args, ids};
 
 /// Pending chats that one look finds.
 const PENDING_AT_ONCE: i64 = 64;
 
+/// What [`ChatRow::read`] reads. Named one by one, so that a column added by a newer server disturbs no
+/// statement that is prepared already.
+macro_rules! columns {
+    () => {
+        "id, owner_id, organization_id, workspace_id, parent_chat_id, root_chat_id, title, title_source, mode, archived,
+        pin_order, labels, last_model_config_id, mcp_server_ids, workspace_context, closed_at, last_read_message_id, created_at,
+        updated_at, changed_at, status, stop_kind, epoch, owner_incarnation, parked, pending_since, started_at, takeovers,
+        version, queue_version, rewind, turn_no, step_no, committed_step, step_begun_at, attempt, retry_info, last_error,
+        context_tokens, last_message_id, last_answer_id"
+    };
+}
+
+/// Pinned chats by their place, all others behind them. As in the index `chats_order`.
+macro_rules! pin_rank {
+    () => {
+        "(CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END)"
+    };
+}
+
+macro_rules! lock_text {
+    ($suffix:literal) => {
+        concat!("SELECT ", columns!(), ", (SELECT r.archived FROM chats r WHERE r.id = chats.root_chat_id) AS root_archived
+            FROM chats WHERE id = $1", $suffix)
+    };
+}
+
+macro_rules! lock_pending_text {
+    ($suffix:literal) => {
+        concat!("SELECT ", columns!(), ", archived AS root_archived FROM chats
+            WHERE id = $1 AND status = 'pending' AND NOT archived", $suffix)
+    };
+}
+
 statements! {
-    CHAT_GET = "SELECT * FROM chats WHERE id = $1";
-    CHAT_LOCK = {
-        sqlite: "SELECT c.*, r.archived AS root_archived FROM chats c JOIN chats r ON r.id = c.root_chat_id WHERE c.id = $1",
-        postgres: "SELECT c.*, r.archived AS root_archived FROM chats c JOIN chats r ON r.id = c.root_chat_id WHERE c.id = $1 FOR UPDATE OF c"
-    };
-    CHAT_LOCK_PENDING = {
-        sqlite: "SELECT c.*, c.archived AS root_archived FROM chats c WHERE c.id = $1 AND c.status = 'pending' AND NOT c.archived",
-        postgres: "SELECT c.*, c.archived AS root_archived FROM chats c WHERE c.id = $1 AND c.status = 'pending' AND NOT c.archived FOR UPDATE OF c SKIP LOCKED"
-    };
+    CHAT_GET = (concat!("SELECT ", columns!(), " FROM chats WHERE id = $1"));
+    CHAT_LOCK = { sqlite: lock_text!(""), postgres: lock_text!(" FOR UPDATE") };
+    CHAT_LOCK_PENDING = { sqlite: lock_pending_text!(""), postgres: lock_pending_text!(" FOR UPDATE SKIP LOCKED") };
     CHAT_INSERT = "INSERT INTO chats (id, owner_id, organization_id, workspace_id, parent_chat_id, root_chat_id, spawn_key,
         title, title_source, mode, archived, pin_order, labels, last_model_config_id, mcp_server_ids, last_read_message_id,
         created_at, updated_at, changed_at, status, epoch, parked, pending_since, takeovers, version, queue_version, rewind,
@@ -39,6 +66,13 @@ statements! {
         status = $7, stop_kind = $8, epoch = $9, owner_incarnation = $10, parked = $11, pending_since = $12, started_at = $13,
         takeovers = $14, version = $15, queue_version = $16, rewind = $17, turn_no = $18, step_no = $19, committed_step = $20,
         step_begun_at = $21, attempt = $22, retry_at = $23, retry_info = $24, last_error = $25 WHERE id = $1";
+    // the two before and behind in one: an update costs a round trip and a copy of the row
+    CHAT_SAVE = "UPDATE chats SET archived = $2, pin_order = $3, closed_at = $4, updated_at = $5, changed_at = $6,
+        status = $7, stop_kind = $8, epoch = $9, owner_incarnation = $10, parked = $11, pending_since = $12, started_at = $13,
+        takeovers = $14, version = $15, queue_version = $16, rewind = $17, turn_no = $18, step_no = $19, committed_step = $20,
+        step_begun_at = $21, attempt = $22, retry_at = $23, retry_info = $24, last_error = $25,
+        last_message_id = $26, last_answer_id = $27, last_model_config_id = COALESCE($28, last_model_config_id),
+        mcp_server_ids = COALESCE($29, mcp_server_ids), context_tokens = COALESCE($30, context_tokens) WHERE id = $1";
     CHAT_MESSAGES_SAW = "UPDATE chats SET last_message_id = $2, last_answer_id = $3,
         last_model_config_id = COALESCE($4, last_model_config_id), mcp_server_ids = COALESCE($5, mcp_server_ids),
         context_tokens = COALESCE($6, context_tokens) WHERE id = $1";
@@ -48,17 +82,20 @@ statements! {
     CHATS_RUNNING_OF = "SELECT id, epoch, stop_kind FROM chats WHERE status = 'running' AND owner_incarnation = $1";
     CHATS_UNFINISHED = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 AND status IN ('pending', 'running')
         ORDER BY id";
-    CHATS_OF_DEAD = "SELECT c.id, c.owner_incarnation FROM chats c JOIN replicas r ON r.incarnation = c.owner_incarnation
-        WHERE c.status = 'running' AND r.dead ORDER BY c.id LIMIT $1";
-    CHATS_LIST = "SELECT * FROM chats WHERE owner_id = $1 AND archived = $2
-        ORDER BY CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END, updated_at DESC, id DESC LIMIT $3 OFFSET $4";
-    CHATS_LIST_AFTER = "SELECT c.* FROM chats c JOIN chats a ON a.id = $5 AND a.owner_id = $1
-        WHERE c.owner_id = $1 AND c.archived = $2 AND (
-            CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END > CASE WHEN a.pin_order > 0 THEN a.pin_order ELSE 2147483647 END
-            OR (CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END = CASE WHEN a.pin_order > 0 THEN a.pin_order ELSE 2147483647 END
-                AND (c.updated_at, c.id) < (a.updated_at, a.id)))
-        ORDER BY CASE WHEN c.pin_order > 0 THEN c.pin_order ELSE 2147483647 END, c.updated_at DESC, c.id DESC LIMIT $3 OFFSET $4";
-    CHATS_CHANGED = "SELECT * FROM chats WHERE owner_id = $1 AND changed_at >= $2 ORDER BY changed_at, id LIMIT $3";
+    CHATS_RUNNING_UNPARKED = "SELECT COUNT(*) AS runs FROM chats WHERE owner_id = $1 AND status = 'running' AND NOT parked";
+    CHATS_LIST = (concat!("SELECT ", columns!(), " FROM chats WHERE owner_id = $1 AND archived = $2
+        ORDER BY ", pin_rank!(), ", updated_at DESC, id DESC LIMIT $3 OFFSET $4"));
+    CHATS_LIST_AFTER = (concat!("SELECT ", columns!(), " FROM chats, (SELECT ", pin_rank!(), " AS after_rank,
+        updated_at AS after_updated_at, id AS after_id FROM chats WHERE id = $5 AND owner_id = $1 AND archived = $2) place
+        WHERE owner_id = $1 AND archived = $2 AND (", pin_rank!(), " > after_rank
+            OR (", pin_rank!(), " = after_rank AND (updated_at, id) < (after_updated_at, after_id)))
+        ORDER BY ", pin_rank!(), ", updated_at DESC, id DESC LIMIT $3 OFFSET $4"));
+    CHATS_CHANGED = (concat!("SELECT ", columns!(), " FROM chats WHERE owner_id = $1 AND changed_at >= $2
+        ORDER BY changed_at, id LIMIT $3"));
+    CHATS_VERSIONS = {
+        sqlite: "SELECT id, version FROM chats WHERE id IN (SELECT value FROM json_each($1))",
+        postgres: "SELECT id, version FROM chats WHERE id = ANY($1)"
+    };
     CHAT_VERSION = "SELECT version FROM chats WHERE id = $1";
     CHAT_WORKSPACE_SET = "UPDATE chats SET workspace_id = $2, version = version + 1, changed_at = $3 WHERE id = $1";
     CHAT_CONTEXT_SET = "UPDATE chats SET workspace_context = $2 WHERE id = $1";
@@ -253,6 +290,16 @@ pub struct RunningRow {
     pub is_stopping: bool,
 }
 
+impl RunningRow {
+    pub(crate) fn read(row: &DbRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            chat_id: row.id("id")?,
+            epoch: row.int("epoch")?,
+            is_stopping: row.text_opt("stop_kind")?.is_some(),
+        })
+    }
+}
+
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("lists and maps of strings always serialize")
 }
@@ -298,13 +345,30 @@ fn locked(row: Option<DbRow>) -> Result<Option<ChatRow>, StoreError> {
     Ok(Some(chat))
 }
 
-/// Writes the running state. `now` becomes the moment of the last visible change.
+/// Writes the running state. `changed_at` is the moment of the last change that people see.
 pub async fn chat_state_save_in_tx(
     tx: &mut Tx<'_>,
     chat: ChatId,
     state: &ChatState,
     changed_at: Timestamp,
 ) -> Result<(), StoreError> {
+    tx.run(CHAT_STATE_SAVE, state_args(chat, state, changed_at)).await.map(|_| ())
+}
+
+/// Writes the running state and what inserted messages change, in one update.
+pub async fn chat_save_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    state: &ChatState,
+    changed_at: Timestamp,
+    saw: &MessagesSaw,
+) -> Result<(), StoreError> {
+    let mut args = state_args(chat, state, changed_at);
+    args.extend(saw.args());
+    tx.run(CHAT_SAVE, args).await.map(|_| ())
+}
+
+fn state_args(chat: ChatId, state: &ChatState, changed_at: Timestamp) -> Vec<Arg> {
     let (pending_since, running, error) = match &state.activity {
         Activity::Waiting | Activity::RequiresAction => (None, None, None),
         Activity::Pending { since } => (Some(*since), None, None),
@@ -321,7 +385,7 @@ pub async fn chat_state_save_in_tx(
         } => (None, Some((*owner, *started_at, *parked)), None),
         Activity::Error(error) => (None, None, Some(json(error))),
     };
-    let args = args![
+    args![
         chat,
         state.archived,
         state.pin_order,
@@ -347,8 +411,7 @@ pub async fn chat_state_save_in_tx(
         state.retry.as_ref().map(|retry| retry.retrying_at),
         state.retry.as_ref().map(json),
         error,
-    ];
-    tx.run(CHAT_STATE_SAVE, args).await.map(|_| ())
+    ]
 }
 
 /// What inserted messages change in their chat's row.
@@ -366,15 +429,21 @@ pub async fn chat_messages_saw_in_tx(
     chat: ChatId,
     saw: &MessagesSaw,
 ) -> Result<(), StoreError> {
-    let args = args![
-        chat,
-        saw.last_message_id,
-        saw.last_answer_id,
-        saw.model_config_id,
-        saw.mcp_server_ids.as_ref().map(json),
-        saw.context_tokens,
-    ];
+    let mut args = args![chat];
+    args.extend(saw.args());
     tx.run(CHAT_MESSAGES_SAW, args).await.map(|_| ())
+}
+
+impl MessagesSaw {
+    fn args(&self) -> Vec<Arg> {
+        args![
+            self.last_message_id,
+            self.last_answer_id,
+            self.model_config_id,
+            self.mcp_server_ids.as_ref().map(json),
+            self.context_tokens,
+        ]
+    }
 }
 
 pub async fn chat_get_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
@@ -418,6 +487,11 @@ pub async fn chat_labels_set_in_tx(
     tx.run(CHAT_LABELS_SET, args![chat, json(labels), now])
         .await
         .map(|_| ())
+}
+
+/// The user's runs that hold a place, over all replicas.
+pub async fn chats_running_unparked_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<i64, StoreError> {
+    tx.one(CHATS_RUNNING_UNPARKED, args![owner]).await?.int("runs")
 }
 
 /// Whether the user exists and is not suspended.
@@ -506,6 +580,12 @@ impl Store {
             .transpose()
     }
 
+    /// The versions of these chats, in no order; deleted chats are absent.
+    pub async fn chats_versions_for_system(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, i64)>, StoreError> {
+        let rows = self.fetch_all(CHATS_VERSIONS, vec![ids(chats)]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.int("version")?))).collect()
+    }
+
     /// The chats that have been pending for longest.
     pub async fn chats_pending_for_system(
         &self,
@@ -535,32 +615,13 @@ impl Store {
             .collect()
     }
 
-    /// Chats whose run belongs to a replica that is marked dead.
-    pub async fn chats_of_dead_for_system(
-        &self,
-        limit: i64,
-    ) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
-        let rows = self.fetch_all(CHATS_OF_DEAD, args![limit]).await?;
-        rows.iter()
-            .map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?)))
-            .collect()
-    }
-
     /// The running chats of one replica.
     pub async fn chats_running_of(
         &self,
         owner: Incarnation,
     ) -> Result<Vec<RunningRow>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING_OF, args![owner]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(RunningRow {
-                    chat_id: row.id("id")?,
-                    epoch: row.int("epoch")?,
-                    is_stopping: row.text_opt("stop_kind")?.is_some(),
-                })
-            })
-            .collect()
+        rows.iter().map(RunningRow::read).collect()
     }
 
     /// The fixed part of the prompt of a chat's turns.

@@ -4,26 +4,28 @@
 //! job is a transaction on a connection of the pool, rolled back when its caller goes away. On SQLite the one
 //! writer (`writer.rs`) runs them in turn, several to a commit.
 
+mod tx;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use atelier_domain::Timestamp;
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres,
-    SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres,
+    SqlitePool, Transaction,
 };
 
 use crate::error::StoreError;
 use crate::secrets::{Secrets, SecretsConfig};
-use crate::statement::{Statement, ValuesInsert};
+use crate::statement::{ABSENT, Statement};
 use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
+use tx::NOW;
+pub use tx::Tx;
 use writer::Writer;
 
 /// Connections that read SQLite.
@@ -32,8 +34,8 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 20;
 /// Connections beside it for leases and the sweeper, which must not wait behind requests.
 const POSTGRES_UPKEEP_CONNECTIONS: u32 = 2;
-/// Rows up to which the statement of a batch stays prepared on SQLite.
-const MAX_KEPT_ROWS: usize = 8;
+/// What takes longer is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 /// Pages of SQLite's log (4 KiB each) at which a commit copies the rest of it into the database itself.
@@ -82,152 +84,6 @@ enum Backend {
     Postgres { pool: PgPool, upkeep: PgPool },
 }
 
-/// An open transaction, or a connection that only reads.
-pub struct Tx<'c> {
-    connection: Connection<'c>,
-}
-
-enum Connection<'c> {
-    Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
-}
-
-impl Tx<'_> {
-    #[must_use]
-    pub const fn engine(&self) -> Engine {
-        match self.connection {
-            Connection::Sqlite(_) => Engine::Sqlite,
-            Connection::Postgres(_) => Engine::Postgres,
-        }
-    }
-
-    pub(crate) async fn all(
-        &mut self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<Vec<DbRow>, StoreError> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query
-                    .fetch_all(&mut **connection)
-                    .await?
-                    .into_iter()
-                    .map(DbRow::Sqlite)
-                    .collect())
-            }
-            Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query
-                    .fetch_all(&mut **connection)
-                    .await?
-                    .into_iter()
-                    .map(DbRow::Postgres)
-                    .collect())
-            }
-        }
-    }
-
-    pub(crate) async fn first(
-        &mut self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<Option<DbRow>, StoreError> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query
-                    .fetch_optional(&mut **connection)
-                    .await?
-                    .map(DbRow::Sqlite))
-            }
-            Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query
-                    .fetch_optional(&mut **connection)
-                    .await?
-                    .map(DbRow::Postgres))
-            }
-        }
-    }
-
-    /// Inserts `rows` in one statement that gives a row back for each, in their order. SQLite only: it has no
-    /// arrays, and taking values out of a JSON text reads all of that text once a value.
-    pub(crate) async fn insert_values(
-        &mut self,
-        insert: &ValuesInsert,
-        rows: Vec<Vec<Arg>>,
-    ) -> Result<Vec<DbRow>, StoreError> {
-        let Connection::Sqlite(connection) = &mut self.connection else {
-            return Err(StoreError::Setup(
-                "lists of VALUES are for SQLite".to_owned(),
-            ));
-        };
-        let row = insert.row;
-        let text = format!(
-            "{}{row}{}{}",
-            insert.head,
-            format!(", {row}").repeat(rows.len().saturating_sub(1)),
-            insert.tail
-        );
-        // long batches are rare and each length is a statement of its own
-        let keep = rows.len() <= MAX_KEPT_ROWS;
-        let query = sqlx::query(AssertSqlSafe(text)).persistent(keep);
-        let query = bind_sqlite(query, rows.into_iter().flatten().collect());
-        Ok(query
-            .fetch_all(&mut **connection)
-            .await?
-            .into_iter()
-            .map(DbRow::Sqlite)
-            .collect())
-    }
-
-    /// The one row that a statement cannot fail to give, for instance a count.
-    pub(crate) async fn one(
-        &mut self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<DbRow, StoreError> {
-        self.first(statement, args)
-            .await?
-            .ok_or_else(|| StoreError::Database(sqlx::Error::RowNotFound))
-    }
-
-    /// Carries a statement out; the number of rows it changed.
-    pub(crate) async fn run(
-        &mut self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<u64, StoreError> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => Ok(bind_sqlite(sqlx::query(statement.sqlite), args)
-                .execute(&mut **connection)
-                .await?
-                .rows_affected()),
-            Connection::Postgres(connection) => {
-                Ok(bind_postgres(sqlx::query(statement.postgres), args)
-                    .execute(&mut **connection)
-                    .await?
-                    .rows_affected())
-            }
-        }
-    }
-
-    /// The database's clock. Within a transaction it stands still on PostgreSQL.
-    pub async fn now(&mut self) -> Result<Timestamp, StoreError> {
-        match self.engine() {
-            Engine::Sqlite => Ok(atelier_domain::clock::to_micros(Timestamp::now())),
-            Engine::Postgres => self.one(NOW, Vec::new()).await?.time("now"),
-        }
-    }
-}
-
-const NOW: Statement = Statement {
-    name: "NOW",
-    sqlite: "SELECT 0 AS now",
-    postgres: "SELECT now() AS now",
-};
-
 impl Store {
     /// Opens the database, locks it (SQLite), brings its schema up to date and opens the sealed secrets.
     pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
@@ -235,13 +91,16 @@ impl Store {
             Database::Sqlite { file } => open_sqlite(file).await?,
             Database::Postgres { url } => open_postgres(url).await?,
         };
-        let store = Self {
+        let mut store = Self {
             inner: Arc::new(Inner {
                 backend,
-                secrets: Secrets::new(&config.secrets)?,
+                secrets: Secrets::none(),
             }),
         };
-        store.secret_keys_check(&config.secrets).await?;
+        let secrets = store.secrets_open(&config.secrets).await?;
+        Arc::get_mut(&mut store.inner)
+            .expect("nobody else has this store yet")
+            .secrets = secrets;
         Ok(store)
     }
 
@@ -253,7 +112,9 @@ impl Store {
         }
     }
 
-    pub(crate) fn secrets(&self) -> &Secrets {
+    /// What seals secrets, for functions that take it beside an open transaction.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
         &self.inner.secrets
     }
 
@@ -274,24 +135,19 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         match &self.inner.backend {
-            Backend::Sqlite { writer, .. } => writer.write(job).await,
+            Backend::Sqlite { writer, .. } => writer.write(name, job).await,
             Backend::Postgres { pool, .. } => write_postgres(pool, name, job).await,
         }
     }
 
-    /// Like [`Self::write`], on connections that requests and runs do not use up: for leases.
-    pub(crate) async fn write_upkeep<T, E>(
-        &self,
-        name: &'static str,
-        job: impl for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
+    /// One statement on connections that requests and runs do not use up: for leases. A transaction by itself.
+    pub(crate) async fn upkeep(&self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
         match &self.inner.backend {
-            Backend::Sqlite { writer, .. } => writer.write(job).await,
-            Backend::Postgres { upkeep, .. } => write_postgres(upkeep, name, job).await,
+            Backend::Sqlite { .. } => Err(StoreError::Setup(format!("{} is for several replicas", statement.name))),
+            Backend::Postgres { upkeep, .. } => {
+                let query = bind_postgres(sqlx::query(statement.postgres), args);
+                Ok(query.fetch_all(upkeep).await?.into_iter().map(DbRow::Postgres).collect())
+            }
         }
     }
 
@@ -301,18 +157,18 @@ impl Store {
     /// The job's own, or why there was no connection.
     pub async fn read<T, E>(
         &self,
+        name: &'static str,
         job: impl for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send,
     ) -> Result<T, E>
     where
         T: Send,
         E: From<StoreError> + Send,
     {
-        match &self.inner.backend {
+        let started = Instant::now();
+        let result = match &self.inner.backend {
             Backend::Sqlite { readers, .. } => {
                 let mut transaction = readers.begin().await.map_err(StoreError::from)?;
-                let result = job(&mut Tx {
-                    connection: Connection::Sqlite(&mut transaction),
-                })
+                let result = job(&mut Tx::sqlite(&mut transaction))
                 .await;
                 let _ = transaction.rollback().await;
                 result
@@ -320,14 +176,17 @@ impl Store {
             Backend::Postgres { pool, .. } => {
                 let mut transaction =
                     begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-                let result = job(&mut Tx {
-                    connection: Connection::Postgres(&mut transaction),
-                })
+                let result = job(&mut Tx::postgres(&mut transaction))
                 .await;
                 let _ = transaction.rollback().await;
                 result
             }
+        };
+        let took = started.elapsed();
+        if took > SLOW {
+            tracing::warn!(duration_ms = took.as_millis(), "the read {name} was slow");
         }
+        result
     }
 
     /// One statement that only reads.
@@ -396,6 +255,9 @@ impl Store {
         use sqlx::Executor as _;
         let statements = crate::all_statements();
         for statement in &statements {
+            if statement.sqlite == ABSENT && self.engine() == Engine::Sqlite {
+                continue;
+            }
             let prepared = match &self.inner.backend {
                 Backend::Sqlite { readers, .. } => readers
                     .prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite))
@@ -433,11 +295,15 @@ where
     E: From<StoreError>,
 {
     let mut transaction = begin(pool, "BEGIN").await?;
-    match job(&mut Tx {
-        connection: Connection::Postgres(&mut transaction),
-    })
-    .await
-    {
+    let mut tx = Tx::postgres(&mut transaction);
+    let result = job(&mut tx).await;
+    let failed = tx.has_failed();
+    match result {
+        // the server would answer the commit with a rollback, without calling it an error
+        Ok(_) if failed => {
+            let _ = transaction.rollback().await;
+            Err(StoreError::Aborted { name }.into())
+        }
         Ok(value) => match transaction.commit().await {
             Ok(()) => Ok(value),
             Err(error) => {

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The connection was lost in the commit: whether it happened has to be read.
     #[error("whether the transaction was committed is not known")]
     CommitUnknown(#[source] sqlx::Error),
+    /// A job went on after one of its statements had failed: nothing of it is kept.
+    #[error("the transaction {name} went on after a failed statement")]
+    Aborted { name: &'static str },
     /// A job held SQLite's writer for too long.
     #[error("the transaction took too long")]
     TimedOut,
@@ -44,6 +47,7 @@ impl StoreError {
             }
             Self::Conflict { .. }
             | Self::Reference { .. }
+            | Self::Aborted { .. }
             | Self::Unreadable { .. }
             | Self::Migrate(_)
             | Self::Setup(_)

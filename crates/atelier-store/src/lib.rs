@@ -8,13 +8,22 @@
 //! Absent on purpose: decisions. What may happen to a chat is decided by `atelier-domain`.
 
 mod agents;
+mod audit;
+mod builds;
 mod chats;
+mod coordination;
+mod credentials;
 mod database;
 mod error;
+mod groups;
+mod idempotency;
 mod messages;
 mod model_calls;
+mod model_resolve;
 mod models;
+mod named;
 mod organizations;
+mod providers;
 mod queue;
 mod replicas;
 mod secrets;
@@ -28,15 +37,23 @@ mod value;
 mod workspaces;
 
 pub use agents::*;
+pub use audit::*;
+pub use builds::*;
 pub use chats::*;
+pub use coordination::{Coordination, Renewal, Replica};
+pub use credentials::*;
 pub use database::{Database, Engine, Store, StoreConfig, Tx};
 pub use error::StoreError;
+pub use groups::*;
+pub use idempotency::*;
 pub use messages::*;
 pub use model_calls::*;
+pub use model_resolve::*;
 pub use models::*;
 pub use organizations::*;
+pub use providers::*;
 pub use queue::*;
-pub use secrets::{SecretError, SecretString, SecretsConfig};
+pub use secrets::{SecretError, SecretString, Secrets, SecretsConfig};
 pub use settings::*;
 pub use templates::*;
 pub use tool_calls::*;
@@ -47,8 +64,14 @@ pub use workspaces::*;
 fn all_statements() -> Vec<statement::Statement> {
     [
         agents::STATEMENTS,
+        audit::STATEMENTS,
+        builds::STATEMENTS,
+        groups::STATEMENTS,
+        idempotency::STATEMENTS,
+        credentials::STATEMENTS,
         models::STATEMENTS,
         organizations::STATEMENTS,
+        providers::STATEMENTS,
         settings::STATEMENTS,
         templates::STATEMENTS,
         users::STATEMENTS,

@@ -1,28 +1,18 @@
-//! Providers and model configs. At most one live model is the default; every change keeps it that way.
+//! Model configs. At most one live one is the default; every change keeps it that way.
+//!
+//! Default upkeep (governance.md 2): when no default is left, the oldest enabled model of an enabled provider
+//! becomes it. So there is a default if and only if a model is fit to be one. All changes of models and
+//! providers take turns behind [`models_lock_in_tx`]; a partial unique index backs the rule.
 
 use atelier_domain::{ModelConfigId, ProviderId, Timestamp};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
-use crate::secrets::SecretString;
+use crate::providers::{provider_by_name_in_tx, provider_get_in_tx};
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 
 statements! {
-    PROVIDERS = "SELECT * FROM providers ORDER BY provider, name";
-    PROVIDER_GET = "SELECT * FROM providers WHERE id = $1";
-    PROVIDER_INSERT = "INSERT INTO providers (id, provider, name, display_name, enabled, api_key, base_url, central_api_key_enabled,
-        allow_user_api_key, allow_central_api_key_fallback, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)";
-    PROVIDER_UPDATE = "UPDATE providers SET name = $2, display_name = $3, enabled = $4, api_key = $5, base_url = $6,
-        central_api_key_enabled = $7, allow_user_api_key = $8, allow_central_api_key_fallback = $9, updated_at = $10 WHERE id = $1";
-    PROVIDER_DELETE = "DELETE FROM providers WHERE id = $1";
-    PROVIDER_IN_USE = "SELECT COUNT(*) AS n FROM model_configs m JOIN chats c ON c.last_model_config_id = m.id
-        WHERE m.provider_id = $1 AND NOT m.deleted";
-    PROVIDER_MODELS_DELETE = "UPDATE model_configs SET deleted = true, is_default = false, updated_at = $2
-        WHERE provider_id = $1 AND NOT deleted";
-    PROVIDER_MODELS_RENAME = "UPDATE model_configs SET provider_name = $2 WHERE provider_id = $1 AND NOT deleted";
-
     MODELS_LOCK = { sqlite: "SELECT 1 AS one", postgres: "SELECT 1 AS one FROM pg_advisory_xact_lock(4711002)" };
     MODELS = "SELECT m.*, p.enabled AS provider_enabled FROM model_configs m LEFT JOIN providers p ON p.id = m.provider_id
         WHERE NOT m.deleted ORDER BY m.created_at, m.id";
@@ -38,72 +28,15 @@ statements! {
     MODEL_UPDATE = "UPDATE model_configs SET model = $2, display_name = $3, enabled = $4, is_default = is_default AND $4,
         context_limit = $5, compression_threshold = $6, model_config = $7, updated_at = $8 WHERE id = $1";
     MODEL_DELETE = "UPDATE model_configs SET deleted = true, is_default = false, updated_at = $2 WHERE id = $1 AND NOT deleted";
+    DEFAULT_ID = "SELECT id FROM model_configs WHERE is_default";
     DEFAULT_UNSET = "UPDATE model_configs SET is_default = false WHERE is_default";
     DEFAULT_SET = "UPDATE model_configs SET is_default = true WHERE id = $1";
     DEFAULT_UNFIT = "UPDATE model_configs SET is_default = false WHERE is_default
         AND EXISTS (SELECT 1 FROM providers p WHERE p.id = model_configs.provider_id AND NOT p.enabled)";
-    DEFAULT_CANDIDATES = "SELECT m.id FROM model_configs m LEFT JOIN providers p ON p.id = m.provider_id
-        WHERE NOT m.deleted AND m.enabled AND (p.id IS NULL OR p.enabled) ORDER BY m.created_at, m.id";
-}
-
-#[derive(Clone, Debug)]
-pub struct ProviderRow {
-    pub id: ProviderId,
-    /// The type, for instance `anthropic`.
-    pub provider: String,
-    pub name: String,
-    pub display_name: String,
-    pub enabled: bool,
-    pub has_api_key: bool,
-    pub base_url: Option<String>,
-    pub central_api_key_enabled: bool,
-    pub allow_user_api_key: bool,
-    pub allow_central_api_key_fallback: bool,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    sealed_key: Option<Vec<u8>>,
-}
-
-impl ProviderRow {
-    fn read(row: &DbRow) -> Result<Self, StoreError> {
-        let sealed_key = row.bytes_opt("api_key")?;
-        Ok(Self {
-            id: row.id("id")?,
-            provider: row.text("provider")?,
-            name: row.text("name")?,
-            display_name: row.text("display_name")?,
-            enabled: row.boolean("enabled")?,
-            has_api_key: sealed_key.is_some(),
-            base_url: row.text_opt("base_url")?,
-            central_api_key_enabled: row.boolean("central_api_key_enabled")?,
-            allow_user_api_key: row.boolean("allow_user_api_key")?,
-            allow_central_api_key_fallback: row.boolean("allow_central_api_key_fallback")?,
-            created_at: row.time("created_at")?,
-            updated_at: row.time("updated_at")?,
-            sealed_key,
-        })
-    }
-}
-
-/// All that can be set of a provider.
-#[derive(Clone, Debug)]
-pub struct ProviderFields {
-    pub provider: String,
-    pub name: String,
-    pub display_name: String,
-    pub enabled: bool,
-    pub api_key: ApiKeyChange,
-    pub base_url: Option<String>,
-    pub central_api_key_enabled: bool,
-    pub allow_user_api_key: bool,
-    pub allow_central_api_key_fallback: bool,
-}
-
-#[derive(Clone, Debug)]
-pub enum ApiKeyChange {
-    Keep,
-    Clear,
-    Set(SecretString),
+    // one that was just unset comes last
+    DEFAULT_CANDIDATE = "SELECT m.id FROM model_configs m LEFT JOIN providers p ON p.id = m.provider_id
+        WHERE NOT m.deleted AND m.enabled AND (p.id IS NULL OR p.enabled)
+        ORDER BY CASE WHEN m.id = $1 THEN 1 ELSE 0 END, m.created_at, m.id LIMIT 1";
 }
 
 #[derive(Clone, Debug)]
@@ -169,64 +102,140 @@ pub struct ModelConfigFields {
     pub model_config: Option<String>,
 }
 
+/// Where the default went in a change; each of the two deserves an entry in the audit log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DefaultMove {
+    pub before: Option<ModelConfigId>,
+    pub after: Option<ModelConfigId>,
+}
+
+impl DefaultMove {
+    /// The same move, begun at an earlier moment.
+    pub(crate) const fn since(self, before: Option<ModelConfigId>) -> Self {
+        Self {
+            before,
+            after: self.after,
+        }
+    }
+
+    /// The model that lost the default and the one that gained it.
+    #[must_use]
+    pub fn changed(self) -> [Option<ModelConfigId>; 2] {
+        if self.before == self.after {
+            [None, None]
+        } else {
+            [self.before, self.after]
+        }
+    }
+}
+
 /// Why a change of providers or models is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("it does not exist")]
     NotFound,
+    #[error("the provider does not exist")]
+    UnknownProvider,
     #[error("it is the last model of a chat")]
     InUse,
     #[error("there is one like this already")]
     Double,
+    #[error("a model that is disabled, or whose provider is, cannot be the default")]
+    UnfitDefault,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-fn key_place(provider: ProviderId) -> String {
-    format!("providers|api_key|{provider}")
+/// Keeps other changes of models and providers out until the transaction ends. Every change takes it by
+/// itself; who first reads and then decides takes it before reading.
+pub async fn models_lock_in_tx(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.one(MODELS_LOCK, Vec::new()).await.map(|_| ())
 }
 
-async fn provider_in_tx(tx: &mut Tx<'_>, id: ProviderId) -> Result<ProviderRow, ModelError> {
-    let row = tx
-        .first(PROVIDER_GET, args![id])
+/// A model config, also a deleted one.
+pub async fn model_get_in_tx(
+    tx: &mut Tx<'_>,
+    id: ModelConfigId,
+) -> Result<Option<ModelConfigRow>, StoreError> {
+    tx.first(MODEL_GET, args![id])
         .await?
-        .ok_or(ModelError::NotFound)?;
-    Ok(ProviderRow::read(&row)?)
+        .as_ref()
+        .map(ModelConfigRow::read)
+        .transpose()
 }
 
-async fn model_in_tx(tx: &mut Tx<'_>, id: ModelConfigId) -> Result<ModelConfigRow, ModelError> {
-    let row = tx
-        .first(MODEL_GET, args![id])
+pub async fn model_default_in_tx(tx: &mut Tx<'_>) -> Result<Option<ModelConfigRow>, StoreError> {
+    tx.first(MODEL_DEFAULT, Vec::new())
         .await?
-        .ok_or(ModelError::NotFound)?;
-    Ok(ModelConfigRow::read(&row)?)
+        .as_ref()
+        .map(ModelConfigRow::read)
+        .transpose()
 }
 
-/// Keeps exactly one live default as long as a model is fit to be one: an enabled model of an enabled
-/// provider, the oldest first, `skip` only if there is no other.
-async fn default_upkeep(tx: &mut Tx<'_>, skip: Option<ModelConfigId>) -> Result<(), StoreError> {
+async fn model_live_in_tx(
+    tx: &mut Tx<'_>,
+    id: ModelConfigId,
+) -> Result<ModelConfigRow, ModelError> {
+    model_get_in_tx(tx, id)
+        .await?
+        .filter(|model| !model.deleted)
+        .ok_or(ModelError::NotFound)
+}
+
+pub(crate) async fn default_id_in_tx(
+    tx: &mut Tx<'_>,
+) -> Result<Option<ModelConfigId>, StoreError> {
+    tx.first(DEFAULT_ID, Vec::new())
+        .await?
+        .map(|row| row.id("id"))
+        .transpose()
+}
+
+/// Keeps exactly one live default as long as a model is fit to be one.
+pub(crate) async fn default_upkeep_in_tx(tx: &mut Tx<'_>) -> Result<DefaultMove, StoreError> {
+    default_upkeep_skipping(tx, ModelConfigId::nil()).await
+}
+
+/// `skip` becomes the default only if no other model is fit to be.
+async fn default_upkeep_skipping(
+    tx: &mut Tx<'_>,
+    skip: ModelConfigId,
+) -> Result<DefaultMove, StoreError> {
+    let before = default_id_in_tx(tx).await?;
     tx.run(DEFAULT_UNFIT, Vec::new()).await?;
-    if tx.first(MODEL_DEFAULT, Vec::new()).await?.is_some() {
-        return Ok(());
+    let mut after = default_id_in_tx(tx).await?;
+    if after.is_none()
+        && let Some(next) = tx.first(DEFAULT_CANDIDATE, args![skip]).await?
+    {
+        let next = next.id::<ModelConfigId>("id")?;
+        tx.run(DEFAULT_SET, args![next]).await?;
+        after = Some(next);
     }
-    let rows = tx.all(DEFAULT_CANDIDATES, Vec::new()).await?;
-    let candidates = rows
-        .iter()
-        .map(|row| row.id::<ModelConfigId>("id"))
-        .collect::<Result<Vec<_>, _>>()?;
-    let next = candidates
-        .iter()
-        .find(|id| Some(**id) != skip)
-        .or(candidates.first());
-    if let Some(next) = next {
-        tx.run(DEFAULT_SET, args![*next]).await?;
-    }
-    Ok(())
+    Ok(DefaultMove { before, after })
 }
 
-async fn default_set(tx: &mut Tx<'_>, model: ModelConfigId) -> Result<(), StoreError> {
-    tx.run(DEFAULT_UNSET, Vec::new()).await?;
-    tx.run(DEFAULT_SET, args![model]).await.map(|_| ())
+/// Does to the default what the request for `model` asks, and keeps one.
+async fn default_ask_in_tx(
+    tx: &mut Tx<'_>,
+    model: ModelConfigId,
+    asked: Option<bool>,
+) -> Result<DefaultMove, ModelError> {
+    let row = model_live_in_tx(tx, model).await?;
+    let mut skip = ModelConfigId::nil();
+    match asked {
+        Some(true) if !row.is_usable() => return Err(ModelError::UnfitDefault),
+        Some(true) => {
+            // in this order: the index allows one at a time
+            tx.run(DEFAULT_UNSET, Vec::new()).await?;
+            tx.run(DEFAULT_SET, args![model]).await?;
+        }
+        Some(false) if row.is_default => {
+            tx.run(DEFAULT_UNSET, Vec::new()).await?;
+            skip = model;
+        }
+        Some(false) | None => {}
+    }
+    Ok(default_upkeep_skipping(tx, skip).await?)
 }
 
 async fn refuse_double(
@@ -248,129 +257,90 @@ async fn refuse_double(
     }
 }
 
+/// Creates a model config. `provider`: id (absent for a preset), type and name; what the provider's row says
+/// of type and name wins.
+pub async fn model_create_in_tx(
+    tx: &mut Tx<'_>,
+    provider: (Option<ProviderId>, String, String),
+    fields: &ModelConfigFields,
+    now: Timestamp,
+) -> Result<(ModelConfigRow, DefaultMove), ModelError> {
+    models_lock_in_tx(tx).await?;
+    let (provider_id, kind, name) = provider;
+    let row = match provider_id {
+        Some(id) => Some(
+            provider_get_in_tx(tx, id)
+                .await?
+                .ok_or(ModelError::UnknownProvider)?,
+        ),
+        None => provider_by_name_in_tx(tx, &name).await?,
+    };
+    let (provider_id, kind, name) = match row {
+        Some(row) => (Some(row.id), row.provider, row.name),
+        None => (None, kind, name),
+    };
+    let id = ModelConfigId::new();
+    refuse_double(tx, &name, fields, id).await?;
+    let before = default_id_in_tx(tx).await?;
+    let args = args![
+        id,
+        provider_id,
+        kind,
+        name,
+        fields.model.clone(),
+        fields.display_name.clone(),
+        fields.enabled,
+        fields.context_limit,
+        fields.compression_threshold,
+        fields.model_config.clone(),
+        now,
+    ];
+    tx.run(MODEL_INSERT, args).await?;
+    let moved = default_ask_in_tx(tx, id, fields.is_default).await?;
+    Ok((model_live_in_tx(tx, id).await?, moved.since(before)))
+}
+
+/// Sets all fields of a live model config but its provider.
+pub async fn model_update_in_tx(
+    tx: &mut Tx<'_>,
+    id: ModelConfigId,
+    fields: &ModelConfigFields,
+    now: Timestamp,
+) -> Result<(ModelConfigRow, DefaultMove), ModelError> {
+    models_lock_in_tx(tx).await?;
+    let row = model_live_in_tx(tx, id).await?;
+    refuse_double(tx, &row.provider_name, fields, id).await?;
+    let before = default_id_in_tx(tx).await?;
+    let args = args![
+        id,
+        fields.model.clone(),
+        fields.display_name.clone(),
+        fields.enabled,
+        fields.context_limit,
+        fields.compression_threshold,
+        fields.model_config.clone(),
+        now,
+    ];
+    tx.run(MODEL_UPDATE, args).await?;
+    let moved = default_ask_in_tx(tx, id, fields.is_default).await?;
+    Ok((model_live_in_tx(tx, id).await?, moved.since(before)))
+}
+
+/// Deletes softly: costs stay, chats fall back to the default.
+pub async fn model_delete_in_tx(
+    tx: &mut Tx<'_>,
+    id: ModelConfigId,
+    now: Timestamp,
+) -> Result<DefaultMove, ModelError> {
+    models_lock_in_tx(tx).await?;
+    let before = default_id_in_tx(tx).await?;
+    if tx.run(MODEL_DELETE, args![id, now]).await? == 0 {
+        return Err(ModelError::NotFound);
+    }
+    Ok(default_upkeep_in_tx(tx).await?.since(before))
+}
+
 impl Store {
-    pub async fn provider_list(&self) -> Result<Vec<ProviderRow>, StoreError> {
-        self.fetch_all(PROVIDERS, Vec::new())
-            .await?
-            .iter()
-            .map(ProviderRow::read)
-            .collect()
-    }
-
-    pub async fn provider_get(&self, id: ProviderId) -> Result<Option<ProviderRow>, StoreError> {
-        self.fetch_first(PROVIDER_GET, args![id])
-            .await?
-            .as_ref()
-            .map(ProviderRow::read)
-            .transpose()
-    }
-
-    /// The provider's own key, opened.
-    pub fn provider_api_key(
-        &self,
-        provider: &ProviderRow,
-    ) -> Result<Option<SecretString>, StoreError> {
-        match &provider.sealed_key {
-            None => Ok(None),
-            Some(sealed) => Ok(Some(self.secrets().open(&key_place(provider.id), sealed)?)),
-        }
-    }
-
-    fn sealed(
-        &self,
-        id: ProviderId,
-        change: &ApiKeyChange,
-        before: Option<Vec<u8>>,
-    ) -> Option<Vec<u8>> {
-        match change {
-            ApiKeyChange::Keep => before,
-            ApiKeyChange::Clear => None,
-            ApiKeyChange::Set(key) => Some(self.secrets().seal(&key_place(id), key.expose())),
-        }
-    }
-
-    /// # Errors
-    /// A name that is taken is [`StoreError::Conflict`].
-    pub async fn provider_create(
-        &self,
-        fields: ProviderFields,
-        now: Timestamp,
-    ) -> Result<ProviderRow, ModelError> {
-        let id = ProviderId::new();
-        let key = self.sealed(id, &fields.api_key, None);
-        self.write("provider_create", move |tx| {
-            Box::pin(async move {
-                let args = args![
-                    id,
-                    fields.provider,
-                    fields.name,
-                    fields.display_name,
-                    fields.enabled,
-                    key,
-                    fields.base_url,
-                    fields.central_api_key_enabled,
-                    fields.allow_user_api_key,
-                    fields.allow_central_api_key_fallback,
-                    now,
-                ];
-                tx.run(PROVIDER_INSERT, args).await?;
-                default_upkeep(tx, None).await?;
-                provider_in_tx(tx, id).await
-            })
-        })
-        .await
-    }
-
-    pub async fn provider_update(
-        &self,
-        id: ProviderId,
-        fields: ProviderFields,
-        now: Timestamp,
-    ) -> Result<ProviderRow, ModelError> {
-        let before = self.provider_get(id).await?.ok_or(ModelError::NotFound)?;
-        let key = self.sealed(id, &fields.api_key, before.sealed_key);
-        self.write("provider_update", move |tx| {
-            Box::pin(async move {
-                tx.one(MODELS_LOCK, Vec::new()).await?;
-                let args = args![
-                    id,
-                    fields.name.clone(),
-                    fields.display_name,
-                    fields.enabled,
-                    key,
-                    fields.base_url,
-                    fields.central_api_key_enabled,
-                    fields.allow_user_api_key,
-                    fields.allow_central_api_key_fallback,
-                    now,
-                ];
-                tx.run(PROVIDER_UPDATE, args).await?;
-                tx.run(PROVIDER_MODELS_RENAME, args![id, fields.name])
-                    .await?;
-                default_upkeep(tx, None).await?;
-                provider_in_tx(tx, id).await
-            })
-        })
-        .await
-    }
-
-    /// Deletes a provider and, softly, its models.
-    pub async fn provider_delete(&self, id: ProviderId, now: Timestamp) -> Result<(), ModelError> {
-        self.write("provider_delete", move |tx| {
-            Box::pin(async move {
-                tx.one(MODELS_LOCK, Vec::new()).await?;
-                provider_in_tx(tx, id).await?;
-                if tx.one(PROVIDER_IN_USE, args![id]).await?.int("n")? > 0 {
-                    return Err(ModelError::InUse);
-                }
-                tx.run(PROVIDER_MODELS_DELETE, args![id, now]).await?;
-                tx.run(PROVIDER_DELETE, args![id]).await?;
-                Ok(default_upkeep(tx, None).await?)
-            })
-        })
-        .await
-    }
-
     /// Live model configs, oldest first.
     pub async fn model_list(&self) -> Result<Vec<ModelConfigRow>, StoreError> {
         self.fetch_all(MODELS, Vec::new())
@@ -397,43 +367,23 @@ impl Store {
             .transpose()
     }
 
-    /// `provider`: id (absent for a preset), type and name.
+    /// As [`model_create_in_tx`].
     pub async fn model_create(
         &self,
         provider: (Option<ProviderId>, String, String),
         fields: ModelConfigFields,
         now: Timestamp,
     ) -> Result<ModelConfigRow, ModelError> {
-        let id = ModelConfigId::new();
         self.write("model_create", move |tx| {
             Box::pin(async move {
-                tx.one(MODELS_LOCK, Vec::new()).await?;
-                let (provider_id, kind, name) = provider;
-                refuse_double(tx, &name, &fields, id).await?;
-                let args = args![
-                    id,
-                    provider_id,
-                    kind,
-                    name,
-                    fields.model,
-                    fields.display_name,
-                    fields.enabled,
-                    fields.context_limit,
-                    fields.compression_threshold,
-                    fields.model_config,
-                    now,
-                ];
-                tx.run(MODEL_INSERT, args).await?;
-                if fields.is_default == Some(true) {
-                    default_set(tx, id).await?;
-                }
-                default_upkeep(tx, None).await?;
-                model_in_tx(tx, id).await
+                let (row, _) = model_create_in_tx(tx, provider, &fields, now).await?;
+                Ok(row)
             })
         })
         .await
     }
 
+    /// As [`model_update_in_tx`].
     pub async fn model_update(
         &self,
         id: ModelConfigId,
@@ -442,49 +392,17 @@ impl Store {
     ) -> Result<ModelConfigRow, ModelError> {
         self.write("model_update", move |tx| {
             Box::pin(async move {
-                tx.one(MODELS_LOCK, Vec::new()).await?;
-                let before = model_in_tx(tx, id).await?;
-                if before.deleted {
-                    return Err(ModelError::NotFound);
-                }
-                refuse_double(tx, &before.provider_name, &fields, id).await?;
-                let args = args![
-                    id,
-                    fields.model,
-                    fields.display_name,
-                    fields.enabled,
-                    fields.context_limit,
-                    fields.compression_threshold,
-                    fields.model_config,
-                    now,
-                ];
-                tx.run(MODEL_UPDATE, args).await?;
-                let mut skip = None;
-                match fields.is_default {
-                    Some(true) => default_set(tx, id).await?,
-                    Some(false) if before.is_default => {
-                        tx.run(DEFAULT_UNSET, Vec::new()).await?;
-                        skip = Some(id);
-                    }
-                    Some(false) | None => {}
-                }
-                default_upkeep(tx, skip).await?;
-                model_in_tx(tx, id).await
+                let (row, _) = model_update_in_tx(tx, id, &fields, now).await?;
+                Ok(row)
             })
         })
         .await
     }
 
-    /// Deletes softly: costs stay, chats fall back to the default.
+    /// As [`model_delete_in_tx`].
     pub async fn model_delete(&self, id: ModelConfigId, now: Timestamp) -> Result<(), ModelError> {
         self.write("model_delete", move |tx| {
-            Box::pin(async move {
-                tx.one(MODELS_LOCK, Vec::new()).await?;
-                if tx.run(MODEL_DELETE, args![id, now]).await? == 0 {
-                    return Err(ModelError::NotFound);
-                }
-                Ok(default_upkeep(tx, None).await?)
-            })
+            Box::pin(async move { model_delete_in_tx(tx, id, now).await.map(|_| ()) })
         })
         .await
     }

@@ -12,7 +12,9 @@ use crate::statement::statements;
 use crate::value::{DbRow, args};
 
 statements! {
-    QUEUE_LIST = "SELECT * FROM chat_queue WHERE chat_id = $1 ORDER BY id";
+    QUEUE_LIST = "SELECT id, chat_id, content, content_version, created_by, model_config_id, mcp_server_ids, urgent_no,
+        request_key, created_at FROM chat_queue WHERE chat_id = $1 ORDER BY id";
+    QUEUE_OF_REQUEST = "SELECT id FROM chat_queue WHERE chat_id = $1 AND request_key = $2";
     QUEUE_INSERT = "INSERT INTO chat_queue (chat_id, content, content_version, created_by, model_config_id, mcp_server_ids,
         urgent_no, request_key, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id";
     QUEUE_DELETE = "DELETE FROM chat_queue WHERE chat_id = $1 AND id = $2";
@@ -146,6 +148,15 @@ pub async fn queue_make_urgent_in_tx(
     tx.run(QUEUE_URGENT, args![chat, entry, urgent_no])
         .await
         .map(|_| ())
+}
+
+/// The entry that a request with this key has stored, while it waits.
+pub async fn queue_of_request_in_tx(
+    tx: &mut Tx<'_>,
+    chat: ChatId,
+    request_key: &str,
+) -> Result<Option<QueueEntryId>, StoreError> {
+    tx.first(QUEUE_OF_REQUEST, args![chat, request_key]).await?.map(|row| Ok(QueueEntryId(row.int("id")?))).transpose()
 }
 
 impl Store {

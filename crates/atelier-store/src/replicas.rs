@@ -1,86 +1,73 @@
-//! Replicas and their leases: which processes live, by the database's clock. PostgreSQL only has several.
+//! Replicas and their leases: which processes live, by the database's clock. PostgreSQL only, where there are
+//! several, and used through `coordination.rs`. Each look is one statement: an idle replica makes few of them.
 
 use std::time::Duration;
 
-use atelier_domain::Incarnation;
+use atelier_domain::{ChatId, Incarnation};
 
+use crate::chats::RunningRow;
+use crate::coordination::Replica;
 use crate::database::Store;
 use crate::error::StoreError;
 use crate::statement::statements;
 use crate::value::args;
 
 statements! {
-    REPLICA_INSERT = {
-        sqlite: "INSERT INTO replicas (incarnation, url, build, started_at, lease_until, draining, dead)
-            VALUES ($1, $2, $3, unixepoch() * 1000000, unixepoch() * 1000000 + $4 * 1000, false, false)",
-        postgres: "INSERT INTO replicas (incarnation, url, build, started_at, lease_until, draining, dead)
-            VALUES ($1, $2, $3, now(), now() + $4 * interval '1 millisecond', false, false)"
-    };
-    REPLICA_RENEW = {
-        sqlite: "UPDATE replicas SET lease_until = unixepoch() * 1000000 + $2 * 1000 WHERE incarnation = $1 AND NOT dead",
-        postgres: "UPDATE replicas SET lease_until = now() + $2 * interval '1 millisecond' WHERE incarnation = $1 AND NOT dead"
-    };
-    REPLICAS_MARK_DEAD = {
-        sqlite: "UPDATE replicas SET dead = true WHERE NOT dead AND lease_until < unixepoch() * 1000000",
-        postgres: "UPDATE replicas SET dead = true WHERE NOT dead AND lease_until < now()"
-    };
-    REPLICAS_FORGET = "DELETE FROM replicas WHERE dead
-        AND NOT EXISTS (SELECT 1 FROM chats c WHERE c.owner_incarnation = replicas.incarnation)";
-    REPLICA_DELETE = "DELETE FROM replicas WHERE incarnation = $1";
+    REPLICA_INSERT = { postgres: "WITH forgotten AS (DELETE FROM replicas WHERE dead
+            AND NOT EXISTS (SELECT 1 FROM chats c WHERE c.owner_incarnation = replicas.incarnation))
+        INSERT INTO replicas (incarnation, url, build, started_at, lease_until, draining, dead)
+        VALUES ($1, $2, $3, now(), now() + $4 * interval '1 millisecond', false, false)" };
+    // no row: declared dead; one row without a chat: nothing runs here
+    REPLICA_RENEW = { postgres: "WITH renewed AS (UPDATE replicas SET lease_until = now() + $2 * interval '1 millisecond'
+            WHERE incarnation = $1 AND NOT dead RETURNING incarnation)
+        SELECT c.id, c.epoch, c.stop_kind FROM renewed r
+        LEFT JOIN chats c ON c.status = 'running' AND c.owner_incarnation = r.incarnation" };
+    // a replica registers before its first claim: one without a row is gone. The outer query does not see
+    // what the inner one has written
+    RUNS_LOST = { postgres: "WITH marked AS (UPDATE replicas SET dead = true WHERE NOT dead AND lease_until < now()
+            RETURNING incarnation)
+        SELECT c.id, c.owner_incarnation FROM chats c LEFT JOIN replicas r ON r.incarnation = c.owner_incarnation
+        WHERE c.status = 'running' AND (r.incarnation IS NULL OR r.dead
+            OR c.owner_incarnation IN (SELECT m.incarnation FROM marked m))
+        ORDER BY c.id LIMIT $1" };
+    REPLICA_DELETE = { postgres: "DELETE FROM replicas WHERE incarnation = $1" };
 }
 
 impl Store {
-    /// Registers this life of a replica.
-    pub async fn replica_register(
-        &self,
-        incarnation: Incarnation,
-        url: String,
-        build: String,
-        lease: Duration,
-    ) -> Result<(), StoreError> {
-        let millis = millis(lease);
-        self.write("replica_register", move |tx| {
-            Box::pin(async move {
-                tx.run(REPLICA_INSERT, args![incarnation, url, build, millis])
-                    .await
-                    .map(|_| ())
-            })
-        })
-        .await
+    /// Registers this life of a replica, and forgets lives that are dead and own nothing any more.
+    pub(crate) async fn replica_register(&self, replica: Replica, lease: Duration) -> Result<(), StoreError> {
+        let args = args![replica.incarnation, replica.url, replica.build, millis(lease)];
+        self.upkeep(REPLICA_INSERT, args).await.map(|_| ())
     }
 
-    /// Renews the lease. False: this life was declared dead.
-    pub async fn replica_renew(
+    /// Renews the lease and gives the chats this life owns. None: it was declared dead.
+    pub(crate) async fn replica_renew(
         &self,
         incarnation: Incarnation,
         lease: Duration,
-    ) -> Result<bool, StoreError> {
-        let millis = millis(lease);
-        self.write("replica_renew", move |tx| {
-            Box::pin(
-                async move { Ok(tx.run(REPLICA_RENEW, args![incarnation, millis]).await? > 0) },
-            )
-        })
-        .await
+    ) -> Result<Option<Vec<RunningRow>>, StoreError> {
+        let rows = self.upkeep(REPLICA_RENEW, args![incarnation, millis(lease)]).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut running = Vec::new();
+        for row in &rows {
+            if row.uuid_opt("id")?.is_some() {
+                running.push(RunningRow::read(row)?);
+            }
+        }
+        Ok(Some(running))
     }
 
-    /// Marks replicas whose lease is over as dead, and forgets those that own nothing any more.
-    pub async fn replicas_sweep_for_system(&self) -> Result<(), StoreError> {
-        self.write("replicas_sweep", move |tx| {
-            Box::pin(async move {
-                tx.run(REPLICAS_MARK_DEAD, Vec::new()).await?;
-                tx.run(REPLICAS_FORGET, Vec::new()).await.map(|_| ())
-            })
-        })
-        .await
+    /// Marks lives whose lease is over as dead, and gives chats whose run belongs to a dead one.
+    pub(crate) async fn replica_runs_lost(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+        let rows = self.upkeep(RUNS_LOST, args![limit]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
     }
 
     /// Frees the lease at a regular end.
-    pub async fn replica_delete(&self, incarnation: Incarnation) -> Result<(), StoreError> {
-        self.write("replica_delete", move |tx| {
-            Box::pin(async move { tx.run(REPLICA_DELETE, args![incarnation]).await.map(|_| ()) })
-        })
-        .await
+    pub(crate) async fn replica_delete(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        self.upkeep(REPLICA_DELETE, args![incarnation]).await.map(|_| ())
     }
 }
 

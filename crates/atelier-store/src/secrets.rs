@@ -5,6 +5,7 @@
 //! that a value copied to another place does not open. The first key of the ring seals, all open.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _};
@@ -19,7 +20,16 @@ use crate::statement::statements;
 use crate::value::args;
 
 statements! {
-    SECRET_KEYS = "SELECT id, state, canary FROM secret_keys";
+    SECRET_KEYS = "SELECT id, canary FROM secret_keys WHERE state = 'active' ORDER BY created_at, id";
+    // every column that holds sealed values: the ids of their keys stand behind the version byte
+    SEALING_KEYS = {
+        sqlite: "SELECT DISTINCT substr(sealed, 1, 1) AS version, substr(sealed, 2, 8) AS key_id FROM (
+            SELECT api_key AS sealed FROM providers WHERE api_key IS NOT NULL
+            UNION ALL SELECT api_key FROM user_provider_keys) rows",
+        postgres: "SELECT DISTINCT substring(sealed FROM 1 FOR 1) AS version, substring(sealed FROM 2 FOR 8) AS key_id FROM (
+            SELECT api_key AS sealed FROM providers WHERE api_key IS NOT NULL
+            UNION ALL SELECT api_key FROM user_provider_keys) rows"
+    };
     SECRET_KEY_INSERT = "INSERT INTO secret_keys (id, state, canary, created_at) VALUES ($1, 'active', $2, $3)
         ON CONFLICT (id) DO NOTHING";
 }
@@ -76,11 +86,14 @@ impl std::fmt::Debug for SecretString {
 
 impl Drop for SecretString {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.0).into_bytes();
-        bytes.fill(0);
-        // keeps the writes above from being optimized away
-        std::hint::black_box(&bytes);
+        wipe(&mut std::mem::take(&mut self.0).into_bytes());
     }
+}
+
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // keeps the writes above from being optimized away
+    std::hint::black_box(bytes);
 }
 
 /// Why a sealed value does not open.
@@ -98,9 +111,11 @@ impl From<SecretError> for StoreError {
     }
 }
 
-/// The ring of keys.
-pub(crate) struct Secrets {
-    keys: Vec<Key>,
+/// The ring of keys. Cheap to clone, so that a transaction can seal with it; what it seals and opens is this
+/// crate's alone.
+#[derive(Clone)]
+pub struct Secrets {
+    keys: Arc<[Key]>,
 }
 
 struct Key {
@@ -121,11 +136,26 @@ impl Key {
 }
 
 impl Secrets {
-    pub(crate) fn new(config: &SecretsConfig) -> Result<Self, StoreError> {
+    /// A ring without keys: it seals nothing.
+    pub(crate) fn none() -> Self {
+        Self {
+            keys: Arc::new([]),
+        }
+    }
+
+    fn has_key(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| hex(&key.id) == id)
+    }
+
+    /// Reads the keys. `may_make`: the database knows no key yet, so an absent file is made.
+    fn new(config: &SecretsConfig, may_make: bool) -> Result<Self, StoreError> {
         let list = match config {
-            SecretsConfig::Plaintext => return Ok(Self { keys: Vec::new() }),
+            SecretsConfig::Plaintext => {
+                tracing::warn!("secrets are stored without encryption (ATELIER_SECRETS=plaintext)");
+                return Ok(Self::none());
+            }
             SecretsConfig::Keys(keys) => keys.clone(),
-            SecretsConfig::File(path) => key_file(path)?,
+            SecretsConfig::File(path) => key_file(path, may_make)?,
         };
         let keys = list
             .expose()
@@ -133,18 +163,17 @@ impl Secrets {
             .map(str::trim)
             .filter(|key| !key.is_empty())
             .map(|key| {
-                let bytes = BASE64_STANDARD
-                    .decode(key)
-                    .ok()
-                    .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-                bytes.map(|bytes| Key::new(&bytes)).ok_or_else(|| {
+                let mut bytes = BASE64_STANDARD.decode(key).unwrap_or_default();
+                let made = <&[u8; 32]>::try_from(bytes.as_slice()).map(Key::new);
+                wipe(&mut bytes);
+                made.map_err(|_| {
                     StoreError::Setup(
                         "a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)"
                             .to_owned(),
                     )
                 })
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Arc<[_]>, _>>()?;
         if keys.is_empty() {
             return Err(StoreError::Setup(
                 "there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned(),
@@ -208,80 +237,130 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Reads the key file, or makes it.
-fn key_file(path: &Path) -> Result<SecretString, StoreError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+/// Reads the key file. An absent one is made if `may_make`, otherwise secrets would be lost behind a new key.
+fn key_file(path: &Path, may_make: bool) -> Result<SecretString, StoreError> {
+    use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
     let setup = |what: &str, error: std::io::Error| {
         StoreError::Setup(format!("{what} {}: {error}", path.display()))
     };
-    match std::fs::metadata(path) {
-        Ok(metadata) => {
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            let metadata = file
+                .metadata()
+                .map_err(|error| setup("cannot read", error))?;
             if metadata.permissions().mode() & 0o077 != 0 {
                 return Err(StoreError::Setup(format!(
                     "others may read the secret keys in {0}; run: chmod 600 {0}",
                     path.display()
                 )));
             }
-            std::fs::read_to_string(path)
-                .map(SecretString)
-                .map_err(|error| setup("cannot read", error))
+            let mut text = String::new();
+            file.read_to_string(&mut text)
+                .map_err(|error| setup("cannot read", error))?;
+            Ok(SecretString(text))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_make => {
+            let mut bytes = rand::random::<[u8; 32]>();
+            let key = SecretString(BASE64_STANDARD.encode(bytes));
+            wipe(&mut bytes);
+            make_key_file(path, &key).map_err(|error| setup("cannot make", error))?;
+            Ok(key)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());
-            let mut file = std::fs::File::options()
-                .create_new(true)
-                .write(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|error| setup("cannot make", error))?;
-            file.write_all(format!("{key}\n").as_bytes())
-                .map_err(|error| setup("cannot write", error))?;
-            file.sync_all()
-                .map_err(|error| setup("cannot write", error))?;
-            Ok(SecretString(key))
+            Err(StoreError::Setup(format!(
+                "this database holds sealed secrets and their keys are not in {}; restore that file or set \
+                 ATELIER_SECRET_KEYS",
+                path.display()
+            )))
         }
         Err(error) => Err(setup("cannot read", error)),
     }
 }
 
+/// Makes the file whole or not at all: half a key would keep the server from starting ever after.
+fn make_key_file(path: &Path, key: &SecretString) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let fresh = path.with_extension(format!("new.{}", std::process::id()));
+    let _ = std::fs::remove_file(&fresh);
+    let mut file = std::fs::File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    let written = file
+        .write_all(key.expose().as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        // unlike a rename it never takes the place of a file that another process has just made
+        .and_then(|()| std::fs::hard_link(&fresh, path));
+    let removed = std::fs::remove_file(&fresh);
+    written.and(removed)?;
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What a database says of the keys its secrets are sealed with.
+struct KnownKeys {
+    /// Id (hex) and sealed canary of each key in use.
+    active: Vec<(String, Vec<u8>)>,
+    /// Ids of the keys that sealed values name.
+    sealing: Vec<String>,
+}
+
+async fn known_keys_in_tx(tx: &mut Tx<'_>) -> Result<KnownKeys, StoreError> {
+    let mut active = Vec::new();
+    for row in tx.all(SECRET_KEYS, Vec::new()).await? {
+        active.push((row.text("id")?, row.bytes("canary")?));
+    }
+    let mut sealing = Vec::new();
+    for row in tx.all(SEALING_KEYS, Vec::new()).await? {
+        if row.bytes("version")? == [SEALED] {
+            sealing.push(hex(&row.bytes("key_id")?));
+        }
+    }
+    Ok(KnownKeys { active, sealing })
+}
+
 impl Store {
-    /// Refuses to start with keys that are not those of this database.
-    pub(crate) async fn secret_keys_check(&self, config: &SecretsConfig) -> Result<(), StoreError> {
-        let rows = self.fetch_all(SECRET_KEYS, Vec::new()).await?;
-        for row in &rows {
-            let id = row.text("id")?;
-            let opened = self
-                .secrets()
-                .open(&canary_place(&id), &row.bytes("canary")?);
+    /// Reads the ring of keys and proves that it is the one of this database: a server with other keys
+    /// must not start, and must not make new ones.
+    pub(crate) async fn secrets_open(&self, config: &SecretsConfig) -> Result<Secrets, StoreError> {
+        let known = self.read("secret_keys", |tx| Box::pin(known_keys_in_tx(tx))).await?;
+        let is_fresh = known.active.is_empty() && known.sealing.is_empty();
+        let secrets = Secrets::new(config, is_fresh)?;
+        let foreign = |id: &str| {
+            StoreError::Setup(format!(
+                "this database holds secrets sealed with key {id}, which this server does not have; \
+                 set ATELIER_SECRET_KEYS or restore the key file"
+            ))
+        };
+        for (id, canary) in &known.active {
+            let opened = secrets.open(&canary_place(id), canary);
             if !opened.is_ok_and(|canary| canary.expose() == CANARY) {
-                return Err(StoreError::Setup(format!(
-                    "this database holds secrets sealed with key {id}, which this server does not have; \
-                     set ATELIER_SECRET_KEYS or restore the key file"
-                )));
+                return Err(foreign(id));
             }
         }
-        if matches!(config, SecretsConfig::Plaintext) {
-            return Ok(());
+        if let Some(id) = known.sealing.iter().find(|id| !secrets.has_key(id)) {
+            return Err(foreign(id));
         }
-        let Some(first) = self.secrets().keys.first().map(|key| hex(&key.id)) else {
-            return Ok(());
-        };
-        if rows
-            .iter()
-            .any(|row| row.text("id").is_ok_and(|id| id == first))
-        {
-            return Ok(());
-        }
-        let canary = self.secrets().seal(&canary_place(&first), CANARY);
-        self.write("secret_key_insert", move |tx: &mut Tx<'_>| {
-            Box::pin(async move {
-                tx.run(SECRET_KEY_INSERT, args![first, canary, Timestamp::now()])
-                    .await
-                    .map(|_| ())
+        let first = secrets.keys.first().map(|key| hex(&key.id));
+        if let Some(first) = first.filter(|first| known.active.iter().all(|(id, _)| id != first)) {
+            let canary = secrets.seal(&canary_place(&first), CANARY);
+            self.write("secret_key_insert", move |tx: &mut Tx<'_>| {
+                Box::pin(async move {
+                    let now = atelier_domain::clock::to_micros(Timestamp::now());
+                    tx.run(SECRET_KEY_INSERT, args![first, canary, now])
+                        .await
+                        .map(|_| ())
+                })
             })
-        })
-        .await
+            .await?;
+        }
+        Ok(secrets)
     }
 }
 
@@ -295,7 +374,7 @@ mod tests {
 
     fn ring(count: u8) -> Secrets {
         Secrets {
-            keys: (1..=count).map(|at| Key::new(&[at; 32])).collect(),
+            keys: (1..=count).map(|at| Key::new(&[at; 32])).collect::<Arc<[_]>>(),
         }
     }
 
@@ -317,7 +396,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_and_an_old_one_still_opens() {
         let old = Secrets {
-            keys: vec![Key::new(&[2; 32])],
+            keys: Arc::new([Key::new(&[2; 32])]),
         };
         let sealed = old.seal("t|c|1", "x");
         assert_eq!(ring(2).open("t|c|1", &sealed).unwrap().expose(), "x");
@@ -330,15 +409,21 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.keys");
-        let made = key_file(&path).unwrap();
+        assert!(key_file(&path, false).unwrap_err().to_string().contains("restore that file"));
+        assert!(!path.exists());
+        let made = key_file(&path, true).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(key_file(&path).unwrap().expose().trim(), made.expose());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(
+            key_file(&path, true).unwrap().expose().trim(),
+            made.expose()
+        );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(
-            key_file(&path)
+            key_file(&path, true)
                 .unwrap_err()
                 .to_string()
                 .contains("chmod 600")

@@ -8,6 +8,9 @@ pub(crate) struct Statement {
     pub(crate) postgres: &'static str,
 }
 
+/// The text of a statement that an engine has no use for.
+pub(crate) const ABSENT: &str = "";
+
 /// An insert of several rows for SQLite, put together of texts of the program only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValuesInsert {
@@ -23,11 +26,16 @@ pub(crate) struct ValuesInsert {
 /// statements! {
 ///     CHAT_GET = "SELECT ...";
 ///     CHAT_LOCK = { sqlite: "SELECT ...", postgres: "SELECT ... FOR UPDATE" };
+///     LEASE_RENEW = { postgres: "UPDATE ..." };
 /// }
 /// ```
 macro_rules! statements {
     (@one $name:ident { sqlite: $sqlite:expr, postgres: $postgres:expr $(,)? }) => {
         $crate::statement::Statement { name: stringify!($name), sqlite: $sqlite, postgres: $postgres }
+    };
+    // what only several replicas need
+    (@one $name:ident { postgres: $postgres:expr $(,)? }) => {
+        $crate::statement::Statement { name: stringify!($name), sqlite: $crate::statement::ABSENT, postgres: $postgres }
     };
     (@one $name:ident $text:expr) => {
         $crate::statement::Statement { name: stringify!($name), sqlite: $text, postgres: $text }

@@ -31,6 +31,10 @@ statements! {
         (SELECT COUNT(*) FROM workspaces w WHERE w.template_id = t.id AND NOT w.deleted) AS workspaces
         FROM templates t JOIN template_versions v ON v.id = t.active_version_id JOIN organizations o ON o.id = t.organization_id
         JOIN users u ON u.id = t.created_by WHERE NOT t.deleted ORDER BY t.name, t.id";
+    TEMPLATE_LOCK = { sqlite: "SELECT id FROM templates WHERE id = $1 AND NOT deleted",
+        postgres: "SELECT id FROM templates WHERE id = $1 AND NOT deleted FOR NO KEY UPDATE" };
+    TEMPLATE_USE = { sqlite: "SELECT id FROM templates WHERE id = $1 AND NOT deleted",
+        postgres: "SELECT id FROM templates WHERE id = $1 AND NOT deleted FOR SHARE" };
     TEMPLATE_UPDATE = "UPDATE templates SET name = $2, display_name = $3, description = $4, icon = $5, readme = $6,
         active_version_id = $7, require_active_version = $8, updated_at = $9 WHERE id = $1 AND NOT deleted";
     TEMPLATE_DELETE = "UPDATE templates SET deleted = true, updated_at = $2 WHERE id = $1 AND NOT deleted
@@ -137,7 +141,96 @@ async fn template_in_tx(
         .transpose()
 }
 
+/// Keeps a template from being deleted until the transaction ends. False: there is none.
+pub(crate) async fn template_use_in_tx(
+    tx: &mut Tx<'_>,
+    id: TemplateId,
+) -> Result<bool, StoreError> {
+    Ok(tx.first(TEMPLATE_USE, args![id]).await?.is_some())
+}
+
+/// Creates a template with its first version.
+///
+/// # Errors
+/// A name that is taken is [`StoreError::Conflict`].
+pub async fn template_create_in_tx(
+    tx: &mut Tx<'_>,
+    organization: OrganizationId,
+    driver: String,
+    fields: TemplateFields,
+    creator: UserId,
+    now: Timestamp,
+) -> Result<TemplateRow, StoreError> {
+    let (id, version) = (TemplateId::new(), TemplateVersionId::new());
+    let args = args![
+        id,
+        organization,
+        fields.name,
+        fields.display_name,
+        fields.description,
+        fields.icon,
+        fields.readme,
+        driver,
+        version,
+        fields.require_active_version,
+        creator,
+        now,
+    ];
+    tx.run(TEMPLATE_INSERT, args).await?;
+    let spec = fields.spec.unwrap_or_else(|| "{}".to_owned());
+    tx.run(VERSION_INSERT, args![version, id, spec, creator, now])
+        .await?;
+    template_in_tx(tx, id)
+        .await?
+        .ok_or(StoreError::Database(sqlx::Error::RowNotFound))
+}
+
+/// Sets all fields but the driver; a changed spec makes a new version. None: no such template.
+pub async fn template_update_in_tx(
+    tx: &mut Tx<'_>,
+    id: TemplateId,
+    fields: TemplateFields,
+    editor: UserId,
+    now: Timestamp,
+) -> Result<Option<TemplateRow>, StoreError> {
+    tx.first(TEMPLATE_LOCK, args![id]).await?;
+    let Some(before) = template_in_tx(tx, id).await? else {
+        return Ok(None);
+    };
+    let mut version = before.active_version_id;
+    if let Some(spec) = fields.spec.filter(|spec| *spec != before.spec) {
+        version = TemplateVersionId::new();
+        tx.run(VERSION_INSERT, args![version, id, spec, editor, now])
+            .await?;
+    }
+    let args = args![
+        id,
+        fields.name,
+        fields.display_name,
+        fields.description,
+        fields.icon,
+        fields.readme,
+        version,
+        fields.require_active_version,
+        now,
+    ];
+    tx.run(TEMPLATE_UPDATE, args).await?;
+    template_in_tx(tx, id).await
+}
+
+/// False: it has workspaces, or is gone.
+pub async fn template_delete_in_tx(
+    tx: &mut Tx<'_>,
+    id: TemplateId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    // first, so that a workspace that is being made is seen by the statement behind
+    tx.first(TEMPLATE_LOCK, args![id]).await?;
+    Ok(tx.run(TEMPLATE_DELETE, args![id, now]).await? > 0)
+}
+
 impl Store {
+    /// As [`template_create_in_tx`].
     pub async fn template_create(
         &self,
         organization: OrganizationId,
@@ -146,36 +239,15 @@ impl Store {
         creator: UserId,
         now: Timestamp,
     ) -> Result<TemplateRow, StoreError> {
-        let (id, version) = (TemplateId::new(), TemplateVersionId::new());
         self.write("template_create", move |tx| {
             Box::pin(async move {
-                let args = args![
-                    id,
-                    organization,
-                    fields.name,
-                    fields.display_name,
-                    fields.description,
-                    fields.icon,
-                    fields.readme,
-                    driver,
-                    version,
-                    fields.require_active_version,
-                    creator,
-                    now,
-                ];
-                tx.run(TEMPLATE_INSERT, args).await?;
-                let spec = fields.spec.unwrap_or_else(|| "{}".to_owned());
-                tx.run(VERSION_INSERT, args![version, id, spec, creator, now])
-                    .await?;
-                template_in_tx(tx, id)
-                    .await?
-                    .ok_or(StoreError::Database(sqlx::Error::RowNotFound))
+                template_create_in_tx(tx, organization, driver, fields, creator, now).await
             })
         })
         .await
     }
 
-    /// None: no such template.
+    /// As [`template_update_in_tx`].
     pub async fn template_update(
         &self,
         id: TemplateId,
@@ -184,30 +256,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<TemplateRow>, StoreError> {
         self.write("template_update", move |tx| {
-            Box::pin(async move {
-                let Some(before) = template_in_tx(tx, id).await? else {
-                    return Ok(None);
-                };
-                let mut version = before.active_version_id;
-                if let Some(spec) = fields.spec.filter(|spec| *spec != before.spec) {
-                    version = TemplateVersionId::new();
-                    tx.run(VERSION_INSERT, args![version, id, spec, editor, now])
-                        .await?;
-                }
-                let args = args![
-                    id,
-                    fields.name,
-                    fields.display_name,
-                    fields.description,
-                    fields.icon,
-                    fields.readme,
-                    version,
-                    fields.require_active_version,
-                    now,
-                ];
-                tx.run(TEMPLATE_UPDATE, args).await?;
-                template_in_tx(tx, id).await
-            })
+            Box::pin(async move { template_update_in_tx(tx, id, fields, editor, now).await })
         })
         .await
     }
@@ -219,7 +268,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("template_delete", move |tx| {
-            Box::pin(async move { Ok(tx.run(TEMPLATE_DELETE, args![id, now]).await? > 0) })
+            Box::pin(async move { template_delete_in_tx(tx, id, now).await })
         })
         .await
     }

@@ -23,7 +23,8 @@ statements! {
             b.item ->> 'ledger_id', CASE WHEN b.item ->> 'state' = 'started' THEN $5::timestamptz END, $5
             FROM unnest(ARRAY(SELECT json_array_elements($2::json))) WITH ORDINALITY AS b (item, at) ORDER BY b.at"
     };
-    CALLS_OPEN = "SELECT * FROM chat_tool_calls WHERE chat_id = $1 AND state IN ('ready', 'started', 'detached')
+    CALLS_OPEN = "SELECT uid, chat_id, step_no, call_index, tool_call_id, tool_name, input_sha256, class, state, ledger_id,
+        started_at, created_at FROM chat_tool_calls WHERE chat_id = $1 AND state IN ('ready', 'started', 'detached')
         ORDER BY step_no, call_index";
     CALL_START = "UPDATE chat_tool_calls SET state = 'started', epoch = $3, started_at = COALESCE(started_at, $4)
         WHERE uid = $1 AND chat_id = $2";

@@ -1,14 +1,18 @@
-//! Workspaces and their builds.
+//! Workspaces. A live one has a name that is unique among its owner's.
 
 use atelier_domain::{
-    AgentId, BuildId, CallToken, ChatId, OrganizationId, TemplateId, TemplateVersionId, Timestamp,
-    UserId, WorkspaceId,
+    BuildId, CallToken, ChatId, OrganizationId, TemplateId, TemplateVersionId, Timestamp, UserId,
+    WorkspaceId,
 };
 
-use crate::agents::agent_insert_in_tx;
+use crate::builds::{
+    BuildNew, BuildRow, build_deadline_set_in_tx, build_first_in_tx, build_insert_in_tx,
+    check_running,
+};
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::statement::statements;
+use crate::templates::template_use_in_tx;
 use crate::value::{DbRow, args};
 
 /// Workspaces of one user, and how many of them may run.
@@ -38,32 +42,13 @@ statements! {
         JOIN templates t ON t.id = w.template_id WHERE NOT w.deleted ORDER BY w.name, w.id";
     WORKSPACES_OF_HOST = "SELECT id FROM workspaces WHERE host_id = $1 AND NOT deleted ORDER BY id";
     WORKSPACES_COUNT = "SELECT COUNT(*) AS n FROM workspaces WHERE owner_id = $1 AND NOT deleted";
-    WORKSPACES_RUNNING = "SELECT COUNT(*) AS n FROM workspaces w JOIN workspace_builds b ON b.workspace_id = w.id
-        WHERE w.owner_id = $1 AND NOT w.deleted AND b.transition = 'start' AND b.state IN ('pending', 'running', 'succeeded')
-        AND b.build_number = (SELECT MAX(n.build_number) FROM workspace_builds n WHERE n.workspace_id = w.id)";
-    USER_LOCK = { sqlite: "SELECT id FROM users WHERE id = $1", postgres: "SELECT id FROM users WHERE id = $1 FOR UPDATE" };
+    // rows that name the user or workspace may come meanwhile: NO KEY
+    USER_LOCK = { sqlite: "SELECT id FROM users WHERE id = $1", postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE" };
     WORKSPACE_LOCK = { sqlite: "SELECT id FROM workspaces WHERE id = $1 AND NOT deleted",
-        postgres: "SELECT id FROM workspaces WHERE id = $1 AND NOT deleted FOR UPDATE" };
+        postgres: "SELECT id FROM workspaces WHERE id = $1 AND NOT deleted FOR NO KEY UPDATE" };
     WORKSPACE_TTL = "UPDATE workspaces SET ttl_ms = $2, updated_at = $3 WHERE id = $1";
     WORKSPACE_USED = "UPDATE workspaces SET last_used_at = $2 WHERE id = $1";
     WORKSPACE_DELETE = "UPDATE workspaces SET deleted = true, updated_at = $2 WHERE id = $1";
-    BUILD_INSERT = "INSERT INTO workspace_builds (id, workspace_id, build_number, template_version_id, transition, state, reason,
-        initiator_id, parameters, call, created_at, updated_at)
-        SELECT $1, $2, COALESCE(MAX(build_number), 0) + 1, $3, $4, 'pending', $5, $6, $7, $8, $9, $9
-        FROM workspace_builds WHERE workspace_id = $2";
-    BUILD_GET = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id WHERE b.id = $1";
-    BUILD_BY_CALL = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id WHERE b.call = $1";
-    BUILD_LATEST = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
-        WHERE b.workspace_id = $1 ORDER BY b.build_number DESC LIMIT 1";
-    BUILDS = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
-        WHERE b.workspace_id = $1 ORDER BY b.build_number DESC";
-    BUILD_UNFINISHED = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
-        WHERE b.workspace_id = $1 AND b.state IN ('pending', 'running', 'canceling')";
-    BUILDS_UNFINISHED_OF_HOST = "SELECT b.id FROM workspace_builds b JOIN workspaces w ON w.id = b.workspace_id
-        WHERE w.host_id = $1 AND b.state IN ('pending', 'running', 'canceling') ORDER BY b.created_at, b.id";
-    BUILD_STATE = "UPDATE workspace_builds SET state = $2, error = $3, error_code = $4, deadline = $5, updated_at = $6
-        WHERE id = $1 AND state IN ('pending', 'running', 'canceling')";
-    BUILD_DEADLINE = "UPDATE workspace_builds SET deadline = $2 WHERE id = $1";
 }
 
 #[derive(Clone, Debug)]
@@ -121,92 +106,6 @@ impl WorkspaceRow {
     }
 }
 
-macro_rules! named {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            /// The name in the database and on the wire.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            /// The value with this name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-pub(crate) use named;
-
-named! {
-    Transition { Start = "start", Stop = "stop", Delete = "delete" }
-}
-
-named! {
-    BuildState {
-        Pending = "pending",
-        Running = "running",
-        Succeeded = "succeeded",
-        Failed = "failed",
-        Canceling = "canceling",
-        Canceled = "canceled",
-    }
-}
-
-impl BuildState {
-    #[must_use]
-    pub const fn is_finished(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct BuildRow {
-    pub id: BuildId,
-    pub workspace_id: WorkspaceId,
-    pub build_number: i32,
-    pub template_version_id: TemplateVersionId,
-    pub transition: Transition,
-    pub state: BuildState,
-    pub reason: String,
-    pub initiator_id: UserId,
-    pub initiator_name: String,
-    pub parameters: String,
-    pub deadline: Option<Timestamp>,
-    pub error: Option<String>,
-    pub error_code: Option<String>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-impl BuildRow {
-    fn read(row: &DbRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.id("id")?,
-            workspace_id: row.id("workspace_id")?,
-            build_number: row.int32("build_number")?,
-            template_version_id: row.id("template_version_id")?,
-            transition: row.name("transition", Transition::from_name)?,
-            state: row.name("state", BuildState::from_name)?,
-            reason: row.text("reason")?,
-            initiator_id: row.id("initiator_id")?,
-            initiator_name: row.text("initiator_name")?,
-            parameters: row.text("parameters")?,
-            deadline: row.time_opt("deadline")?,
-            error: row.text_opt("error")?,
-            error_code: row.text_opt("error_code")?,
-            created_at: row.time("created_at")?,
-            updated_at: row.time("updated_at")?,
-        })
-    }
-}
-
 /// A workspace to be created, with its first build.
 #[derive(Clone, Debug)]
 pub struct WorkspaceNew {
@@ -222,29 +121,6 @@ pub struct WorkspaceNew {
     pub created_by_chat: Option<ChatId>,
     pub created_by_call: Option<CallToken>,
     pub build: BuildNew,
-}
-
-/// A build to be begun. A start brings the agent that it makes.
-#[derive(Clone, Debug)]
-pub struct BuildNew {
-    pub id: BuildId,
-    pub template_version_id: TemplateVersionId,
-    pub transition: Transition,
-    pub reason: String,
-    pub initiator_id: UserId,
-    pub parameters: String,
-    pub call: Option<CallToken>,
-    /// Id and SHA-256 of the token of the new agent.
-    pub agent: Option<(AgentId, [u8; 32])>,
-}
-
-/// How a build ended.
-#[derive(Clone, Debug)]
-pub struct BuildEnd {
-    pub state: BuildState,
-    pub error: Option<String>,
-    pub error_code: Option<String>,
-    pub deadline: Option<Timestamp>,
 }
 
 /// Why a workspace or build is not made.
@@ -264,47 +140,27 @@ pub enum WorkspaceError {
     Store(#[from] StoreError),
 }
 
-async fn build_insert(
-    tx: &mut Tx<'_>,
-    workspace: WorkspaceId,
-    build: &BuildNew,
-    now: Timestamp,
-) -> Result<BuildRow, WorkspaceError> {
-    let args = args![
-        build.id,
-        workspace,
-        build.template_version_id,
-        build.transition.as_str(),
-        build.reason.clone(),
-        build.initiator_id,
-        build.parameters.clone(),
-        build.call,
-        now,
-    ];
-    tx.run(BUILD_INSERT, args).await?;
-    if let Some((agent, token_hash)) = build.agent {
-        agent_insert_in_tx(tx, agent, workspace, build.id, token_hash, now).await?;
-    }
-    Ok(BuildRow::read(&tx.one(BUILD_GET, args![build.id]).await?)?)
-}
-
-async fn check_running(tx: &mut Tx<'_>, owner: UserId) -> Result<(), WorkspaceError> {
-    let running = tx.one(WORKSPACES_RUNNING, args![owner]).await?.int("n")?;
-    if running >= MAX_RUNNING_A_USER {
-        Err(WorkspaceError::TooManyRunning)
-    } else {
-        Ok(())
-    }
-}
-
-/// Creates a workspace with its first build, within the owner's quota. The caller may bind a chat to it in
-/// the same transaction.
+/// Creates a workspace with its first build, within the owner's quota; a call that has made one before gets the
+/// first build of that. The caller may bind a chat to it in the same transaction.
+///
+/// # Errors
+/// A template that is gone is [`StoreError::Reference`].
 pub async fn workspace_create_in_tx(
     tx: &mut Tx<'_>,
     new: &WorkspaceNew,
     now: Timestamp,
 ) -> Result<BuildRow, WorkspaceError> {
-    tx.first(USER_LOCK, args![new.owner_id]).await?;
+    user_lock_in_tx(tx, new.owner_id).await?;
+    if let Some(call) = new.created_by_call
+        && let Some(made) = workspace_by_call_in_tx(tx, call).await?
+    {
+        return Ok(build_first_in_tx(tx, made).await?);
+    }
+    if !template_use_in_tx(tx, new.template_id).await? {
+        return Err(WorkspaceError::Store(StoreError::Reference {
+            constraint: "workspaces.template_id".to_owned(),
+        }));
+    }
     if tx
         .one(WORKSPACES_COUNT, args![new.owner_id])
         .await?
@@ -336,54 +192,46 @@ pub async fn workspace_create_in_tx(
             error.into()
         }
     })?;
-    build_insert(tx, new.id, &new.build, now).await
+    build_insert_in_tx(tx, new.id, &new.build, now).await
 }
 
-/// Begins a build unless one is under way. A start counts against the owner's quota.
-pub async fn build_create_in_tx(
+/// Keeps other starts of a user's workspaces out until the transaction ends, for the quota.
+pub(crate) async fn user_lock_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<(), StoreError> {
+    tx.first(USER_LOCK, args![owner]).await.map(|_| ())
+}
+
+pub(crate) async fn workspace_delete_in_tx(
     tx: &mut Tx<'_>,
     workspace: WorkspaceId,
-    build: &BuildNew,
     now: Timestamp,
-) -> Result<BuildRow, WorkspaceError> {
-    let row = tx
-        .first(WORKSPACE_GET, args![workspace])
-        .await?
-        .ok_or(WorkspaceError::NotFound)?;
-    let row = WorkspaceRow::read(&row)?;
-    tx.first(USER_LOCK, args![row.owner_id]).await?;
-    tx.first(WORKSPACE_LOCK, args![workspace])
-        .await?
-        .ok_or(WorkspaceError::NotFound)?;
-    if let Some(unfinished) = tx.first(BUILD_UNFINISHED, args![workspace]).await? {
-        return Err(WorkspaceError::BuildInProgress(unfinished.id("id")?));
-    }
-    if build.transition == Transition::Start {
-        let latest = tx.first(BUILD_LATEST, args![workspace]).await?;
-        let runs = match latest {
-            Some(latest) => {
-                let latest = BuildRow::read(&latest)?;
-                latest.transition == Transition::Start && latest.state == BuildState::Succeeded
-            }
-            None => false,
-        };
-        if !runs {
-            check_running(tx, row.owner_id).await?;
-        }
-    }
-    build_insert(tx, workspace, build, now).await
+) -> Result<(), StoreError> {
+    tx.run(WORKSPACE_DELETE, args![workspace, now])
+        .await
+        .map(|_| ())
 }
 
-/// The build that a tool call has asked for before.
-pub async fn build_by_call_in_tx(
+/// Notes that a workspace was used, and moves the deadline of its newest build.
+pub async fn workspace_used_in_tx(
     tx: &mut Tx<'_>,
-    call: CallToken,
-) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_BY_CALL, args![call])
-        .await?
-        .as_ref()
-        .map(BuildRow::read)
-        .transpose()
+    id: WorkspaceId,
+    deadline: Option<(BuildId, Timestamp)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some((build, deadline)) = deadline {
+        build_deadline_set_in_tx(tx, build, Some(deadline)).await?;
+    }
+    tx.run(WORKSPACE_USED, args![id, now]).await.map(|_| ())
+}
+
+pub async fn workspace_ttl_set_in_tx(
+    tx: &mut Tx<'_>,
+    id: WorkspaceId,
+    ttl_ms: Option<i64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.run(WORKSPACE_TTL, args![id, ttl_ms, now])
+        .await
+        .map(|_| ())
 }
 
 /// The workspace that a tool call has made before.
@@ -397,15 +245,9 @@ pub async fn workspace_by_call_in_tx(
         .transpose()
 }
 
-pub async fn build_latest_in_tx(
-    tx: &mut Tx<'_>,
-    workspace: WorkspaceId,
-) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_LATEST, args![workspace])
-        .await?
-        .as_ref()
-        .map(BuildRow::read)
-        .transpose()
+/// Locks a live workspace until the transaction ends. False: there is none.
+pub async fn workspace_lock_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Result<bool, StoreError> {
+    Ok(tx.first(WORKSPACE_LOCK, args![workspace]).await?.is_some())
 }
 
 pub async fn workspace_get_in_tx(
@@ -420,6 +262,29 @@ pub async fn workspace_get_in_tx(
 }
 
 impl Store {
+    /// Seals the value of a sensitive parameter, for the JSON text of a workspace's parameters.
+    #[must_use]
+    pub fn parameter_seal(&self, workspace: WorkspaceId, name: &str, value: &str) -> String {
+        use base64::Engine as _;
+        let sealed = self.secrets().seal(&format!("workspaces|parameters|{workspace}|{name}"), value);
+        base64::engine::general_purpose::STANDARD.encode(sealed)
+    }
+
+    /// Opens what [`Self::parameter_seal`] sealed.
+    ///
+    /// # Errors
+    /// The value is damaged, belongs elsewhere, or its key is gone.
+    pub fn parameter_open(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+        sealed: &str,
+    ) -> Result<crate::secrets::SecretString, crate::secrets::SecretError> {
+        use base64::Engine as _;
+        let sealed = base64::engine::general_purpose::STANDARD.decode(sealed).unwrap_or_default();
+        self.secrets().open(&format!("workspaces|parameters|{workspace}|{name}"), &sealed)
+    }
+
     pub async fn workspace_create(
         &self,
         new: WorkspaceNew,
@@ -427,18 +292,6 @@ impl Store {
     ) -> Result<BuildRow, WorkspaceError> {
         self.write("workspace_create", move |tx| {
             Box::pin(async move { workspace_create_in_tx(tx, &new, now).await })
-        })
-        .await
-    }
-
-    pub async fn build_create(
-        &self,
-        workspace: WorkspaceId,
-        build: BuildNew,
-        now: Timestamp,
-    ) -> Result<BuildRow, WorkspaceError> {
-        self.write("build_create", move |tx| {
-            Box::pin(async move { build_create_in_tx(tx, workspace, &build, now).await })
         })
         .await
     }
@@ -504,11 +357,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write("workspace_ttl_set", move |tx| {
-            Box::pin(async move {
-                tx.run(WORKSPACE_TTL, args![id, ttl_ms, now])
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { workspace_ttl_set_in_tx(tx, id, ttl_ms, now).await })
         })
         .await
     }
@@ -521,83 +370,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write("workspace_used", move |tx| {
-            Box::pin(async move {
-                if let Some((build, deadline)) = deadline {
-                    tx.run(BUILD_DEADLINE, args![build, deadline]).await?;
-                }
-                tx.run(WORKSPACE_USED, args![id, now]).await.map(|_| ())
-            })
-        })
-        .await
-    }
-
-    pub async fn build_get(&self, id: BuildId) -> Result<Option<BuildRow>, StoreError> {
-        self.fetch_first(BUILD_GET, args![id])
-            .await?
-            .as_ref()
-            .map(BuildRow::read)
-            .transpose()
-    }
-
-    pub async fn build_latest(
-        &self,
-        workspace: WorkspaceId,
-    ) -> Result<Option<BuildRow>, StoreError> {
-        self.fetch_first(BUILD_LATEST, args![workspace])
-            .await?
-            .as_ref()
-            .map(BuildRow::read)
-            .transpose()
-    }
-
-    /// Newest first.
-    pub async fn builds(&self, workspace: WorkspaceId) -> Result<Vec<BuildRow>, StoreError> {
-        self.fetch_all(BUILDS, args![workspace])
-            .await?
-            .iter()
-            .map(BuildRow::read)
-            .collect()
-    }
-
-    /// Builds that a host has not finished, oldest first.
-    pub async fn builds_unfinished_of_host_for_system(
-        &self,
-        host: &str,
-    ) -> Result<Vec<BuildId>, StoreError> {
-        self.fetch_all(BUILDS_UNFINISHED_OF_HOST, args![host])
-            .await?
-            .iter()
-            .map(|row| row.id("id"))
-            .collect()
-    }
-
-    /// Moves an unfinished build on; a finished `delete` deletes its workspace. False: it was finished already.
-    pub async fn build_advance(
-        &self,
-        id: BuildId,
-        end: BuildEnd,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.write("build_advance", move |tx| {
-            Box::pin(async move {
-                let args = args![
-                    id,
-                    end.state.as_str(),
-                    end.error,
-                    end.error_code,
-                    end.deadline,
-                    now
-                ];
-                if tx.run(BUILD_STATE, args).await? == 0 {
-                    return Ok(false);
-                }
-                let build = BuildRow::read(&tx.one(BUILD_GET, args![id]).await?)?;
-                if build.transition == Transition::Delete && end.state == BuildState::Succeeded {
-                    tx.run(WORKSPACE_DELETE, args![build.workspace_id, now])
-                        .await?;
-                }
-                Ok(true)
-            })
+            Box::pin(async move { workspace_used_in_tx(tx, id, deadline, now).await })
         })
         .await
     }

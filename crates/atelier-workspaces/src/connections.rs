@@ -15,7 +15,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atelier_domain::{AgentId, WorkspaceId};
+use atelier_domain::{AgentId, SharedClock, WorkspaceId};
 use atelier_store::{AgentConnected, Store};
 use atelier_workspace_protocol as protocol;
 use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -31,13 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use changes::Changes;
+pub(crate) use events::Startup;
 pub(crate) use link::Link;
 
 use byte_stream::{ByteStream, Pace, web_socket_config};
 use link::LinkFacts;
 
-/// The route agents connect to.
-const CONNECT_PATH: &str = "/api/v2/workspaceagents/me/connect";
 /// Connections to one socket that have no link yet.
 const PENDING_CONNECTIONS: usize = 8;
 /// Time a client has to send its request.
@@ -68,6 +67,8 @@ struct Shared {
     changes: Changes,
     links: Mutex<HashMap<AgentId, Arc<Link>>>,
     sockets: Mutex<HashMap<WorkspaceId, CancellationToken>>,
+    agents: Mutex<HashMap<AgentId, events::Known>>,
+    clock: SharedClock,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -116,7 +117,7 @@ impl Refusal {
 }
 
 impl Connections {
-    pub(crate) fn new(store: Store, settings: LinkSettings) -> Self {
+    pub(crate) fn new(store: Store, clock: SharedClock, settings: LinkSettings) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -124,6 +125,8 @@ impl Connections {
                 changes: Changes::default(),
                 links: Mutex::default(),
                 sockets: Mutex::default(),
+                agents: Mutex::default(),
+                clock,
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
             }),
@@ -193,11 +196,22 @@ impl Connections {
         }
     }
 
-    /// Closes an agent's link, because its build is over.
-    pub(crate) fn close_link(&self, agent: AgentId) {
-        if let Some(link) = self.links().remove(&agent) {
-            link.close();
-        }
+    /// Closes the links of a workspace's agents, because it has stopped, and forgets what they said.
+    pub(crate) fn close_links(&self, workspace: WorkspaceId) {
+        let mut agents = lock(&self.shared.agents);
+        self.links().retain(|_, link| {
+            let keep = link.facts().workspace_id != workspace;
+            if !keep {
+                link.close();
+                agents.remove(&link.facts().agent_id);
+            }
+            keep
+        });
+    }
+
+    /// Whether a workspace's socket is served.
+    pub(crate) fn serves(&self, workspace: WorkspaceId) -> bool {
+        lock(&self.shared.sockets).contains_key(&workspace)
     }
 
     /// Answers `GET /api/v2/workspaceagents/me/connect`: checks token and protocol and, if both are good,
@@ -227,7 +241,7 @@ impl Connections {
 
     async fn admit<B>(&self, request: &Request<B>, only: Option<WorkspaceId>) -> Result<Admitted, Refusal> {
         let headers = request.headers();
-        if request.method() != Method::GET || request.uri().path() != CONNECT_PATH {
+        if request.method() != Method::GET || request.uri().path() != protocol::CONNECT_PATH {
             return Err(Refusal::NotFound);
         }
         let token = bearer(headers).ok_or(Refusal::UnknownToken)?;

@@ -9,7 +9,6 @@ use atelier_store::{ChatNew, ChatRow, TitleSource};
 
 use super::Chats;
 use crate::commit::{AlsoInTx, CommitError, UserMessage};
-use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
 
 /// A root chat and its first message, checked.
 #[derive(Clone, Debug)]
@@ -21,8 +20,6 @@ pub struct ChatCreate {
     pub model_config_id: ModelConfigId,
     pub mcp_server_ids: Vec<McpServerId>,
     pub labels: BTreeMap<String, String>,
-    /// The deployment's prompt; absent or blank = the built-in one.
-    pub system_prompt: Option<String>,
 }
 
 impl Chats {
@@ -55,16 +52,12 @@ impl Chats {
             mcp_server_ids: create.mcp_server_ids,
             created_at: self.commits.now(),
         };
-        let system = create
-            .system_prompt
-            .filter(|prompt| !prompt.trim().is_empty())
-            .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned());
         let message = UserMessage {
             parts: create.parts,
             author: create.owner_id,
             model_config_id: Some(create.model_config_id),
             mcp_server_ids: None,
         };
-        self.commits.create(chat, Some(system), message, also).await
+        self.commits.create(chat, message, also).await
     }
 }

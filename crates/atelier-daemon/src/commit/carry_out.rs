@@ -4,46 +4,17 @@
 //! user messages that begin the next. What has to be published after the commit is put together here, while
 //! the rows are at hand.
 
-use std::collections::HashMap;
-
-use atelier_domain::chat::{self, Activity, CallClass, CallState, ChatEffect, ChatEvent, ChatState, Needs};
+use atelier_domain::chat::{self, Activity, CallState, ChatEffect, ChatEvent, ChatState, Needs};
 use atelier_domain::chat::{StopScope, TransitionError};
-use atelier_domain::message::{MessagePart, Role, ToolResultPart, Visibility};
+use atelier_domain::message::{MessagePart, Role, Visibility};
 use atelier_domain::{CallToken, ChatId, McpServerId, MessageId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 use atelier_store::{
-    CallOutcome, ChatNew, ChatRow, MessageNew, MessageRow, MessagesSaw, ModelCallNew, QueueNew, QueueRow, StoreError,
-    ToolCallNew, ToolCallRow, Tx,
+    CallOutcome, ChatRow, MessageNew, MessageRow, MessagesSaw, QueueNew, QueueRow, StoreError, ToolCallNew,
+    ToolCallRow, Tx,
 };
 
-use super::types::{AnswerStored, CommitError, NewToolCall, PartialAnswer};
-use crate::tool_error::{ToolError, ToolErrorCode};
-
-/// A user's message before it is a row.
-#[derive(Clone, Debug)]
-pub(crate) struct UserMessage {
-    pub(crate) parts: Vec<MessagePart>,
-    pub(crate) author: UserId,
-    /// Absent: the chat's last model.
-    pub(crate) model_config_id: Option<ModelConfigId>,
-    /// Absent: the chat's selection stays.
-    pub(crate) mcp_server_ids: Option<Vec<McpServerId>>,
-}
-
-/// An answer before it is a row.
-pub(super) struct Answer {
-    pub(super) message: MessageNew,
-    pub(super) calls: Vec<NewToolCall>,
-    pub(super) context_tokens: i64,
-}
-
-/// What an event brings along: the contents that its effects speak of.
-#[derive(Default)]
-pub(super) struct Payload {
-    pub(super) message: Option<UserMessage>,
-    pub(super) answer: Option<Answer>,
-    pub(super) results: HashMap<CallToken, Vec<MessagePart>>,
-    pub(super) metering: Option<ModelCallNew>,
-}
+use super::contents::{Payload, UserMessage, entered_row, interrupted};
+use super::types::{CommitError, NewToolCall};
 
 /// A chat whose lock this transaction holds, with the lists that a decision needs.
 pub(super) struct Locked {
@@ -57,6 +28,8 @@ pub(super) struct Locked {
 pub(super) struct Applied {
     /// The row as it is now; its state's lists as far as they were looked at.
     pub(super) chat: ChatRow,
+    /// Something a viewer can see has changed.
+    pub(super) is_visible: bool,
     pub(super) messages: Vec<MessageRow>,
     /// The entry the event brought.
     pub(super) entry: Option<QueueRow>,
@@ -66,6 +39,8 @@ pub(super) struct Applied {
     pub(super) calls: Vec<ToolCallRow>,
     /// Calls that were open before, if they were looked at.
     pub(super) open_calls: Vec<ToolCallRow>,
+    /// After an edit: the last message that survived, 0 = none.
+    pub(super) history_reset_after: Option<MessageId>,
     /// Descendants that were stopped with it.
     pub(super) descendants: Vec<Applied>,
     /// What is published, in order.
@@ -137,23 +112,19 @@ pub(super) async fn carry_out(
 pub(super) async fn first_messages(
     tx: &mut Tx<'_>,
     chat: ChatRow,
-    system: Option<String>,
+    system: String,
     message: UserMessage,
     now: Timestamp,
 ) -> Result<Applied, CommitError> {
-    let mut batch = Vec::new();
-    if let Some(text) = system {
-        let mut row = MessageNew::new(Role::System, vec![MessagePart::text(text)]);
-        row.visibility = Visibility::Model;
-        batch.push(row);
-    }
+    let mut system = MessageNew::new(Role::System, vec![MessagePart::text(system)]);
+    system.visibility = Visibility::Model;
     let (state, effects) = chat::create(now, chat.state.is_root);
     let mut writer = Writer::new(Locked::new(chat), state, Payload { message: Some(message), ..Payload::default() }, now);
-    writer.user_rows = batch;
+    writer.user_rows.push(system);
     for effect in effects {
         Box::pin(writer.write(tx, effect)).await?;
     }
-    writer.saves_state = false;
+    writer.is_new = true;
     writer.finish(tx).await
 }
 
@@ -180,7 +151,8 @@ struct Writer {
     queue_changed: bool,
     descendants: Vec<Applied>,
     publish: Vec<ChatEffect>,
-    saves_state: bool,
+    /// The chat's row was inserted in this transaction.
+    is_new: bool,
 }
 
 impl Writer {
@@ -203,7 +175,7 @@ impl Writer {
             queue_changed: false,
             descendants: Vec::new(),
             publish: Vec::new(),
-            saves_state: true,
+            is_new: false,
         }
     }
 
@@ -395,27 +367,35 @@ impl Writer {
         if changed {
             chat.changed_at = self.now;
         }
-        if let Some(last) = messages.last() {
+        let saw = messages.last().map(|last| {
             let added: usize =
                 messages.iter().filter(|row| row.role != Role::Assistant).map(|row| row.content.len()).sum();
             let added = i64::try_from(added / 4).unwrap_or(i64::MAX);
-            let context_tokens = self.context_tokens.or(chat.context_tokens).unwrap_or(0).saturating_add(added);
-            let saw = MessagesSaw {
+            MessagesSaw {
                 last_message_id: last.id,
                 last_answer_id: answer_id.unwrap_or(chat.last_answer_id),
                 model_config_id: self.model_config_id,
-                mcp_server_ids: self.mcp_server_ids,
-                context_tokens: Some(context_tokens),
-            };
-            atelier_store::chat_messages_saw_in_tx(tx, chat_id, &saw).await?;
+                mcp_server_ids: self.mcp_server_ids.take(),
+                context_tokens: Some(self.context_tokens.or(chat.context_tokens).unwrap_or(0).saturating_add(added)),
+            }
+        });
+        match (&saw, self.is_new) {
+            // the row was inserted in the state it has
+            (Some(saw), true) => atelier_store::chat_messages_saw_in_tx(tx, chat_id, saw).await?,
+            (Some(saw), false) => {
+                atelier_store::chat_save_in_tx(tx, chat_id, &self.next, chat.changed_at, saw).await?;
+            }
+            (None, true) => {}
+            (None, false) => {
+                atelier_store::chat_state_save_in_tx(tx, chat_id, &self.next, chat.changed_at).await?;
+            }
+        }
+        if let Some(saw) = saw {
             chat.last_message_id = saw.last_message_id;
             chat.last_answer_id = saw.last_answer_id;
             chat.context_tokens = saw.context_tokens;
             chat.last_model_config_id = saw.model_config_id.unwrap_or(chat.last_model_config_id);
             chat.mcp_server_ids = saw.mcp_server_ids.unwrap_or(chat.mcp_server_ids);
-        }
-        if self.saves_state {
-            atelier_store::chat_state_save_in_tx(tx, chat_id, &self.next, chat.changed_at).await?;
         }
         let queue = if !self.queue_changed {
             None
@@ -424,14 +404,22 @@ impl Writer {
         } else {
             Some(atelier_store::queue_list_in_tx(tx, chat_id).await?)
         };
+        let history_reset_after = if self.next.rewind == chat.state.rewind {
+            None
+        } else {
+            Some(atelier_store::last_message_before_rewind_in_tx(tx, chat_id, chat.state.rewind).await?)
+        };
+        let is_visible = self.next.version != chat.state.version || self.is_new;
         chat.state = self.next;
         Ok(Applied {
+            is_visible,
             chat,
             messages,
             entry: self.entry,
             queue,
             calls,
             open_calls: self.before.open_calls,
+            history_reset_after,
             descendants: self.descendants,
             publish: self.publish,
         })
@@ -455,168 +443,20 @@ impl Writer {
     }
 }
 
-/// The row of a chat that was just inserted.
-pub(super) fn new_chat_row(chat: ChatNew) -> ChatRow {
-    let is_root = chat.id == chat.root_chat_id;
-    let (state, _) = chat::create(chat.created_at, is_root);
-    ChatRow {
-        id: chat.id,
-        owner_id: chat.owner_id,
-        organization_id: chat.organization_id,
-        workspace_id: chat.workspace_id,
-        parent_chat_id: chat.parent_chat_id,
-        root_chat_id: chat.root_chat_id,
-        title: chat.title,
-        title_source: chat.title_source,
-        mode: None,
-        labels: chat.labels,
-        last_model_config_id: chat.model_config_id,
-        mcp_server_ids: chat.mcp_server_ids,
-        workspace_context: None,
-        last_read_message_id: MessageId(0),
-        created_at: chat.created_at,
-        changed_at: chat.created_at,
-        context_tokens: None,
-        last_message_id: MessageId(0),
-        last_answer_id: MessageId(0),
-        state,
-    }
-}
-
-fn entered_row(call: ToolCallNew, chat_id: ChatId, step_no: i64, now: Timestamp) -> ToolCallRow {
-    ToolCallRow {
-        uid: call.uid,
-        chat_id,
-        step_no,
-        call_index: call.call_index,
-        tool_call_id: call.tool_call_id,
-        tool_name: call.tool_name,
-        input_sha256: call.input_sha256,
-        class: call.class,
-        state: call.state,
-        ledger_id: call.ledger_id,
-        started_at: (call.state == CallState::Started).then_some(now),
-        created_at: now,
-    }
-}
-
 impl Applied {
     /// Nothing was written.
     fn unchanged(chat: ChatRow) -> Self {
         Self {
             chat,
+            is_visible: false,
             messages: Vec::new(),
             entry: None,
             queue: None,
             calls: Vec::new(),
             open_calls: Vec::new(),
+            history_reset_after: None,
             descendants: Vec::new(),
             publish: Vec::new(),
         }
     }
-}
-
-impl From<NewToolCall> for ToolCallNew {
-    fn from(call: NewToolCall) -> Self {
-        Self {
-            uid: call.uid,
-            call_index: call.call_index,
-            tool_call_id: call.tool_call_id,
-            tool_name: call.tool_name,
-            input_sha256: call.input_sha256,
-            class: call.class,
-            state: call.state,
-            ledger_id: None,
-        }
-    }
-}
-
-impl Answer {
-    pub(super) fn whole(answer: AnswerStored) -> (Self, ModelCallNew) {
-        let AnswerStored { metering, calls, .. } = answer;
-        let message = MessageNew {
-            model_config_id: Some(answer.model_config_id),
-            finish_reason: Some(answer.finish_reason),
-            usage: answer.usage,
-            estimated: answer.estimated,
-            context_limit: answer.context_limit,
-            cost_micros: answer.cost_micros,
-            runtime_ms: Some(answer.runtime_ms),
-            provider_response_id: answer.provider_response_id,
-            ..MessageNew::new(Role::Assistant, answer.parts)
-        };
-        (Self { message, calls, context_tokens: answer.usage.context_tokens() }, metering)
-    }
-
-    /// Its complete local calls are entered too: they get an "interrupted" result in the same transaction.
-    pub(super) fn partial(answer: PartialAnswer) -> Self {
-        let local = answer.parts.iter().filter_map(|part| match part {
-            MessagePart::ToolCall(call) if !call.provider_executed => Some(call),
-            MessagePart::ToolCall(_)
-            | MessagePart::Text(_)
-            | MessagePart::Reasoning(_)
-            | MessagePart::ToolResult(_)
-            | MessagePart::Source(_)
-            | MessagePart::File(_)
-            | MessagePart::FileReference(_)
-            | MessagePart::DiffComment(_) => None,
-        });
-        let calls = local
-            .zip(0..)
-            .map(|(call, call_index)| NewToolCall {
-                uid: CallToken::new(),
-                call_index,
-                tool_call_id: call.tool_call_id.clone(),
-                tool_name: call.tool_name.clone(),
-                // never begun, so nobody asks whether it was begun with other arguments
-                input_sha256: String::new(),
-                class: CallClass::Repeatable,
-                state: CallState::Ready,
-            })
-            .collect();
-        let message = MessageNew {
-            model_config_id: Some(answer.model_config_id),
-            finish_reason: Some(answer.finish_reason),
-            usage: answer.usage,
-            estimated: answer.estimated,
-            context_limit: answer.context_limit,
-            cost_micros: answer.cost_micros,
-            runtime_ms: Some(answer.runtime_ms),
-            provider_response_id: answer.provider_response_id,
-            ..MessageNew::new(Role::Assistant, answer.parts)
-        };
-        Self { message, calls, context_tokens: answer.usage.context_tokens() }
-    }
-
-    /// The answer as far as the rules look at it.
-    pub(super) fn as_step_answer(&self, step_no: i64, refused: bool) -> chat::StepAnswer {
-        let calls = self
-            .calls
-            .iter()
-            .map(|call| chat::OpenCall {
-                token: call.uid,
-                step_no,
-                call_index: call.call_index,
-                class: call.class,
-                state: call.state,
-            })
-            .collect();
-        chat::StepAnswer { step_no, calls, refused }
-    }
-}
-
-/// The result of a call that a stop overtook.
-fn interrupted(tool_call_id: &str, tool_name: &str, now: Timestamp) -> MessagePart {
-    let error = ToolError::new(ToolErrorCode::Interrupted, "The turn was interrupted before this call had a result.");
-    MessagePart::ToolResult(ToolResultPart {
-        tool_call_id: tool_call_id.to_owned(),
-        tool_name: tool_name.to_owned(),
-        result: error.to_result(),
-        is_error: true,
-        is_media: false,
-        provider_executed: false,
-        mcp_server_config_id: None,
-        created_at: Some(now),
-        native: None,
-    })
 }

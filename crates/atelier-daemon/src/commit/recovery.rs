@@ -2,10 +2,10 @@
 
 use atelier_domain::chat::ChatEvent;
 use atelier_domain::{ChatId, Incarnation};
-use atelier_store::Engine;
 use futures::StreamExt as _;
 
-use super::carry_out::{Payload, carry_out};
+use super::carry_out::carry_out;
+use super::contents::Payload;
 use super::types::CommitError;
 use super::{Commits, lock};
 
@@ -36,18 +36,14 @@ impl Commits {
     }
 
     /// Takes over all chats whose runs nobody carries on: on SQLite, at the start of the one process, all
-    /// that are running; on PostgreSQL those of replicas that are marked dead. Returns how many.
+    /// that are running; on PostgreSQL those of replicas whose lease is over. Returns how many.
     ///
     /// # Errors
     /// The store's, after the chats that could be taken were.
     pub async fn leases_ended(&self) -> Result<usize, CommitError> {
         let mut taken = 0;
         loop {
-            let found = match self.store().engine() {
-                Engine::Sqlite => self.store().chats_running_for_system(BATCH).await?,
-                Engine::Postgres => self.store().chats_of_dead_for_system(BATCH).await?,
-            };
-            let found: Vec<_> = found.into_iter().filter(|(_, owner)| *owner != self.incarnation()).collect();
+            let found = self.store().coordination().lost_runs(self.incarnation(), BATCH).await?;
             if found.is_empty() {
                 return Ok(taken);
             }

@@ -8,7 +8,8 @@ use atelier_domain::message::{FinishReason, MessagePart, ToolCallPart};
 use atelier_domain::{CallToken, ChatId, MessageId, UserId};
 use atelier_store::{ModelCallNew, StoreError, ToolCallRow, Tx};
 
-use super::carry_out::{Answer, Applied, Locked, Outcome, Payload, carry_out};
+use super::carry_out::{Applied, Locked, Outcome, carry_out};
+use super::contents::{Answer, Payload};
 use super::types::{
     AnswerCommitted, AnswerStored, CallEnd, Claimed, CommitError, Fail, PartialAnswer, RetryPlanned, RunFence, Settle,
     Settled, StepBegun,
@@ -168,6 +169,26 @@ impl Commits {
                 })
             })
             .await
+    }
+
+    /// T22: the run only waits from here on and holds no place.
+    ///
+    /// # Errors
+    /// As all writes of a run.
+    pub async fn park(&self, fence: &RunFence) -> Result<(), CommitError> {
+        let event = ChatEvent::Park { epoch: fence.epoch };
+        self.run_event("turn_park", fence, event, Payload::default()).await?;
+        Ok(())
+    }
+
+    /// T22: the run has a place again.
+    ///
+    /// # Errors
+    /// As all writes of a run.
+    pub async fn unpark(&self, fence: &RunFence) -> Result<(), CommitError> {
+        let event = ChatEvent::Unpark { epoch: fence.epoch };
+        self.run_event("turn_unpark", fence, event, Payload::default()).await?;
+        Ok(())
     }
 
     /// T23. Repeating it after a commit whose outcome is unknown changes nothing.

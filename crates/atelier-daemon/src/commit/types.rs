@@ -182,7 +182,9 @@ pub struct CallEnd {
     pub unknown: bool,
 }
 
+/// How a run ends that was not cut short.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a turn")]
 pub enum Settle {
     Done,
     Stopped {

@@ -192,23 +192,3 @@ proptest! {
         prop_assert!(finished != error.is_some());
     }
 }
-
-#[test]
-fn zz_bench() {
-    let wire = wire();
-    for (name, n) in [("chat", 200_000), ("anthropic", 200_000)] {
-        let chunk = if name == "chat" {
-            "data: {\"id\":\"fake-1\",\"object\":\"chat.completion.chunk\",\"created\":1763,\"model\":\"fake\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"@123456789; \"},\"finish_reason\":null}]}\n\n"
-        } else {
-            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"@123456789; \"}}\n\n"
-        };
-        let mut reads = vec![Vec::new()];
-        if name == "anthropic" {
-            reads.push(b"data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n".to_vec());
-        }
-        reads.extend((0..n).map(|_| chunk.as_bytes().to_vec()));
-        let start = std::time::Instant::now();
-        let (events, _) = if name == "chat" { events(&wire, openai_chat::decoder(&wire, origin()), reads) } else { events(&wire, anthropic::decoder(&wire, origin()), reads) };
-        eprintln!("{name}: {:?} per chunk, {} events", start.elapsed() / n, events.len());
-    }
-}

@@ -1,9 +1,9 @@
--- Users and how they log in.
+-- Users and how they log in. Names that lists are sorted by have the collation of SQLite.
 
 CREATE TABLE users (
     id uuid PRIMARY KEY,
     email text NOT NULL,
-    username text NOT NULL,
+    username text COLLATE "C" NOT NULL,
     name text NOT NULL,
     avatar_url text NOT NULL,
     status text NOT NULL CHECK (status IN ('active', 'suspended')),
@@ -15,9 +15,12 @@ CREATE TABLE users (
     deleted boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    last_seen_at timestamptz
+    last_seen_at timestamptz,
+    -- the email in lower case, and all that a search looks at: engines fold letters differently
+    email_key text NOT NULL,
+    search_text text NOT NULL
 );
-CREATE UNIQUE INDEX users_email ON users (lower(email)) WHERE NOT deleted;
+CREATE UNIQUE INDEX users_email ON users (email_key) WHERE NOT deleted;
 CREATE UNIQUE INDEX users_username ON users (lower(username)) WHERE NOT deleted;
 
 CREATE TABLE user_sessions (
@@ -46,7 +49,7 @@ CREATE UNIQUE INDEX api_tokens_name ON api_tokens (user_id, token_name);
 
 CREATE TABLE organizations (
     id uuid PRIMARY KEY,
-    name text NOT NULL,
+    name text COLLATE "C" NOT NULL,
     display_name text NOT NULL,
     description text NOT NULL,
     icon text NOT NULL,
@@ -71,7 +74,7 @@ CREATE INDEX organization_members_user ON organization_members (user_id, created
 CREATE TABLE user_groups (
     id uuid PRIMARY KEY,
     organization_id uuid NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
-    name text NOT NULL,
+    name text COLLATE "C" NOT NULL,
     display_name text NOT NULL,
     avatar_url text NOT NULL,
     created_at timestamptz NOT NULL
@@ -123,6 +126,8 @@ CREATE TABLE audit_logs (
     resource_id text NOT NULL,
     resource_target text NOT NULL,
     organization_id uuid,
+    -- the chat whose agent did it
+    via_chat_id uuid,
     outcome text NOT NULL CHECK (outcome IN ('success', 'denied')),
     diff text NOT NULL,
     ip text NOT NULL,
@@ -136,8 +141,8 @@ CREATE INDEX audit_logs_time ON audit_logs (created_at, id);
 
 CREATE TABLE providers (
     id uuid PRIMARY KEY,
-    provider text NOT NULL,
-    name text NOT NULL,
+    provider text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     display_name text NOT NULL,
     enabled boolean NOT NULL,
     -- sealed
@@ -152,6 +157,18 @@ CREATE TABLE providers (
     CHECK (NOT allow_central_api_key_fallback OR (central_api_key_enabled AND allow_user_api_key))
 );
 CREATE UNIQUE INDEX providers_name ON providers (name);
+
+-- Users' own keys.
+CREATE TABLE user_provider_keys (
+    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    provider_id uuid NOT NULL REFERENCES providers (id) ON DELETE CASCADE,
+    -- sealed
+    api_key bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (user_id, provider_id)
+);
+CREATE INDEX user_provider_keys_provider ON user_provider_keys (provider_id);
 
 CREATE TABLE model_configs (
     id uuid PRIMARY KEY,
@@ -180,7 +197,7 @@ CREATE INDEX model_configs_provider ON model_configs (provider_id);
 CREATE TABLE templates (
     id uuid PRIMARY KEY,
     organization_id uuid NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
-    name text NOT NULL,
+    name text COLLATE "C" NOT NULL,
     display_name text NOT NULL,
     description text NOT NULL,
     icon text NOT NULL,
@@ -213,7 +230,7 @@ CREATE TABLE workspaces (
     owner_id uuid NOT NULL REFERENCES users (id),
     organization_id uuid NOT NULL REFERENCES organizations (id),
     template_id uuid NOT NULL REFERENCES templates (id),
-    name text NOT NULL,
+    name text COLLATE "C" NOT NULL,
     -- JSON object of parameter values
     parameters text NOT NULL,
     ttl_ms bigint,
@@ -288,7 +305,9 @@ CREATE TABLE workspace_logs (
     log_source text NOT NULL,
     log_level text NOT NULL,
     stage text NOT NULL,
-    output text NOT NULL
+    output text NOT NULL,
+    -- the line that says that the rest is left out
+    closes boolean NOT NULL
 );
 CREATE INDEX workspace_logs_build ON workspace_logs (build_id, id);
 CREATE INDEX workspace_logs_agent ON workspace_logs (agent_id, id);

@@ -15,9 +15,12 @@ CREATE TABLE users (
     deleted INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    last_seen_at INTEGER
+    last_seen_at INTEGER,
+    -- the email in lower case, and all that a search looks at: engines fold letters differently
+    email_key TEXT NOT NULL,
+    search_text TEXT NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX users_email ON users (lower(email)) WHERE NOT deleted;
+CREATE UNIQUE INDEX users_email ON users (email_key) WHERE NOT deleted;
 CREATE UNIQUE INDEX users_username ON users (lower(username)) WHERE NOT deleted;
 
 CREATE TABLE user_sessions (
@@ -123,6 +126,8 @@ CREATE TABLE audit_logs (
     resource_id TEXT NOT NULL,
     resource_target TEXT NOT NULL,
     organization_id TEXT,
+    -- the chat whose agent did it
+    via_chat_id TEXT,
     outcome TEXT NOT NULL CHECK (outcome IN ('success', 'denied')),
     diff TEXT NOT NULL,
     ip TEXT NOT NULL,
@@ -152,6 +157,18 @@ CREATE TABLE providers (
     CHECK (NOT allow_central_api_key_fallback OR (central_api_key_enabled AND allow_user_api_key))
 ) STRICT;
 CREATE UNIQUE INDEX providers_name ON providers (name);
+
+-- Users' own keys.
+CREATE TABLE user_provider_keys (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    provider_id TEXT NOT NULL REFERENCES providers (id) ON DELETE CASCADE,
+    -- sealed
+    api_key BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, provider_id)
+) STRICT;
+CREATE INDEX user_provider_keys_provider ON user_provider_keys (provider_id);
 
 CREATE TABLE model_configs (
     id TEXT PRIMARY KEY,
@@ -288,7 +305,9 @@ CREATE TABLE workspace_logs (
     log_source TEXT NOT NULL,
     log_level TEXT NOT NULL,
     stage TEXT NOT NULL,
-    output TEXT NOT NULL
+    output TEXT NOT NULL,
+    -- the line that says that the rest is left out
+    closes INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX workspace_logs_build ON workspace_logs (build_id, id);
 CREATE INDEX workspace_logs_agent ON workspace_logs (agent_id, id);

@@ -57,6 +57,9 @@ CREATE TABLE chats (
     CHECK (NOT (archived AND (status = 'pending' OR (status = 'running' AND stop_kind IS NULL))))
 ) STRICT;
 CREATE INDEX chats_list ON chats (owner_id, updated_at DESC, id DESC);
+-- the order of the list: pinned chats by their place, then the others
+CREATE INDEX chats_order ON chats
+    (owner_id, archived, (CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END), updated_at DESC, id DESC);
 CREATE INDEX chats_changed ON chats (owner_id, changed_at);
 CREATE INDEX chats_parent ON chats (parent_chat_id);
 CREATE INDEX chats_root ON chats (root_chat_id);
@@ -101,6 +104,8 @@ CREATE TABLE chat_messages (
 CREATE UNIQUE INDEX chat_messages_chat ON chat_messages (chat_id, id);
 CREATE INDEX chat_messages_visible ON chat_messages (chat_id, id)
     WHERE NOT deleted AND visibility <> 'model' AND role <> 'system';
+-- a chat's prompt looks for the one system row, which is its oldest
+CREATE INDEX chat_messages_system ON chat_messages (chat_id, id DESC) WHERE NOT deleted AND role = 'system';
 CREATE INDEX chat_messages_summary ON chat_messages (chat_id, id DESC)
     WHERE NOT deleted AND compressed AND role = 'user' AND visibility = 'model';
 CREATE UNIQUE INDEX chat_messages_answer ON chat_messages (chat_id, step_no)
@@ -179,6 +184,7 @@ CREATE TABLE model_calls (
     finished_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX model_calls_owner ON model_calls (owner_id, finished_at);
+CREATE INDEX model_calls_chat ON model_calls (chat_id);
 CREATE INDEX model_calls_root ON model_calls (root_chat_id);
 CREATE INDEX model_calls_finished ON model_calls (finished_at);
 

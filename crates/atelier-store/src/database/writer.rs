@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Tx};
+use super::Tx;
 use crate::error::StoreError;
 
 /// Jobs that share one commit.
@@ -49,6 +49,7 @@ enum Ended<T, E> {
 }
 
 struct TypedJob<F, T, E> {
+    name: &'static str,
     job: Option<F>,
     ended: Option<Ended<T, E>>,
     reply: oneshot::Sender<Ended<T, E>>,
@@ -66,13 +67,21 @@ where
 
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, bool> {
         let job = self.job.take().expect("a job is run once");
-        let running = std::panic::AssertUnwindSafe(async move { job(tx).await }).catch_unwind();
-        let ended = &mut self.ended;
+        let (name, ended) = (self.name, &mut self.ended);
         Box::pin(async move {
-            *ended = Some(match tokio::time::timeout(JOB_TIME, running).await {
+            let running = std::panic::AssertUnwindSafe(async {
+                match job(&mut *tx).await {
+                    Ok(_) if tx.has_failed() => Err(StoreError::Aborted { name }.into()),
+                    result => result,
+                }
+            });
+            *ended = Some(match tokio::time::timeout(JOB_TIME, running.catch_unwind()).await {
                 Ok(Ok(result)) => Ended::Result(result),
                 Ok(Err(panic)) => Ended::Panic(panic),
-                Err(_) => Ended::Result(Err(StoreError::TimedOut.into())),
+                Err(_) => {
+                    tracing::error!("the transaction {name} took too long and is rolled back");
+                    Ended::Result(Err(StoreError::TimedOut.into()))
+                }
             });
             matches!(ended, Some(Ended::Result(Ok(_))))
         })
@@ -113,15 +122,14 @@ impl Writer {
         }
     }
 
-    pub(super) async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, name: &'static str, job: F) -> Result<T, E>
     where
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (reply, ended) = oneshot::channel();
-        let job = Box::new(TypedJob {
-            job: Some(job),
+        let job = Box::new(TypedJob { name, job: Some(job),
             ended: None,
             reply,
         });
@@ -273,9 +281,7 @@ async fn run_job(
             .await?;
     }
     let keep = job
-        .run(&mut Tx {
-            connection: Connection::Sqlite(&mut *connection),
-        })
+        .run(&mut Tx::sqlite(&mut *connection))
         .await;
     match (behind_savepoint, keep) {
         (false, true) => Ok(Kept::Yes),

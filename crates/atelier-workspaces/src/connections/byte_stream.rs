@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use atelier_workspace_protocol::{FRAME_ACCEPTED_BYTES, FRAME_SENT_BYTES, close};
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,12 +19,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-const SENT_FRAME_BYTES: usize = 64 * 1024;
-const TAKEN_FRAME_BYTES: usize = 1024 * 1024;
-
-/// The close code of a link whose place a newer one took.
-pub(crate) const CLOSE_SUPERSEDED: u16 = 4001;
-const CLOSE_UNSUPPORTED: u16 = 1003;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -33,8 +28,8 @@ pub(crate) struct Pace {
 
 pub(crate) fn web_socket_config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .max_message_size(Some(TAKEN_FRAME_BYTES))
-        .max_frame_size(Some(TAKEN_FRAME_BYTES))
+        .max_message_size(Some(FRAME_ACCEPTED_BYTES))
+        .max_frame_size(Some(FRAME_ACCEPTED_BYTES))
 }
 
 pub(crate) struct ByteStream<S> {
@@ -121,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
         let this = &mut *self;
         loop {
             if this.superseded.as_mut().poll(cx).is_ready() {
-                this.close(CLOSE_SUPERSEDED, "a newer link took over");
+                this.close(close::SUPERSEDED, "a newer link took over");
             }
             if let Some(ended) = this.poll_closing(cx) {
                 return ended;
@@ -143,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
                 Message::Binary(bytes) => this.unread = bytes,
                 Message::Ping(_) | Message::Pong(_) => {}
                 Message::Close(_) => return Poll::Ready(Ok(())),
-                Message::Text(_) | Message::Frame(_) => this.close(CLOSE_UNSUPPORTED, "only binary frames"),
+                Message::Text(_) | Message::Frame(_) => this.close(close::UNSUPPORTED, "only binary frames"),
             }
         }
     }
@@ -155,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ByteStream<S> {
             return Poll::Ready(Ok(0));
         }
         std::task::ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(to_io)?;
-        let count = bytes.len().min(SENT_FRAME_BYTES);
+        let count = bytes.len().min(FRAME_SENT_BYTES);
         Pin::new(&mut self.socket)
             .start_send(Message::Binary(Bytes::copy_from_slice(&bytes[..count])))
             .map_err(to_io)?;
@@ -207,7 +202,7 @@ mod tests {
             let mut got = Vec::new();
             while got.len() < expected.len() {
                 let Message::Binary(frame) = client.next().await.unwrap().unwrap() else { continue };
-                assert!(frame.len() <= SENT_FRAME_BYTES);
+                assert!(frame.len() <= FRAME_SENT_BYTES);
                 got.extend_from_slice(&frame);
             }
             assert_eq!(got, expected);
@@ -226,7 +221,7 @@ mod tests {
         client.send(Message::Text("hello".into())).await.unwrap();
         assert!(server.read_u8().await.is_err());
         let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("no close frame") };
-        assert_eq!(u16::from(frame.code), CLOSE_UNSUPPORTED);
+        assert_eq!(u16::from(frame.code), close::UNSUPPORTED);
     }
 
     #[tokio::test]
@@ -236,7 +231,7 @@ mod tests {
         let reading = tokio::spawn(async move { server.read_u8().await });
         superseded.cancel();
         let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("no close frame") };
-        assert_eq!(u16::from(frame.code), CLOSE_SUPERSEDED);
+        assert_eq!(u16::from(frame.code), close::SUPERSEDED);
         assert!(reading.await.unwrap().is_err());
     }
 
@@ -244,7 +239,7 @@ mod tests {
     async fn a_frame_over_1_mib_ends_the_stream() {
         let (mut server, mut client) = pair(CALM, CancellationToken::new()).await;
         let sending = tokio::spawn(async move {
-            let _ = client.send(Message::Binary(vec![0; TAKEN_FRAME_BYTES + 1].into())).await;
+            let _ = client.send(Message::Binary(vec![0; FRAME_ACCEPTED_BYTES + 1].into())).await;
         });
         assert!(server.read_u8().await.is_err());
         drop(server);

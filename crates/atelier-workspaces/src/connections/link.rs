@@ -7,22 +7,22 @@ use atelier_daemon::workspace::{
     Access, AgentRequest, AgentResponse, CallContext, ConnectionError, Method, WorkspaceConnection,
 };
 use atelier_domain::{AgentId, WorkspaceId};
-use bytes::Bytes;
+use atelier_workspace_protocol::{STREAM_WINDOW_BYTES, STREAMS};
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::http::{Request, Response, header};
+use hyper::http::{Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_yamux::{Config, Control, Session, StreamHandle};
 
 /// Streams this side opens at once. With the window of 256 KiB a stream that is 16 MiB at most.
 const OPEN_STREAMS: usize = 64;
-const STREAMS: usize = 256;
-const WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes of the head of an answer, beside what its body may have.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -39,7 +39,7 @@ pub(crate) struct LinkFacts {
 pub(crate) struct Link {
     facts: LinkFacts,
     control: Control,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     superseded: CancellationToken,
     /// Cancelled when the link has ended, for whatever reason.
     ended: CancellationToken,
@@ -62,7 +62,7 @@ impl Link {
             enable_keepalive: false,
             connection_write_timeout: Duration::from_secs(10),
             max_stream_count: STREAMS,
-            max_stream_window_size: WINDOW_BYTES,
+            max_stream_window_size: STREAM_WINDOW_BYTES,
             ..Config::default()
         };
         let mut session = Session::new_client(stream, config);
@@ -71,7 +71,7 @@ impl Link {
         let link = Arc::new(Self {
             control: session.control(),
             facts,
-            permits: Semaphore::new(OPEN_STREAMS),
+            permits: Arc::new(Semaphore::new(OPEN_STREAMS)),
             superseded,
             ended: ended.clone(),
             closed: closed.clone(),
@@ -116,80 +116,111 @@ impl Link {
         self.ended.is_cancelled()
     }
 
-    pub(crate) async fn ended(&self) {
-        self.ended.cancelled().await;
-    }
-
-    /// Opens a stream for `request` and returns the answer's head; the body follows on the stream.
-    async fn exchange<T, F>(&self, request: Request<Full<Bytes>>, read: F) -> Result<T, ConnectionError>
-    where
-        F: AsyncFnOnce(Response<hyper::body::Incoming>) -> Result<T, ConnectionError>,
-    {
-        let _permit = self.permits.acquire().await.map_err(|_| ConnectionError::Lost)?;
+    /// Opens a stream, sends `request` on it and reads the head of the answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the answer, closes the stream.
+    async fn open(&self, request: Request<Full<Bytes>>) -> Result<(u16, Answer), ConnectionError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| ConnectionError::Lost)?;
         let stream: StreamHandle = self.control.clone().open_stream().await.map_err(|_| ConnectionError::Lost)?;
-        let (mut sender, connection) = http1::Builder::new()
+        let (mut sender, mut connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES)
             .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await
             .map_err(|_| ConnectionError::Lost)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(|error| lost_or_garbage(&error))?;
-            read(response).await
+        let (response, is_over) = {
+            let response = sender.send_request(request);
+            tokio::pin!(response);
+            // The connection must be polled for the answer to come.
+            tokio::select! {
+                biased;
+                response = &mut response => (response, false),
+                // It may have ended because the answer is complete, so the answer decides.
+                _ = &mut connection => (response.await, true),
+                () = self.ended.cancelled() => return Err(ConnectionError::Lost),
+            }
         };
-        tokio::pin!(answer, connection);
-        // The connection must be polled for the answer to come. Dropping both closes the stream.
-        tokio::select! {
-            answer = &mut answer => return answer,
-            _ = &mut connection => {}
-            () = self.ended.cancelled() => return Err(ConnectionError::Lost),
-        }
-        answer.await
+        let response = response.map_err(|error| lost_or_garbage(&error))?;
+        let status = response.status().as_u16();
+        let answer = Answer {
+            body: response.into_body(),
+            connection: (!is_over).then_some(connection),
+            link_ended: self.ended.clone(),
+            _sender: sender,
+            _permit: permit,
+        };
+        Ok((status, answer))
     }
 
-    /// A GET whose answer has no end, handed over piece by piece.
-    ///
-    /// # Cancel safety
-    /// Dropping the future closes the stream.
-    pub(crate) async fn follow(
-        &self,
-        path: &str,
-        mut take: impl AsyncFnMut(Bytes) -> Result<(), ConnectionError>,
-    ) -> Result<(), ConnectionError> {
+    /// A GET for an answer that is read piece by piece.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, ConnectionError> {
         let request = Request::get(path)
             .header(header::HOST, "workspace")
             .body(Full::default())
             .map_err(|error| ConnectionError::Protocol(error.to_string()))?;
-        self.exchange(request, async |response| {
-            if response.status() != 200 {
-                return Err(ConnectionError::Protocol(format!("{path} answers {}", response.status())));
-            }
-            let mut body = response.into_body();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|_| ConnectionError::Lost)?;
-                if let Ok(data) = frame.into_data() {
-                    take(data).await?;
-                }
-            }
-            Ok(())
-        })
-        .await
+        let (status, answer) = self.open(request).await?;
+        if status == 200 { Ok(answer) } else { Err(ConnectionError::Protocol(format!("{path} answers {status}"))) }
     }
 
     async fn send(&self, request: AgentRequest) -> Result<AgentResponse, ConnectionError> {
         let limit = request.max_response_bytes;
-        let request = to_http(request)?;
-        self.exchange(request, async |response| {
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), limit).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    ConnectionError::Protocol(format!("the answer is longer than {limit} bytes"))
-                } else {
-                    ConnectionError::Lost
+        let (status, answer) = self.open(to_http(request)?).await?;
+        Ok(AgentResponse { status, body: answer.whole(limit).await? })
+    }
+}
+
+/// The body of an answer, still on its stream.
+pub(crate) struct Answer {
+    body: Incoming,
+    connection: Option<http1::Connection<TokioIo<StreamHandle>, Full<Bytes>>>,
+    link_ended: CancellationToken,
+    /// Held because the connection ends without it.
+    _sender: http1::SendRequest<Full<Bytes>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Answer {
+    /// The next piece; None at the end.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, ConnectionError> {
+        loop {
+            let frame = match &mut self.connection {
+                Some(connection) => tokio::select! {
+                    biased;
+                    frame = self.body.frame() => frame,
+                    // What it read before it ended is still in the body.
+                    _ = connection => {
+                        self.connection = None;
+                        continue;
+                    }
+                    () = self.link_ended.cancelled() => return Err(ConnectionError::Lost),
+                },
+                None => self.body.frame().await,
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(ConnectionError::Lost),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
                 }
-            })?;
-            Ok(AgentResponse { status, body: body.to_bytes() })
-        })
-        .await
+            }
+        }
+    }
+
+    /// All of it, if it has at most `limit` bytes.
+    pub(crate) async fn whole(mut self, limit: usize) -> Result<Bytes, ConnectionError> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > limit {
+                return Err(ConnectionError::Protocol(format!("the answer is longer than {limit} bytes")));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
     }
 }
 
@@ -213,8 +244,8 @@ fn to_http(request: AgentRequest) -> Result<Request<Full<Bytes>>, ConnectionErro
         .header(header::HOST, "workspace")
         .header(names::CHAT_ID, chat_id.to_string())
         .header(names::ACCESS, match access {
-            Access::Full => "full",
-            Access::ReadOnly => "read_only",
+            Access::Full => atelier_workspace_protocol::access::FULL,
+            Access::ReadOnly => atelier_workspace_protocol::access::READ_ONLY,
         });
     if !ancestors.is_empty() {
         let ancestors: Vec<String> = ancestors.iter().map(ToString::to_string).collect();

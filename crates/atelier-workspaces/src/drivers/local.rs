@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::WorkspaceId;
+use atelier_workspace_protocol::run_file;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -34,7 +35,6 @@ const APPEAR: Duration = Duration::from_secs(20);
 
 /// The file that says which build a running tree belongs to.
 const BUILD_FILE: &str = "build";
-const SOCKET: &str = "agent.sock";
 
 #[derive(Clone, Debug)]
 pub struct LocalSettings {
@@ -88,10 +88,9 @@ pub(crate) struct Started {
     pub(crate) notes: Vec<String>,
 }
 
-/// Where a workspace sees its home folder.
+/// Where a workspace sees what the driver gives it.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
 }
 
@@ -118,7 +117,7 @@ impl LocalDriver {
         let owner = rustix::process::geteuid()
             .is_root()
             .then_some(Owner { uid: settings.uid.max(1), gid: settings.uid.max(1) });
-        let sandbox = Sandbox::find(settings.sandbox, owner).await;
+        let sandbox = Sandbox::find(settings.sandbox, owner, &settings.agent_program).await;
         match &sandbox {
             Ok(Sandbox::Off) => tracing::warn!("local workspaces are not shut in (ATELIER_LOCAL_SANDBOX=off)"),
             Ok(sandbox) => tracing::debug!(sandbox = sandbox.name(), "local workspaces are shut in"),
@@ -174,7 +173,7 @@ impl LocalDriver {
     pub(crate) fn places(&self, id: WorkspaceId) -> Result<Places, DriverError> {
         let sandbox = self.sandbox().map_err(|reason| DriverError::SandboxUnavailable(reason.to_owned()))?;
         let view = sandbox.view(&self.folders(id), Path::new("atelier"));
-        Ok(Places { home: view.home, run: view.run })
+        Ok(Places { run: view.run })
     }
 
     /// Makes the folders of a workspace. Repeatable.
@@ -186,7 +185,7 @@ impl LocalDriver {
 
     /// Listens on the workspace's socket, made anew.
     pub(crate) fn listen(&self, id: WorkspaceId) -> Result<UnixListener, DriverError> {
-        self.folders(id).listen(SOCKET).map_err(io_error("listen on the workspace's socket"))
+        self.folders(id).listen(run_file::SOCKET).map_err(io_error("listen on the workspace's socket"))
     }
 
     /// Starts the tree, after [`Self::prepare`]. A running one with the same key is left alone, any other
@@ -288,7 +287,7 @@ impl LocalDriver {
         }
         let folders = self.folders(id);
         blocking(move || {
-            for name in ["token", "manifest.json", SOCKET] {
+            for name in [run_file::TOKEN, run_file::MANIFEST, run_file::SOCKET, crate::demo::BUNDLE] {
                 folders.take_out(name)?;
             }
             match std::fs::remove_file(folders.outer.join(BUILD_FILE)) {

@@ -140,8 +140,8 @@ pub struct ResolvedSpec {
     pub resources: Resources,
     pub network_policy: NetworkPolicy,
     pub extra_paths: Vec<PathBuf>,
-    /// Variable and value of each parameter.
-    pub parameter_env: Vec<(String, String)>,
+    /// Scripts read them as `ATELIER_PARAM_<NAME>`.
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl TemplateSpec {
@@ -296,10 +296,7 @@ impl TemplateSpec {
             resources: self.resources,
             network_policy: self.network_policy,
             extra_paths,
-            parameter_env: parameters
-                .iter()
-                .map(|(name, value)| (parameters::parameter_variable(name), value.clone()))
-                .collect(),
+            parameters: parameters.clone(),
         })
     }
 

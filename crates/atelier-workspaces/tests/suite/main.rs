@@ -1,3 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod agent;
+mod fake_agent;
+mod host;
+mod links;
 mod templates;
+mod tools;

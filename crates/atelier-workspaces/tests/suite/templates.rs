@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use atelier_workspaces::templates::{
-    Facts, Fault, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, redact_spec, resolve_parameters,
+    Facts, Fault, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, parameter_variable, redact_spec, resolve_parameters,
 };
 use serde_json::{Value, json};
 
@@ -185,7 +185,8 @@ fn w59_a_parameter_is_a_variable_and_changes_no_structure() {
     let resolved = spec.resolve(&facts(), &values, &rules()).unwrap();
     assert_eq!(resolved.startup_script.as_deref(), Some("echo \"$ATELIER_PARAM_WORD\""));
     assert_eq!(resolved.env, [("WORD".to_owned(), format!("<{evil}>"))]);
-    assert_eq!(resolved.parameter_env, [("ATELIER_PARAM_WORD".to_owned(), evil.to_owned())]);
+    assert_eq!(resolved.parameters["word"], evil);
+    assert_eq!(parameter_variable("word"), "ATELIER_PARAM_WORD");
 }
 
 #[test]

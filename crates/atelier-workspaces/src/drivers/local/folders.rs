@@ -74,11 +74,6 @@ impl Folders {
         std::fs::rename(&fresh, self.run.join(name))
     }
 
-    /// Copies a file of the server's into `run`.
-    pub(crate) fn put_copy(&self, name: &str, source: &Path) -> io::Result<()> {
-        self.put(name, &std::fs::read(source)?)
-    }
-
     /// Takes a file out of `run`, for instance one the last start left.
     pub(crate) fn take_out(&self, name: &str) -> io::Result<()> {
         remove_if_there(&self.run.join(name))

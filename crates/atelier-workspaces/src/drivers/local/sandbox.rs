@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 
@@ -93,27 +94,38 @@ impl Sandbox {
     ///
     /// # Errors
     /// Why nothing of `choice` works, in words for people.
-    pub(crate) async fn find(choice: SandboxChoice, owner: Option<Owner>) -> Result<Self, String> {
+    pub(crate) async fn find(choice: SandboxChoice, owner: Option<Owner>, agent_program: &Path) -> Result<Self, String> {
         let bubblewrap = match choice {
             SandboxChoice::Off => return Ok(Self::Off),
-            SandboxChoice::Landlock => return landlock(),
+            SandboxChoice::Landlock => return try_landlock(agent_program).await,
             SandboxChoice::Auto | SandboxChoice::Bubblewrap => try_bubblewrap(owner).await,
         };
         match (bubblewrap, choice) {
             (Ok(program), _) => Ok(Self::Bubblewrap { program }),
             (Err(reason), SandboxChoice::Bubblewrap) => Err(reason),
-            (Err(reason), _) => landlock().map_err(|other| format!("{reason}; {other}")),
+            (Err(reason), _) => try_landlock(agent_program).await.map_err(|other| format!("{reason}; {other}")),
         }
     }
 }
 
-fn landlock() -> Result<Sandbox, String> {
-    if atelier_workspace_agent_landlock() { Ok(Sandbox::Landlock) } else { Err("this kernel has no Landlock".into()) }
-}
-
-/// The list of security modules, where the kernel shows it, says whether Landlock is on.
-fn atelier_workspace_agent_landlock() -> bool {
-    std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|modules| modules.split(',').any(|name| name.trim() == "landlock"))
+/// Asks the program whether it can shut itself in here.
+async fn try_landlock(agent_program: &Path) -> Result<Sandbox, String> {
+    let run = Command::new(agent_program)
+        .args(["agent", "sandbox-exec", "--check"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(Duration::from_secs(10), run).await {
+        Ok(Ok(output)) if output.status.success() => Ok(Sandbox::Landlock),
+        Ok(Ok(output)) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            Err(format!("Landlock does not work here: {}", atelier_domain::text::head(words.trim(), 500)))
+        }
+        Ok(Err(error)) => Err(format!("{} cannot be started: {error}", agent_program.display())),
+        Err(_) => Err("the check for Landlock does not end".into()),
+    }
 }
 
 async fn try_bubblewrap(owner: Option<Owner>) -> Result<PathBuf, String> {
@@ -132,7 +144,7 @@ async fn try_bubblewrap(owner: Option<Owner>) -> Result<PathBuf, String> {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     become_owner(&mut command, owner);
-    let run = tokio::time::timeout(std::time::Duration::from_secs(10), command.output());
+    let run = tokio::time::timeout(Duration::from_secs(10), command.output());
     match run.await {
         Ok(Ok(output)) if output.status.success() => Ok(program),
         Ok(Ok(output)) => {
@@ -238,16 +250,34 @@ impl Sandbox {
     }
 }
 
+/// The first process. Bubblewrap holds the lock itself; elsewhere init does.
 fn init_line(sandbox: &Sandbox, launch: &Launch<'_>) -> Vec<OsString> {
     let view = sandbox.view(launch.folders, launch.program);
-    vec![view.program.into(), "agent".into(), "init".into(), "--run".into(), view.run.into()]
+    let mut line = vec![view.program.into(), "agent".into(), "init".into(), "--run".into(), view.run.into()];
+    if !sandbox.has_namespaces() {
+        line.push("--lock".into());
+        line.push(launch.folders.lock.clone().into());
+    }
+    line
 }
 
 fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
-    let mut line: Vec<OsString> = vec![launch.program.into(), "agent".into(), "sandbox-exec".into()];
-    line.push("--".into());
-    line.extend(init_line(&Sandbox::Landlock, launch));
-    line
+    let mut line = Line(vec![launch.program.into()]);
+    line.add(["agent", "sandbox-exec"]);
+    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/proc"].map(PathBuf::from);
+    let etc = ETC.iter().chain(&["passwd", "group"]).map(|name| Path::new("/etc").join(name));
+    let own = [launch.program.to_owned(), launch.folders.lock.clone()];
+    for path in system.into_iter().chain(etc).chain(own).chain(launch.spec.extra_paths.iter().cloned()) {
+        line.add([OsStr::new("--read-only"), path.as_os_str()]);
+    }
+    let devices = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"];
+    let devices = devices.map(|name| Path::new("/dev").join(name));
+    for path in [&launch.folders.home, &launch.folders.run].into_iter().chain(&devices) {
+        line.add([OsStr::new("--writable"), path.as_os_str()]);
+    }
+    line.add(["--writable", "/tmp", "--"]);
+    line.0.extend(init_line(&Sandbox::Landlock, launch));
+    line.0
 }
 
 fn bubblewrap(program: &Path, launch: &Launch<'_>) -> Vec<OsString> {

@@ -1,0 +1,265 @@
+//! Live parts of the step in progress.
+//!
+//! Neighbouring parts of one block form a run: its text is held once, with the end of each part, so that
+//! any number can be resumed at. What a message has replaced is freed; numbers go on, and a part that is
+//! sent later stands for the freed ones before it too.
+
+use atelier_api::{ChatMessagePart, ChatMessageRole};
+use atelier_domain::ChatId;
+use bytes::Bytes;
+
+use crate::encode;
+
+/// What a run is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    Text,
+    Reasoning,
+    CallArgs {
+        tool_call_id: String,
+        tool_name: String,
+    },
+    ToolOutput {
+        tool_call_id: String,
+        tool_name: String,
+    },
+    /// A whole part, encoded.
+    Whole(String),
+}
+
+impl Block {
+    const fn role(&self) -> ChatMessageRole {
+        match self {
+            Self::ToolOutput { .. } => ChatMessageRole::Tool,
+            Self::Text | Self::Reasoning | Self::CallArgs { .. } | Self::Whole(_) => ChatMessageRole::Assistant,
+        }
+    }
+
+    /// The part with this piece of text, as JSON.
+    fn part(&self, text: &str) -> String {
+        match self {
+            Self::Text => format!("{{\"type\":\"text\",\"text\":{}}}", encode::string(text)),
+            Self::Reasoning => format!("{{\"type\":\"reasoning\",\"text\":{}}}", encode::string(text)),
+            Self::CallArgs { tool_call_id, tool_name } => format!(
+                "{{\"type\":\"tool-call\",\"tool_call_id\":{},\"tool_name\":{},\"args_delta\":{}}}",
+                encode::string(tool_call_id),
+                encode::string(tool_name),
+                encode::string(text)
+            ),
+            Self::ToolOutput { tool_call_id, tool_name } => format!(
+                "{{\"type\":\"tool-result\",\"tool_call_id\":{},\"tool_name\":{},\"result_delta\":{}}}",
+                encode::string(tool_call_id),
+                encode::string(tool_name),
+                encode::string(text)
+            ),
+            Self::Whole(part) => part.clone(),
+        }
+    }
+}
+
+struct Run {
+    block: Block,
+    index: u32,
+    from_seq: u64,
+    text: String,
+    /// End of each part in `text`.
+    ends: Vec<u32>,
+}
+
+impl Run {
+    fn last_seq(&self) -> u64 {
+        self.from_seq + self.ends.len() as u64 - 1
+    }
+}
+
+/// Bytes of live output that one step keeps for all of its calls.
+const MAX_TOOL_OUTPUT: usize = 1024 * 1024;
+
+#[derive(Default)]
+pub(crate) struct LiveParts {
+    pub(crate) step: i64,
+    pub(crate) attempt: i32,
+    /// Number of the newest part.
+    pub(crate) seq: u64,
+    runs: Vec<Run>,
+    output_calls: Vec<String>,
+    output_bytes: usize,
+}
+
+impl LiveParts {
+    /// Starts an attempt: nothing of the one before is kept.
+    pub(crate) fn begin(&mut self, step: i64, attempt: i32) {
+        *self = Self { step, attempt, ..Self::default() };
+    }
+
+    /// Adds a part and gives it encoded. None: the bound for tool output is reached.
+    pub(crate) fn push(&mut self, chat: ChatId, block: Block, index: u32, text: &str) -> Option<Bytes> {
+        let index = match &block {
+            Block::ToolOutput { tool_call_id, .. } => {
+                if self.output_bytes + text.len() > MAX_TOOL_OUTPUT {
+                    return None;
+                }
+                self.output_bytes += text.len();
+                self.output_index(tool_call_id)
+            }
+            Block::Text | Block::Reasoning | Block::CallArgs { .. } | Block::Whole(_) => index,
+        };
+        self.seq += 1;
+        let event = self.event(chat, &block, index, text, self.seq, self.seq);
+        match self.runs.last_mut() {
+            Some(run)
+                if run.index == index
+                    && run.block == block
+                    && run.last_seq() + 1 == self.seq
+                    && !matches!(block, Block::Whole(_)) =>
+            {
+                run.text.push_str(text);
+                run.ends.push(end_of(&run.text));
+            }
+            _ => {
+                let text = text.to_owned();
+                let ends = vec![end_of(&text)];
+                self.runs.push(Run { block, index, from_seq: self.seq, text, ends });
+            }
+        }
+        Some(event)
+    }
+
+    fn output_index(&mut self, tool_call_id: &str) -> u32 {
+        let known = self.output_calls.iter().position(|id| id == tool_call_id);
+        let at = known.unwrap_or_else(|| {
+            self.output_calls.push(tool_call_id.to_owned());
+            self.output_calls.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The answer is stored: its message replaces the parts of the model.
+    pub(crate) fn seal_answer(&mut self) {
+        self.runs.retain(|run| run.block.role() == ChatMessageRole::Tool);
+    }
+
+    /// A result is stored: its message replaces the live output of the call.
+    pub(crate) fn seal_call(&mut self, id: &str) {
+        self.runs.retain(|run| !matches!(&run.block, Block::ToolOutput { tool_call_id, .. } if tool_call_id == id));
+    }
+
+    /// The attempt failed: its parts are void.
+    pub(crate) fn drop_attempt(&mut self) {
+        self.runs.clear();
+    }
+
+    /// What a viewer at `seq` has missed, neighbours joined. `answers_only_from`: model parts of steps up to
+    /// this one are not sent, their answers are stored.
+    pub(crate) fn missed(&self, chat: ChatId, mut seq: u64, committed_step: i64) -> Vec<Bytes> {
+        let mut events = Vec::new();
+        for run in &self.runs {
+            let last = run.last_seq();
+            if last <= seq || (run.block.role() == ChatMessageRole::Assistant && self.step <= committed_step) {
+                continue;
+            }
+            let start = if seq >= run.from_seq {
+                let seen = usize::try_from(seq - run.from_seq).unwrap_or(usize::MAX);
+                run.ends.get(seen).map_or(0, |end| *end as usize)
+            } else {
+                0
+            };
+            events.push(self.event(chat, &run.block, run.index, &run.text[start..], seq + 1, last));
+            seq = last;
+        }
+        events
+    }
+
+    fn event(&self, chat: ChatId, block: &Block, index: u32, text: &str, seq_from: u64, seq: u64) -> Bytes {
+        encode::message_part(&encode::PartEvent {
+            chat,
+            role: block.role(),
+            part: &block.part(text),
+            step: self.step,
+            attempt: self.attempt,
+            seq,
+            seq_from,
+            index,
+        })
+    }
+}
+
+fn end_of(text: &str) -> u32 {
+    u32::try_from(text.len()).expect("a step's parts are bounded to 4 MiB")
+}
+
+/// A whole part as a block.
+pub(crate) fn whole(part: &ChatMessagePart) -> Block {
+    Block::Whole(encode::json(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn texts(events: &[Bytes]) -> Vec<(u64, u64, u32, String)> {
+        events
+            .iter()
+            .map(|event| {
+                let event: Value = serde_json::from_slice(event).unwrap();
+                let part = &event["message_part"];
+                let seq = part["seq"].as_u64().unwrap();
+                let index = u32::try_from(part["index"].as_u64().unwrap()).unwrap();
+                let text = part["part"]["text"].as_str().unwrap().to_owned();
+                (part["seq_from"].as_u64().unwrap_or(seq), seq, index, text)
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// From wherever a viewer resumes: no number twice, none missing, the same text.
+        #[test]
+        fn any_number_can_be_resumed_at(
+            pieces in prop::collection::vec((0_u32..3, "\\PC{0,5}"), 1..40), at in 0_usize..40
+        ) {
+            let chat = ChatId::new();
+            let mut live = LiveParts::default();
+            live.begin(3, 1);
+            let mut before: Vec<String> = vec![String::new(); 3];
+            let mut all = before.clone();
+            let at = at.min(pieces.len());
+            for (n, (index, text)) in pieces.iter().enumerate() {
+                live.push(chat, Block::Text, *index, text);
+                all[*index as usize].push_str(text);
+                if n < at {
+                    before[*index as usize].push_str(text);
+                }
+            }
+            let mut expected = at as u64 + 1;
+            for (from, to, index, text) in texts(&live.missed(chat, at as u64, 2)) {
+                prop_assert_eq!(from, expected);
+                expected = to + 1;
+                before[index as usize].push_str(&text);
+            }
+            prop_assert_eq!(expected, pieces.len() as u64 + 1);
+            prop_assert_eq!(before, all);
+        }
+    }
+
+    #[test]
+    fn what_is_freed_is_stood_for_by_the_next_part() {
+        let chat = ChatId::new();
+        let mut live = LiveParts::default();
+        live.begin(1, 1);
+        live.push(chat, Block::Text, 0, "a");
+        live.push(chat, Block::Text, 0, "b");
+        live.seal_answer();
+        let output = Block::ToolOutput { tool_call_id: "c".into(), tool_name: "execute".into() };
+        live.push(chat, output, 0, "out");
+        let missed = live.missed(chat, 1, 1);
+        let event: Value = serde_json::from_slice(&missed[0]).unwrap();
+        assert_eq!(missed.len(), 1);
+        assert_eq!(
+            (event["message_part"]["seq_from"].as_u64(), event["message_part"]["seq"].as_u64()),
+            (Some(2), Some(3))
+        );
+        assert_eq!(event["message_part"]["role"], "tool");
+    }
+}

@@ -1,0 +1,163 @@
+//! The first process of a workspace (`workspaces.md` 2.3).
+//!
+//! Everything in the workspace descends from it, for it adopts orphans. It reaps, restarts the agent and,
+//! on SIGTERM or when the agent ends with code 3, ends everything: SIGTERM, some seconds, SIGKILL. It ends
+//! only its own descendants, so it is right also where the workspace shares its user with others.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use atelier_workspace_protocol::AgentLimits;
+use rustix::fs::FlockOperation;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, WaitOptions};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::command::{EXIT_RETIRED, InitArgs, complain};
+use crate::process_tree;
+
+/// The program itself, also when the file it came from was replaced.
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// An agent that ran this long is started again at once.
+const STABLE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(20);
+const KILL_ROUNDS: usize = 200;
+
+pub(crate) fn run(args: &InitArgs) -> ExitCode {
+    match start(args) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // A lock of the process, not of the file: others see who holds it. Opening the file a second time
+    // anywhere in this process would lose it.
+    let _lock = match &args.lock {
+        Some(path) => {
+            let file =
+                std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+            rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared)
+                .with_context(|| format!("lock {}", path.display()))?;
+            Some(file)
+        }
+        None => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(supervise(&args.run))
+}
+
+async fn supervise(run_folder: &Path) -> anyhow::Result<ExitCode> {
+    let mut children = signal(SignalKind::child())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut backoff = FIRST_BACKOFF;
+    let code = 'workspace: loop {
+        let agent = start_agent(run_folder)?;
+        let started = Instant::now();
+        let exit_code = loop {
+            // Both streams are cancel safe.
+            tokio::select! {
+                _ = children.recv() => {
+                    if let Some(exit_code) = reap(agent) {
+                        break exit_code;
+                    }
+                }
+                _ = terminate.recv() => break 'workspace ExitCode::SUCCESS,
+            }
+        };
+        if exit_code == Some(i32::from(EXIT_RETIRED)) {
+            break ExitCode::from(EXIT_RETIRED);
+        }
+        if started.elapsed() >= STABLE {
+            backoff = FIRST_BACKOFF;
+        }
+        let again = tokio::time::sleep(backoff);
+        backoff = (backoff * 2).min(LAST_BACKOFF);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => break,
+                _ = children.recv() => {
+                    reap(agent);
+                }
+                _ = terminate.recv() => break 'workspace ExitCode::SUCCESS,
+            }
+        }
+    };
+    end_all(&mut children).await;
+    Ok(code)
+}
+
+fn start_agent(run_folder: &Path) -> anyhow::Result<i32> {
+    let child = std::process::Command::new(OWN_PROGRAM)
+        .arg0("atelier")
+        .args(["agent", "serve", "--run"])
+        .arg(run_folder)
+        .stdin(Stdio::null())
+        .spawn()
+        .context("start the agent")?;
+    Ok(i32::try_from(child.id())?)
+}
+
+/// Reaps whoever has ended. `Some` if the agent is among them, with its exit code.
+fn reap(agent: i32) -> Option<Option<i32>> {
+    let mut found = None;
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == agent {
+            found = Some(status.exit_status());
+        }
+    }
+    found
+}
+
+async fn end_all(children: &mut SignalStream) {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    for seen in process_tree::descendants(own) {
+        process_tree::send(&seen, Signal::TERM);
+    }
+    let grace = Duration::from_millis(AgentLimits::default().stop_grace_ms);
+    let ended = async {
+        loop {
+            reap(0);
+            if process_tree::descendants(own).is_empty() {
+                break;
+            }
+            // A look now and then, for ends of grandchildren are not told.
+            let _ = tokio::time::timeout(LOOK * 5, children.recv()).await;
+        }
+    };
+    if tokio::time::timeout(grace, ended).await.is_ok() {
+        return;
+    }
+    for _ in 0..KILL_ROUNDS {
+        let left = process_tree::descendants(own);
+        if left.is_empty() {
+            break;
+        }
+        for seen in &left {
+            process_tree::send(seen, Signal::KILL);
+        }
+        tokio::time::sleep(LOOK).await;
+        reap(0);
+    }
+}

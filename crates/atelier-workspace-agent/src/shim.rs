@@ -1,0 +1,308 @@
+//! The keeper of one command (`workspaces.md` 2.5).
+//!
+//! It owns the command's pipe, its output files and its exit code. It holds the lock of the command's
+//! folder through its standard input, which the agent locked before it started the shim; so there is no
+//! moment in which a command that may run looks ended. It is a child subreaper: whatever the command
+//! starts stays its descendant, `setsid` or not, and is reached by signals.
+//!
+//! Order on disk: `begun` before the command is started; output; `exit.json` after the last byte of
+//! output. What others who hold the pipe write after that is read and dropped, so that they do not die of
+//! it, and the shim stays until they are done.
+//!
+//! Plain threads and blocking calls: there is one of these for each command, and it should cost little.
+
+mod control;
+mod signals;
+mod spill;
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use atelier_workspace_protocol::ProcessSignal;
+use rustix::process::{DumpableBehavior, WaitOptions};
+
+use self::control::Watchers;
+pub(crate) use self::control::{CONTROL_SOCKET, TICK};
+use self::spill::Spill;
+pub(crate) use self::spill::{HEAD_FILE, TAIL_FILES, TAIL_HEADER_BYTES};
+use crate::command::complain;
+use crate::processes::record::{BEGUN_FILE, Begun, EXIT_FILE, Exit, META_FILE, Meta};
+use crate::storage::{self, Durability};
+
+/// What the shim writes to its standard output when the command has begun.
+pub(crate) const READY: &str = "ready\n";
+/// How long output that was written before the command's end is awaited.
+const BACKLOG: Duration = Duration::from_secs(5);
+
+enum Event {
+    /// The command itself has ended.
+    Ended {
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// Nobody holds the pipe any more.
+    PipeClosed,
+    Signal {
+        signal: ProcessSignal,
+        kill_after: Option<Duration>,
+        done: Sender<bool>,
+    },
+}
+
+pub(crate) fn run(folder: &Path) -> ExitCode {
+    match keep(folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keep(folder: &Path) -> anyhow::Result<()> {
+    // Names in the folder stay short enough for a socket's address this way.
+    std::env::set_current_dir(folder).context("enter the command's folder")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // Fails only for the leader of a group, which is in no session of the agent's either.
+    let _ = rustix::process::setsid();
+    let meta: Meta = storage::read_json(Path::new(META_FILE))?.context("meta.json is missing")?;
+
+    let (events, incoming) = channel();
+    signals::forward_terminate(events.clone())?;
+    let _ = std::fs::remove_file(CONTROL_SOCKET);
+    let listener = UnixListener::bind(CONTROL_SOCKET).context("listen on the control socket")?;
+    let watchers = Watchers::new();
+    control::serve(listener, watchers.clone(), events.clone())?;
+
+    let spill = Arc::new(Mutex::new(Spill::open(
+        meta.spill_head_bytes,
+        meta.spill_tail_bytes,
+    )?));
+    let started = Instant::now();
+    let mut begun = Begun {
+        shim_pid: std::process::id(),
+        pid: None,
+        started: None,
+    };
+    storage::write_json(Path::new(BEGUN_FILE), &begun, Durability::Written)?;
+    let (pipe, spawned) = spawn(&meta)?;
+    let mut keeper = Keeper {
+        meta: &meta,
+        spill,
+        watchers,
+        pipe,
+        command: None,
+        started,
+    };
+    match spawned {
+        Ok(pid) => {
+            keeper.command = Some(pid);
+            begun.pid = Some(pid);
+            begun.started = crate::process_tree::look(pid).map(|seen| seen.started);
+            storage::write_json(Path::new(BEGUN_FILE), &begun, Durability::Written)?;
+            let mut output = io::stdout();
+            output.write_all(READY.as_bytes())?;
+            output.flush()?;
+            read_pipe(&keeper, events.clone())?;
+            reap(pid, events)?;
+            keeper.follow(&incoming)
+        }
+        Err(error) => {
+            let words = format!("the command cannot be started: {error}\n");
+            keeper.spill().write(words.as_bytes());
+            keeper.finish(Some(127), None)
+        }
+    }
+}
+
+/// The read end of the command's pipe, and the command's pid. The write end is the command's alone.
+fn spawn(meta: &Meta) -> anyhow::Result<(File, io::Result<i32>)> {
+    let (read_end, write_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let spawned = Command::new(&meta.shell)
+        .arg("-c")
+        .arg(&meta.command)
+        .current_dir(&meta.workdir)
+        .env_clear()
+        .envs(&meta.env)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(write_end.try_clone()?)
+        .stderr(write_end)
+        .spawn();
+    // The child is reaped with all others, by its number.
+    let pid = spawned.and_then(|child| i32::try_from(child.id()).map_err(io::Error::other));
+    Ok((File::from(read_end), pid))
+}
+
+fn read_pipe(keeper: &Keeper<'_>, events: Sender<Event>) -> io::Result<()> {
+    let mut pipe = keeper.pipe.try_clone()?;
+    let (spill, watchers) = (Arc::clone(&keeper.spill), keeper.watchers.clone());
+    thread("pipe", move || {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    spill
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .write(&buffer[..count]);
+                    watchers.tick();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let _ = events.send(Event::PipeClosed);
+    })
+}
+
+/// Reaps everything that is or becomes a child of this process.
+fn reap(command: i32, events: Sender<Event>) -> io::Result<()> {
+    thread("reaper", move || {
+        loop {
+            match rustix::process::wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == command => {
+                    let ended = Event::Ended {
+                        exit_code: status.exit_status(),
+                        signal: status.terminating_signal(),
+                    };
+                    let _ = events.send(ended);
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                // No child is left, and without one none can be adopted.
+                Err(_) => break,
+            }
+        }
+    })
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(128 * 1024)
+        .spawn(body)
+        .map(drop)
+}
+
+struct Keeper<'a> {
+    meta: &'a Meta,
+    spill: Arc<Mutex<Spill>>,
+    watchers: Watchers,
+    pipe: File,
+    command: Option<i32>,
+    started: Instant,
+}
+
+impl Keeper<'_> {
+    /// From the command's start to the last byte of whoever holds its pipe.
+    fn follow(&self, incoming: &Receiver<Event>) -> anyhow::Result<()> {
+        let mut ended: Option<(Option<i32>, Option<i32>, Instant)> = None;
+        let mut kill_at: Option<Instant> = None;
+        let mut killed = false;
+        let mut closed = false;
+        loop {
+            if let Some((exit_code, signal, at)) = ended {
+                let grace = if killed {
+                    self.meta.pipe_after_kill_ms
+                } else {
+                    self.meta.pipe_after_exit_ms
+                };
+                let over = at + Duration::from_millis(grace);
+                let now = Instant::now();
+                if closed || (now >= over && (self.is_drained() || now >= over + BACKLOG)) {
+                    self.finish(exit_code, signal)?;
+                    break;
+                }
+            }
+            let wait = match (ended, kill_at) {
+                (Some(_), _) => Duration::from_millis(20),
+                (None, Some(at)) => at.saturating_duration_since(Instant::now()),
+                (None, None) => Duration::from_secs(3600),
+            };
+            match incoming.recv_timeout(wait) {
+                Ok(Event::Ended { exit_code, signal }) => {
+                    ended = Some((exit_code, signal, Instant::now()))
+                }
+                Ok(Event::PipeClosed) => closed = true,
+                Ok(Event::Signal {
+                    signal,
+                    kill_after,
+                    done,
+                }) => {
+                    killed |= signal == ProcessSignal::Kill;
+                    kill_at = kill_after.map(|after| Instant::now() + after).or(kill_at);
+                    self.send(signal);
+                    let _ = done.send(true);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the shim's threads are gone"),
+            }
+            if kill_at.is_some_and(|at| Instant::now() >= at) {
+                kill_at = None;
+                killed = true;
+                self.send(ProcessSignal::Kill);
+            }
+        }
+        // Others still write: keep the pipe open for them. Their words are dropped.
+        while !closed {
+            match incoming.recv() {
+                Ok(Event::PipeClosed) | Err(_) => closed = true,
+                Ok(Event::Signal { done, .. }) => {
+                    let _ = done.send(false);
+                }
+                Ok(Event::Ended { .. }) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, signal: ProcessSignal) {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        match signal {
+            ProcessSignal::Interrupt => {
+                signals::to_all(own, self.command, rustix::process::Signal::INT)
+            }
+            ProcessSignal::Terminate => {
+                signals::to_all(own, self.command, rustix::process::Signal::TERM)
+            }
+            ProcessSignal::Kill => signals::kill_all(own, self.command),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.pipe).map_or(true, |unread| unread == 0)
+    }
+
+    /// Ends the output and says how the command ended. Nothing is added to the output after this.
+    fn finish(&self, exit_code: Option<i32>, signal: Option<i32>) -> anyhow::Result<()> {
+        let (output_bytes, lost_bytes) = self.spill().close();
+        let exit = Exit {
+            exit_code,
+            signal: signal.map(signals::name),
+            output_bytes,
+            lost_bytes,
+            ended_at_ms: storage::now_ms(),
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        storage::write_json(Path::new(EXIT_FILE), &exit, Durability::Written)
+            .context("write exit.json")?;
+        self.watchers.close();
+        Ok(())
+    }
+
+    fn spill(&self) -> std::sync::MutexGuard<'_, Spill> {
+        self.spill
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

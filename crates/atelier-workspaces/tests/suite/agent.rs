@@ -1,0 +1,98 @@
+//! The whole way with the real workspace agent in bubblewrap.
+
+use std::time::{Duration, Instant};
+
+use atelier_daemon::workspace::{Method, WorkspaceCreateArgs, Workspaces as _};
+use atelier_domain::CallToken;
+use atelier_store::Transition;
+use atelier_workspaces::BuildCreate;
+use serde_json::json;
+
+use crate::host::{Host, json_of, request, run};
+
+#[tokio::test]
+async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
+    let mut host = Host::with_agent().await;
+    let spec = json!({ "startup_script": "echo begun >> ~/starts", "parameters": [{ "name": "word", "default": "\"; rm -rf ~ #" }] });
+    let id = host.workspace("box", spec).await;
+    let connection = host.connect(id).await;
+    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready")).await;
+    assert_eq!(run(&*connection, "echo hello; cat ~/starts").await, "hello\nbegun\n");
+    assert_eq!(run(&*connection, "printf %s \"$ATELIER_PARAM_WORD\"").await, "\"; rm -rf ~ #");
+
+    // W65, and W47: the token is in no environment.
+    let status = run(&*connection, "id -u; grep CapEff /proc/self/status; env").await;
+    if rustix::process::geteuid().is_root() {
+        assert!(status.starts_with("10000\n"), "{status}");
+    }
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    assert!(!status.contains("atag_") && !status.contains("CARGO"), "{status}");
+
+    // A command goes on while the server is away, and the restarted one sees its end.
+    let mut start = request(
+        Method::Post,
+        "/v1/processes",
+        Some(json!({ "command": "while [ ! -e ~/go ]; do sleep 0.05; done; echo done", "background": true })),
+    );
+    start.context.call = Some((CallToken::new(), "1".repeat(64)));
+    let process = json_of(&connection.request(start).await.unwrap())["process_id"].as_str().unwrap().to_owned();
+    let ledger = connection.ledger_id();
+    drop(connection);
+    host.restart().await;
+    let connection = host.connect(id).await;
+    assert_eq!(connection.ledger_id(), ledger);
+    run(&*connection, "touch ~/go").await;
+    let path = format!("/v1/processes/{process}/output?wait_ms=20000");
+    let answer = json_of(&connection.request(request(Method::Get, &path, None)).await.unwrap());
+    assert_eq!((&answer["exit_code"], &answer["output"]), (&json!(0), &json!("done\n")), "{answer}");
+
+    let build = |transition| BuildCreate {
+        workspace_id: id,
+        initiator_id: host.ada,
+        transition,
+        template_version_id: None,
+        parameters: Vec::new(),
+    };
+    host.service.build_create(build(Transition::Stop)).await.unwrap();
+    host.wait_for_status(id, "stopped").await;
+    host.service.build_create(build(Transition::Start)).await.unwrap();
+    host.wait_for_status(id, "running").await;
+    let connection = host.connect(id).await;
+    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready")).await;
+    assert_eq!(run(&*connection, "cat ~/starts").await, "begun\nbegun\n", "home is kept, the script runs at each start");
+
+    // One tool step must stay far below 15 ms; the median of a few, for the machine may be busy.
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..11 {
+        let begun = Instant::now();
+        run(&*connection, "echo").await;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    println!("one command: {:?} .. {:?} .. {:?}", times[0], times[5], times[10]);
+    assert!(times[5] < Duration::from_millis(250), "{times:?}");
+
+    host.service.build_create(build(Transition::Delete)).await.unwrap();
+    let deadline = Instant::now() + crate::host::PATIENCE;
+    while host.folder(id).exists() || host.service.workspace_view(id).await.unwrap().is_some() {
+        assert!(Instant::now() < deadline, "not deleted in time");
+        tokio::time::timeout(Duration::from_millis(50), host.service.changed(id)).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn the_demo_repository_is_cloned_for_a_chat() {
+    let host = Host::with_agent().await;
+    let template = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
+    let again = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
+    assert_eq!((template.id, template.active_version_id), (again.id, again.active_version_id));
+    let chat = host.chat().await;
+    let args = WorkspaceCreateArgs { template: "demo".into(), name: None, parameters: Vec::new(), ttl_ms: 0 };
+    let report = host.service.workspace_create(host.caller(chat), args).await.unwrap();
+    assert_eq!(report.fields["agent_status"], "connected", "{:?}", report.fields);
+    assert_eq!(report.fields["lifecycle_state"], "ready", "{:?}", report.fields);
+    let connection = host.connect(report.workspace_id).await;
+    let output = run(&*connection, "pwd; ls; git status --short; git remote; sh test.sh").await;
+    assert!(output.starts_with("/home/atelier/calc\nAGENTS.md\nREADME.md\ncalc.sh\ntest.sh\nFAILED  calc.sh add"), "{output}");
+    assert!(output.contains("2 passed, 1 failed"), "{output}");
+}

@@ -1,0 +1,162 @@
+//! Links: who may connect, who wins, and what bad agents get.
+
+use std::time::Duration;
+
+use atelier_daemon::tool_error::ToolErrorCode;
+use atelier_daemon::workspace::{ConnectionError, Method, Workspaces as _};
+use atelier_domain::{CallToken, ChatId, UserId};
+use atelier_store::{AgentLifecycle, AgentStatus, Transition};
+use atelier_workspace_protocol::{SUBPROTOCOL, close};
+use atelier_workspaces::BuildCreate;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::fake_agent::{dial, refused, serve, token};
+use crate::host::{Host, PATIENCE, json_of, request};
+
+async fn connected(host: &Host, run: &std::path::Path) -> JoinHandle<Option<u16>> {
+    let socket = dial(run, &token(run), SUBPROTOCOL).await.unwrap();
+    let _ = host;
+    tokio::spawn(serve(socket))
+}
+
+#[tokio::test]
+async fn the_link_carries_requests_and_reports() {
+    let mut host = Host::without_agent().await;
+    let id = host.workspace("box", json!({ "startup_script": "exit 3" })).await;
+    let run = host.folder(id).join("run");
+    let agent = connected(&host, &run).await;
+    let connection = host.connect(id).await;
+    assert_eq!(connection.ledger_id(), "ledger");
+
+    let mut echo = request(Method::Get, "/echo?a=b", None);
+    let (chat, parent, call) = (ChatId::new(), ChatId::new(), CallToken::new());
+    echo.context.chat_id = chat;
+    echo.context.ancestors = vec![parent];
+    echo.context.call = Some((call, "abc".into()));
+    let headers = json_of(&connection.request(echo).await.unwrap());
+    assert_eq!(headers["atelier-chat-id"], chat.to_string());
+    assert_eq!(headers["atelier-chat-ancestors"], parent.to_string());
+    assert_eq!(headers["atelier-access"], "full");
+    assert_eq!(headers["atelier-call-token"], call.to_string());
+    assert_eq!(headers["atelier-call-digest"], "abc");
+
+    // The report reaches the rows, each line once.
+    let view = host
+        .wait_for(id, "start_error", |view| {
+            view.agent.as_ref().is_some_and(|agent| agent.lifecycle == AgentLifecycle::StartError)
+        })
+        .await;
+    let row = view.agent.unwrap();
+    assert_eq!((row.status, row.ledger_id.as_str()), (AgentStatus::Connected, "ledger"));
+    let lines = host.store.logs_of_agent(row.id, 0, 100).await.unwrap();
+    let outputs: Vec<&str> = lines.iter().map(|line| line.output.as_str()).collect();
+    assert_eq!(outputs, ["one", "two"]);
+
+    // Nor does a restart of the server, or a link that comes again, double them.
+    host.restart().await;
+    assert_eq!(agent.await.unwrap(), None);
+    let agent = connected(&host, &run).await;
+    host.wait_for(id, "connected again", |view| {
+        view.agent.as_ref().is_some_and(|agent| agent.status == AgentStatus::Connected && agent.generation == 2)
+    })
+    .await;
+    let connection = host.connect(id).await;
+    connection.request(request(Method::Get, "/echo", None)).await.unwrap();
+    assert_eq!(host.store.logs_of_agent(row.id, 0, 100).await.unwrap().len(), 2);
+    drop(connection);
+    agent.abort();
+}
+
+#[tokio::test]
+async fn x10_a_bad_answer_ends_one_request_only() {
+    let host = Host::without_agent().await;
+    let id = host.workspace("box", json!({})).await;
+    let agent = connected(&host, &host.folder(id).join("run")).await;
+    let connection = host.connect(id).await;
+    let mut big = request(Method::Get, "/big", None);
+    big.max_response_bytes = 1024;
+    let error = connection.request(big).await.unwrap_err();
+    assert!(matches!(&error, ConnectionError::Protocol(words) if words.contains("1024")), "{error:?}");
+    let error = connection.request(request(Method::Get, "/garbage", None)).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::Protocol(_)), "{error:?}");
+    let whole = connection.request(request(Method::Get, "/big", None)).await.unwrap();
+    assert_eq!(whole.body.len(), 1024 * 1024);
+
+    // A link that ends in the middle of a request.
+    let hanging = connection.request(request(Method::Get, "/hang", None));
+    let cut = async {
+        tokio::task::yield_now().await;
+        agent.abort();
+    };
+    let (answer, ()) = tokio::join!(tokio::time::timeout(PATIENCE, hanging), cut);
+    assert!(matches!(answer.unwrap(), Err(ConnectionError::Lost)));
+    host.wait_for(id, "disconnected", |view| {
+        view.agent.as_ref().is_some_and(|agent| agent.status == AgentStatus::Disconnected)
+    })
+    .await;
+    let error = host.service.connect(id, host.ada, Duration::from_millis(50)).await.err().unwrap();
+    assert_eq!(error.code, ToolErrorCode::AgentNotConnected);
+}
+
+#[tokio::test]
+async fn w46_a_newer_link_takes_over() {
+    let host = Host::without_agent().await;
+    let id = host.workspace("box", json!({})).await;
+    let run = host.folder(id).join("run");
+    let first = connected(&host, &run).await;
+    host.connect(id).await;
+    let second = connected(&host, &run).await;
+    assert_eq!(first.await.unwrap(), Some(close::SUPERSEDED));
+    let view = host.view(id).await;
+    assert_eq!(view.agent.unwrap().status, AgentStatus::Connected, "the late end of the first link changes nothing");
+    host.connect(id).await.request(request(Method::Get, "/echo", None)).await.unwrap();
+    second.abort();
+}
+
+#[tokio::test]
+async fn w47_and_w48_refused_links() {
+    let host = Host::without_agent().await;
+    let id = host.workspace("box", json!({})).await;
+    let other = host.workspace("other", json!({})).await;
+    let run = host.folder(id).join("run");
+    let old = token(&run);
+    let (status, body) = refused(&run, "atag_wrong", SUBPROTOCOL).await;
+    assert_eq!(status, 401, "{body}");
+    let (status, _) = refused(&host.folder(other).join("run"), &old, SUBPROTOCOL).await;
+    assert_eq!(status, 401, "a token is good on its own workspace's socket only");
+    let (status, body) = refused(&run, &old, "atelier-agent.v9").await;
+    assert_eq!(status, 426);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&body["code"], &body["min"], &body["max"]), (&json!("agent_version_unsupported"), &json!(1), &json!(1)));
+    assert_eq!(host.view(id).await.build.error_code.as_deref(), Some("agent_version_unsupported"));
+
+    let build = |transition| BuildCreate {
+        workspace_id: id,
+        initiator_id: host.ada,
+        transition,
+        template_version_id: None,
+        parameters: Vec::new(),
+    };
+    host.service.build_create(build(Transition::Start)).await.unwrap();
+    host.wait_for_status(id, "running").await;
+    let new = token(&run);
+    assert_ne!(old, new);
+    assert_eq!(refused(&run, &old, SUBPROTOCOL).await.0, 410);
+    let agent = connected(&host, &run).await;
+    host.connect(id).await;
+    host.service.build_create(build(Transition::Stop)).await.unwrap();
+    host.wait_for_status(id, "stopped").await;
+    tokio::time::timeout(PATIENCE, agent).await.expect("stopping closes the link").unwrap();
+    assert!(!run.join("token").exists());
+}
+
+#[tokio::test]
+async fn w71_only_the_owner_gets_a_link() {
+    let host = Host::without_agent().await;
+    let id = host.workspace("box", json!({})).await;
+    let error = host.service.connect(id, UserId::new(), Duration::ZERO).await.err().unwrap();
+    assert_eq!(error.code, ToolErrorCode::WorkspaceAccessRevoked);
+    let unknown = host.service.connect(atelier_domain::WorkspaceId::new(), host.ada, Duration::ZERO).await.err().unwrap();
+    assert_eq!(unknown, error, "unknown and forbidden look the same");
+}
