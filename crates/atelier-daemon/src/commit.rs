@@ -31,11 +31,11 @@ use futures::future::BoxFuture;
 use self::carry_out::{Applied, Locked};
 use self::contents::Payload;
 pub(crate) use self::contents::UserMessage;
-use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
 pub use self::types::{
     AnswerCommitted, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, PartialAnswer, RetryPlanned,
     RunFence, RunSignals, Settle, Settled, StepBegun,
 };
+use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
 
 /// Makes changes of chats. Cheap to clone.
 #[derive(Clone)]
@@ -54,9 +54,8 @@ struct Inner {
 
 /// What an operation writes in the transaction of its change, for instance the result of an idempotent
 /// request.
-pub type AlsoInTx<T> = Box<
-    dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>, &'t T) -> BoxFuture<'t, Result<(), atelier_store::StoreError>> + Send,
->;
+pub type AlsoInTx<T> =
+    Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>, &'t T) -> BoxFuture<'t, Result<(), atelier_store::StoreError>> + Send>;
 
 impl Commits {
     #[must_use]

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::chat::CallState;
+use atelier_domain::chat::{CallState, RetryInfo};
 use atelier_domain::error::{ErrorKind, TurnError};
-use atelier_domain::message::{FinishReason, MessagePart, ToolCallPart};
+use atelier_domain::message::{FinishReason, ToolCallPart};
 use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
 use atelier_llm::{ModelRequest, ProviderError};
 use atelier_store::{ChatRow, Store, ToolCallRow};
@@ -24,7 +24,7 @@ use futures::future::BoxFuture;
 pub(crate) use self::writer::{RunEnd, RunWriter};
 use crate::answer::Answer;
 use crate::calls::{self, Begun, CallsEnd, OpenCall};
-use crate::commit::{AnswerStored, Claimed, CommitError, Commits, NewToolCall, PartialAnswer, StepBegun};
+use crate::commit::{AnswerStored, Claimed, Commits, NewToolCall, PartialAnswer, StepBegun};
 use crate::executor::{Place, Work};
 use crate::fault::Faults;
 use crate::models::{Models, TurnModel};
@@ -131,7 +131,7 @@ enum StepEnd {
 
 struct Turn<'a> {
     turns: &'a Turns,
-    chat: ChatRow,
+    chat: Arc<ChatRow>,
     writer: RunWriter,
     log: StepLog,
     place: &'a Place,
@@ -146,11 +146,11 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn new(turns: &'a Turns, claimed: Claimed, place: &'a Place, writer: RunWriter) -> Self {
-        let first_step = claimed.chat.committed_step;
+        let first_step = claimed.chat.state.committed_step;
         let open_calls = claimed.open_calls.into_iter().filter_map(resumed_call).collect();
         Self {
             turns,
-            chat: claimed.chat,
+            chat: Arc::new(claimed.chat),
             writer,
             log: claimed.log,
             place,
@@ -189,6 +189,10 @@ impl<'a> Turn<'a> {
                 return self.writer.settle_stopped(None, Vec::new(), None).await;
             }
             if !self.open_calls.is_empty() {
+                if self.begun.is_none() && self.previous.is_none() {
+                    // calls of an earlier run: what they print belongs to their step
+                    self.log.begin(self.chat.state.step_no, self.chat.state.attempt);
+                }
                 let calls = std::mem::take(&mut self.open_calls);
                 let environment = self.environment();
                 match calls::run_all(&environment, &self.writer, calls, &self.place.tokens).await? {
@@ -297,7 +301,7 @@ impl<'a> Turn<'a> {
             let rows = self
                 .turns
                 .transcripts
-                .rows(&self.turns.store, self.chat.id, self.chat.rewind)
+                .rows(&self.turns.store, self.chat.id, self.chat.state.rewind)
                 .await
                 .map_err(RunEnd::failed)?;
             let step = prompt::step_messages(&rows, self.previous, self.reasoning);
@@ -310,6 +314,7 @@ impl<'a> Turn<'a> {
                 max_output_tokens: model.max_output_tokens,
                 options: model.options.clone(),
                 cache_key: Some(self.chat.id.to_string()),
+                attempt: u32::try_from(attempt).unwrap_or(1),
                 ..ModelRequest::default()
             };
             self.log.begin(begun.step_no, attempt);
@@ -326,9 +331,10 @@ impl<'a> Turn<'a> {
                 faults: &self.turns.faults,
             })
             .await;
+            let chat = Arc::clone(&self.chat);
             let metered = metering::Metered {
                 model,
-                chat: &self.chat,
+                chat: &chat,
                 step_no: begun.step_no,
                 attempt,
                 started_at,
@@ -367,7 +373,7 @@ impl<'a> Turn<'a> {
             *failed += 1;
             let plan = retry::plan(&retry::Failure {
                 kind: error.kind,
-                is_server_error: error.status_code.is_some_and(|status| status >= 500),
+                is_server_error: error.is_server_error(),
                 failures_of_kind: *failed,
                 requests,
                 since_step_begun: self.turns.clock.now().duration_since(begun.begun_at).unsigned_abs(),
@@ -384,7 +390,7 @@ impl<'a> Turn<'a> {
                     requests += 1;
                 }
                 retry::Plan::GiveUp => {
-                    self.writer.fail(error.to_turn_error(), None, call).await?;
+                    self.writer.fail(error.turn_error(), None, call).await?;
                     return Ok(StepEnd::TurnOver);
                 }
             }
@@ -401,7 +407,10 @@ impl Turn<'_> {
         call: Option<atelier_store::ModelCallNew>,
     ) -> Result<(), RunEnd> {
         let retrying_at = self.turns.clock.now() + delay;
-        self.writer.retry_planned(error.to_turn_error(), attempt, delay, retrying_at, call).await?;
+        let error = error.turn_error();
+        self.writer.retry_planned(error.clone(), attempt, delay, retrying_at, call).await?;
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        self.log.retry(&RetryInfo { attempt, delay_ms, retrying_at, error });
         self.turns.faults.hit("retry_planned");
         Ok(())
     }
@@ -554,17 +563,8 @@ fn partial_answer(begun: &StepBegun, answer: Answer, metered: &metering::Metered
         context_limit: metered.model.context_limit,
         runtime_ms: call.as_ref().map_or(0, |call| call.runtime_ms),
         provider_response_id: answer.response_id,
-        parts: without_unanswered_calls(answer.parts),
+        parts: answer.parts,
     })
-}
-
-/// A stopped answer's calls are stored too, but they were never entered in the ledger: the prompt gives
-/// them an "interrupted" result, and so does the transcript people see.
-fn without_unanswered_calls(parts: Vec<MessagePart>) -> Vec<MessagePart> {
-    parts
-        .into_iter()
-        .filter(|part| !matches!(part, MessagePart::ToolCall(call) if !call.provider_executed))
-        .collect()
 }
 
 /// An open call of a run before this one.

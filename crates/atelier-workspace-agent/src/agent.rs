@@ -55,16 +55,12 @@ impl Agent {
     /// The state folder cannot be made or read.
     pub fn open(config: AgentConfig) -> io::Result<Self> {
         let limits = config.manifest.limits.clone().unwrap_or_default();
-        let environment =
-            Environment::new(config.environment.clone(), &config.home, &config.manifest);
+        let environment = Environment::new(config.environment.clone(), &config.home, &config.manifest);
         let events = Events::new(limits.events, limits.event_bytes);
         crate::storage::make_folder(&config.state)?;
         let ledger = Ledger::open(&config.state)?;
-        let settings = ProcessSettings {
-            state: config.state.clone(),
-            program: config.program.clone(),
-            limits: limits.clone(),
-        };
+        let settings =
+            ProcessSettings { state: config.state.clone(), program: config.program.clone(), limits: limits.clone() };
         let processes = Processes::open(settings, Arc::clone(&ledger), events.clone())?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -153,18 +149,11 @@ impl Agent {
             Some(directory) => paths::resolve(home, home, directory).ok(),
             None => startup::clone_target(home, self.manifest()),
         };
-        wanted
-            .filter(|folder| folder.is_dir())
-            .unwrap_or_else(|| home.to_owned())
+        wanted.filter(|folder| folder.is_dir()).unwrap_or_else(|| home.to_owned())
     }
 
     pub(crate) async fn hello(&self) -> Hello {
-        let git_version = self
-            .shared
-            .git_version
-            .get_or_init(git_version)
-            .await
-            .clone();
+        let git_version = self.shared.git_version.get_or_init(git_version).await.clone();
         Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -172,18 +161,13 @@ impl Agent {
             ledger_id: self.ledger_id().to_owned(),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             user: self.environment().user(),
             home: self.home().display().to_string(),
             directory: self.directory().display().to_string(),
             shell: self.environment().shell().display().to_string(),
             git_version,
-            capabilities: ["processes", "files", "events", "context"]
-                .map(str::to_owned)
-                .to_vec(),
+            capabilities: ["processes", "files", "events", "context"].map(str::to_owned).to_vec(),
             sandbox: self.manifest().sandbox.clone(),
             read_only_level: "none".to_owned(),
         }
@@ -214,14 +198,8 @@ impl Agent {
 }
 
 async fn git_version() -> Option<String> {
-    let run = tokio::process::Command::new("git")
-        .arg("--version")
-        .stdin(std::process::Stdio::null())
-        .output();
-    let output = tokio::time::timeout(Duration::from_secs(5), run)
-        .await
-        .ok()?
-        .ok()?;
+    let run = tokio::process::Command::new("git").arg("--version").stdin(std::process::Stdio::null()).output();
+    let output = tokio::time::timeout(Duration::from_secs(5), run).await.ok()?.ok()?;
     let words = String::from_utf8(output.stdout).ok()?;
     Some(words.trim().strip_prefix("git version ")?.to_owned())
 }

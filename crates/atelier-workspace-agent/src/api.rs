@@ -37,20 +37,14 @@ pub(crate) fn router(agent: Agent) -> Router {
 }
 
 fn not_found() -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        code::ROUTE_NOT_FOUND,
-        "This workspace agent has no such route.",
-    )
+    ApiError::new(StatusCode::NOT_FOUND, code::ROUTE_NOT_FOUND, "This workspace agent has no such route.")
 }
 
 async fn hello(State(agent): State<Agent>) -> Json<atelier_workspace_protocol::Hello> {
     Json(agent.hello().await)
 }
 
-async fn context(
-    State(agent): State<Agent>,
-) -> Result<Json<atelier_workspace_protocol::ContextAnswer>, ApiError> {
+async fn context(State(agent): State<Agent>) -> Result<Json<atelier_workspace_protocol::ContextAnswer>, ApiError> {
     let (home, directory) = (agent.home().to_owned(), agent.directory());
     tokio::task::spawn_blocking(move || context::gather(&home, &directory))
         .await
@@ -71,11 +65,7 @@ struct EventsQuery {
 
 async fn events(State(agent): State<Agent>, query: Fields<EventsQuery>) -> Response {
     let lines = agent.events().lines_after(query.0.after);
-    (
-        [("content-type", "application/x-ndjson")],
-        Body::from_stream(lines),
-    )
-        .into_response()
+    ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 async fn shutdown(
@@ -95,14 +85,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            body: ErrorBody {
-                code: code.to_owned(),
-                message: message.into(),
-                detail: None,
-            },
-        }
+        Self { status, body: ErrorBody { code: code.to_owned(), message: message.into(), detail: None } }
     }
 
     pub(crate) fn with_detail(mut self, detail: Value) -> Self {
@@ -113,12 +96,8 @@ impl ApiError {
     /// 400 that names one field.
     pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            code::INVALID_ARGUMENTS,
-            format!("{field} {detail}"),
-        )
-        .with_detail(json!({ "validations": [{ "field": field, "detail": detail }] }))
+        Self::new(StatusCode::BAD_REQUEST, code::INVALID_ARGUMENTS, format!("{field} {detail}"))
+            .with_detail(json!({ "validations": [{ "field": field, "detail": detail }] }))
     }
 
     /// 500. The agent's own words stay in its log.
@@ -145,15 +124,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let bytes: Bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
-            .await
-            .map_err(|_| {
-                ApiError::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    code::TOO_LARGE,
-                    "The request's body is too long.",
-                )
-            })?;
+        let bytes: Bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, "The request's body is too long.")
+        })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -201,9 +174,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 impl Caller {
     fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let chat_id = text(headers, header::CHAT_ID)?
-            .map(|id| word(header::CHAT_ID, id))
-            .transpose()?;
+        let chat_id = text(headers, header::CHAT_ID)?.map(|id| word(header::CHAT_ID, id)).transpose()?;
         let ancestors = text(headers, header::CHAT_ANCESTORS)?
             .unwrap_or_default()
             .split(',')
@@ -219,56 +190,28 @@ impl Caller {
             // Something newer than this agent: the safe side.
             Some(_) => true,
         };
-        let call = match (
-            text(headers, header::CALL_TOKEN)?,
-            text(headers, header::CALL_DIGEST)?,
-        ) {
+        let call = match (text(headers, header::CALL_TOKEN)?, text(headers, header::CALL_DIGEST)?) {
             (None, _) => None,
             (Some(_), None) => {
-                return Err(ApiError::invalid(
-                    header::CALL_DIGEST,
-                    "is missing beside a call token",
-                ));
+                return Err(ApiError::invalid(header::CALL_DIGEST, "is missing beside a call token"));
             }
-            (Some(token), Some(digest)) => Some(CallKey {
-                token: word(header::CALL_TOKEN, token)?,
-                digest: word(header::CALL_DIGEST, digest)?,
-            }),
+            (Some(token), Some(digest)) => {
+                Some(CallKey { token: word(header::CALL_TOKEN, token)?, digest: word(header::CALL_DIGEST, digest)? })
+            }
         };
-        Ok(Self {
-            chat_id,
-            ancestors,
-            read_only,
-            call,
-        })
+        Ok(Self { chat_id, ancestors, read_only, call })
     }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
-    headers
-        .get(name)
-        .map(|value| {
-            value
-                .to_str()
-                .map_err(|_| ApiError::invalid(name, "is no text"))
-        })
-        .transpose()
+    headers.get(name).map(|value| value.to_str().map_err(|_| ApiError::invalid(name, "is no text"))).transpose()
 }
 
 /// An id as it may become a file's name.
 fn word(name: &str, value: &str) -> Result<String, ApiError> {
-    let good = (1..=128).contains(&value.len())
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if good {
-        Ok(value.to_owned())
-    } else {
-        Err(ApiError::invalid(
-            name,
-            "must be letters, digits and hyphens",
-        ))
-    }
+    let good =
+        (1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if good { Ok(value.to_owned()) } else { Err(ApiError::invalid(name, "must be letters, digits and hyphens")) }
 }
 
 #[cfg(test)]
@@ -276,10 +219,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
@@ -294,13 +234,7 @@ mod tests {
         .unwrap();
         assert_eq!(caller.ancestors, ["a", "b"]);
         assert!(caller.read_only);
-        assert_eq!(
-            caller.call,
-            Some(CallKey {
-                token: "t".into(),
-                digest: "d".into()
-            })
-        );
+        assert_eq!(caller.call, Some(CallKey { token: "t".into(), digest: "d".into() }));
         assert_eq!(Caller::read(&HeaderMap::new()).unwrap(), Caller::default());
     }
 

@@ -17,10 +17,7 @@ const DESCRIPTION_BYTES: usize = 1024;
 
 pub(crate) fn gather(home: &Path, directory: &Path) -> ContextAnswer {
     let own = home.join(".atelier");
-    let files = [own.as_path(), directory]
-        .into_iter()
-        .filter_map(instructions)
-        .collect();
+    let files = [own.as_path(), directory].into_iter().filter_map(instructions).collect();
     let mut answer = ContextAnswer {
         os: os_name(),
         directory: directory.display().to_string(),
@@ -29,26 +26,15 @@ pub(crate) fn gather(home: &Path, directory: &Path) -> ContextAnswer {
         hash: String::new(),
     };
     let text = serde_json::to_vec(&answer).expect("an answer has only text");
-    answer.hash = Sha256::digest(&text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    answer.hash = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
     answer
 }
 
 fn os_name() -> String {
     let files = ["/etc/os-release", "/usr/lib/os-release"];
-    let text = files
-        .iter()
-        .find_map(|file| std::fs::read_to_string(file).ok())
-        .unwrap_or_default();
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(
-        || std::env::consts::OS.to_owned(),
-        |name| name.trim_matches('"').to_owned(),
-    )
+    let text = files.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| std::env::consts::OS.to_owned(), |name| name.trim_matches('"').to_owned())
 }
 
 /// `AGENTS.md`, however it is written, of one folder.
@@ -56,29 +42,19 @@ fn instructions(folder: &Path) -> Option<ContextFile> {
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.eq_ignore_ascii_case("agents.md"))
-        })
+        .filter(|path| path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("agents.md")))
         .collect();
     names.sort();
     let path = names.first()?;
     let (bytes, truncated) = read_start(path, FILE_BYTES).ok()?;
     let content = clean(&String::from_utf8_lossy(&bytes));
-    (!content.trim().is_empty()).then(|| ContextFile {
-        path: path.display().to_string(),
-        content,
-        truncated,
-    })
+    (!content.trim().is_empty()).then(|| ContextFile { path: path.display().to_string(), content, truncated })
 }
 
 /// The first bytes of a regular file, and whether there are more.
 fn read_start(path: &Path, limit: usize) -> io::Result<(Vec<u8>, bool)> {
     // A pipe or device in the file's place must not block.
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+    let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -96,9 +72,7 @@ fn clean(text: &str) -> String {
     while let Some(start) = rest.find("<!--") {
         visible.push_str(&rest[..start]);
         // A comment without end hides all that follows.
-        rest = rest[start..]
-            .find("-->")
-            .map_or("", |end| &rest[start + end + 3..]);
+        rest = rest[start..].find("-->").map_or("", |end| &rest[start + end + 3..]);
     }
     visible.push_str(rest);
     let visible = visible.replace("\r\n", "\n").replace('\r', "\n");
@@ -116,10 +90,7 @@ fn is_invisible(c: char) -> bool {
         | '\u{180b}'..='\u{180f}'
         | '\u{3164}'
         | '\u{feff}' => true,
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{fff9}'..='\u{fffb}' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' => true,
         '\u{e0000}'..='\u{e0fff}' => true,
         c => c.is_control(),
     }
@@ -129,15 +100,9 @@ fn skills(folder: &Path) -> Vec<ContextSkill> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };
-    let mut folders: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
+    let mut folders: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     folders.sort();
-    folders
-        .iter()
-        .filter_map(|folder| skill(folder))
-        .take(SKILLS)
-        .collect()
+    folders.iter().filter_map(|folder| skill(folder)).take(SKILLS).collect()
 }
 
 fn skill(folder: &Path) -> Option<ContextSkill> {
@@ -145,20 +110,10 @@ fn skill(folder: &Path) -> Option<ContextSkill> {
     let (bytes, _) = read_start(&path, SKILL_HEAD_BYTES).ok()?;
     let text = clean(&String::from_utf8_lossy(&bytes));
     let (name, description) = front_matter(&text);
-    let name = name.unwrap_or_else(|| {
-        folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    });
+    let name = name.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
     Some(ContextSkill {
         name: atelier_domain::text::head(&name, NAME_BYTES).to_owned(),
-        description: atelier_domain::text::head(
-            &description.unwrap_or_default(),
-            DESCRIPTION_BYTES,
-        )
-        .to_owned(),
+        description: atelier_domain::text::head(&description.unwrap_or_default(), DESCRIPTION_BYTES).to_owned(),
         path: path.display().to_string(),
     })
 }
@@ -209,30 +164,16 @@ mod tests {
         std::fs::create_dir_all(&skill).unwrap();
         std::fs::create_dir(home.path().join(".atelier")).unwrap();
         std::fs::write(home.path().join(".atelier/agents.md"), "mine").unwrap();
-        std::fs::write(
-            directory.join("AGENTS.md"),
-            "a<!-- hidden -->b\r\nc\u{200b}\u{e0041}d<!-- open",
-        )
-        .unwrap();
+        std::fs::write(directory.join("AGENTS.md"), "a<!-- hidden -->b\r\nc\u{200b}\u{e0041}d<!-- open").unwrap();
         std::fs::write(
             skill.join("SKILL.md"),
             "---\nname: 'Release it'\ndescription: >\n  How to\n  release.\n---\ntext\n",
         )
         .unwrap();
         let answer = gather(home.path(), &directory);
+        assert_eq!(answer.files.iter().map(|file| file.content.as_str()).collect::<Vec<_>>(), ["mine", "ab\ncd"]);
         assert_eq!(
-            answer
-                .files
-                .iter()
-                .map(|file| file.content.as_str())
-                .collect::<Vec<_>>(),
-            ["mine", "ab\ncd"]
-        );
-        assert_eq!(
-            (
-                answer.skills[0].name.as_str(),
-                answer.skills[0].description.as_str()
-            ),
+            (answer.skills[0].name.as_str(), answer.skills[0].description.as_str()),
             ("Release it", "How to release.")
         );
         assert_eq!(answer.hash.len(), 64);
@@ -245,14 +186,7 @@ mod tests {
     fn a_pipe_in_the_files_place_does_not_block_and_long_files_are_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("AGENTS.md");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         assert_eq!(instructions(folder.path()), None);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "x".repeat(FILE_BYTES + 1)).unwrap();

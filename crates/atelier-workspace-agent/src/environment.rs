@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use atelier_workspace_protocol::Manifest;
 
 /// What of the agent's own environment commands see.
-const INHERITED: [&str; 9] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR",
-];
+const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
 /// Nothing may wait for a person who is not there.
 const CHAT: [(&str, &str); 10] = [
@@ -35,20 +33,12 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// `own` is the agent's environment.
-    pub(crate) fn new(
-        own: impl IntoIterator<Item = (String, String)>,
-        home: &Path,
-        manifest: &Manifest,
-    ) -> Self {
-        let mut base: BTreeMap<String, String> = own
-            .into_iter()
-            .filter(|(name, _)| INHERITED.contains(&name.as_str()))
-            .collect();
+    pub(crate) fn new(own: impl IntoIterator<Item = (String, String)>, home: &Path, manifest: &Manifest) -> Self {
+        let mut base: BTreeMap<String, String> =
+            own.into_iter().filter(|(name, _)| INHERITED.contains(&name.as_str())).collect();
         base.insert("HOME".into(), home.display().to_string());
-        base.entry("PATH".into())
-            .or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
-        base.entry("LANG".into())
-            .or_insert_with(|| "C.UTF-8".into());
+        base.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
+        base.entry("LANG".into()).or_insert_with(|| "C.UTF-8".into());
         let workspace = &manifest.workspace;
         for (name, value) in [
             ("ATELIER", "1"),
@@ -59,10 +49,7 @@ impl Environment {
             base.insert(name.into(), value.into());
         }
         for (name, value) in &manifest.parameters {
-            base.insert(
-                format!("ATELIER_PARAM_{}", parameter_name(name)),
-                without_nul(value),
-            );
+            base.insert(format!("ATELIER_PARAM_{}", parameter_name(name)), without_nul(value));
         }
         if let Some(identity) = &manifest.git_identity {
             for role in ["AUTHOR", "COMMITTER"] {
@@ -80,16 +67,9 @@ impl Environment {
     }
 
     /// Of a command of a chat; `asked` is the call's own.
-    pub(crate) fn of_chat(
-        &self,
-        chat_id: Option<&str>,
-        asked: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
+    pub(crate) fn of_chat(&self, chat_id: Option<&str>, asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut result = self.base.clone();
-        result.extend(
-            CHAT.iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        result.extend(CHAT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if let Some(chat_id) = chat_id {
             result.insert("ATELIER_CHAT_ID".into(), chat_id.to_owned());
         }
@@ -105,10 +85,7 @@ impl Environment {
         result.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
         result.insert("TERM".into(), "dumb".into());
         result.extend(self.template.clone());
-        result.extend(
-            more.iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        result.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         result
     }
 
@@ -119,11 +96,7 @@ impl Environment {
     /// `bash` where there is one, else `sh`.
     pub(crate) fn shell(&self) -> PathBuf {
         let folders = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
-        let path = self
-            .base
-            .get("PATH")
-            .map(|path| std::env::split_paths(path).collect())
-            .unwrap_or_default();
+        let path = self.base.get("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         let bash = folders
             .into_iter()
             .chain::<Vec<PathBuf>>(path)
@@ -137,22 +110,12 @@ impl Environment {
 pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 256
-        && bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn parameter_name(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 fn without_nul(value: &str) -> String {
@@ -175,31 +138,15 @@ mod tests {
 
     #[test]
     fn nothing_of_the_agent_is_inherited_but_the_plain_names() {
-        let own = [
-            ("PATH", "/p"),
-            ("ATELIER_AGENT_URLS", "unix:/x"),
-            ("SECRET", "s"),
-        ];
+        let own = [("PATH", "/p"), ("ATELIER_AGENT_URLS", "unix:/x"), ("SECRET", "s")];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment = Environment::new(own, Path::new("/home/a"), &manifest());
-        let asked = BTreeMap::from([
-            ("B".to_owned(), "call".to_owned()),
-            ("ATELIER".to_owned(), "0".to_owned()),
-        ]);
+        let asked = BTreeMap::from([("B".to_owned(), "call".to_owned()), ("ATELIER".to_owned(), "0".to_owned())]);
         let got = environment.of_chat(Some("c"), &asked);
         let get = |name: &str| got.get(name).map(String::as_str);
-        assert_eq!(
-            (get("PATH"), get("SECRET"), get("ATELIER_AGENT_URLS")),
-            (Some("/p"), None, None)
-        );
-        assert_eq!(
-            (get("TERM"), get("A"), get("B")),
-            (Some("xterm"), Some("template"), Some("call"))
-        );
-        assert_eq!(
-            (get("ATELIER"), get("ATELIER_CHAT"), get("ATELIER_CHAT_ID")),
-            (Some("1"), Some("1"), Some("c"))
-        );
+        assert_eq!((get("PATH"), get("SECRET"), get("ATELIER_AGENT_URLS")), (Some("/p"), None, None));
+        assert_eq!((get("TERM"), get("A"), get("B")), (Some("xterm"), Some("template"), Some("call")));
+        assert_eq!((get("ATELIER"), get("ATELIER_CHAT"), get("ATELIER_CHAT_ID")), (Some("1"), Some("1"), Some("c")));
         assert_eq!(get("ATELIER_PARAM_BRANCH_NAME"), Some("\"; rm -rf ~ #"));
         assert_eq!(get("EDITOR"), Some("true"));
         assert_eq!(environment.of_script(&[]).get("EDITOR"), None);

@@ -38,20 +38,8 @@ struct Ring {
 
 impl Events {
     pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
-        let ring = Ring {
-            lines: VecDeque::new(),
-            bytes: 0,
-            next: 1,
-            lifecycle: None,
-            max_events,
-            max_bytes,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                ring: Mutex::new(ring),
-                newest: watch::Sender::new(0),
-            }),
-        }
+        let ring = Ring { lines: VecDeque::new(), bytes: 0, next: 1, lifecycle: None, max_events, max_bytes };
+        Self { shared: Arc::new(Shared { ring: Mutex::new(ring), newest: watch::Sender::new(0) }) }
     }
 
     pub(crate) fn push(&self, kind: EventKind) {
@@ -66,9 +54,7 @@ impl Events {
             }
             ring.bytes += line.len();
             ring.lines.push_back((seq, line));
-            while ring.lines.len() > ring.max_events.max(1)
-                || (ring.bytes > ring.max_bytes && ring.lines.len() > 1)
-            {
+            while ring.lines.len() > ring.max_events.max(1) || (ring.bytes > ring.max_bytes && ring.lines.len() > 1) {
                 if let Some((_, gone)) = ring.lines.pop_front() {
                     ring.bytes -= gone.len();
                 }
@@ -80,24 +66,18 @@ impl Events {
 
     /// Lines after a number, then whatever comes, without end. A number that was never given out, as from
     /// before a restart, reads from the start.
-    pub(crate) fn lines_after(
-        &self,
-        after: u64,
-    ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
+    pub(crate) fn lines_after(&self, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
         let newest = self.shared.newest.subscribe();
-        futures::stream::unfold(
-            (self.clone(), newest, after),
-            |(events, mut newest, after)| async move {
-                loop {
-                    newest.mark_unchanged();
-                    if let Some((lines, last)) = events.take(after) {
-                        return Some((Ok(lines), (events, newest, last)));
-                    }
-                    // The sender lives in `events`.
-                    newest.changed().await.ok()?;
+        futures::stream::unfold((self.clone(), newest, after), |(events, mut newest, after)| async move {
+            loop {
+                newest.mark_unchanged();
+                if let Some((lines, last)) = events.take(after) {
+                    return Some((Ok(lines), (events, newest, last)));
                 }
-            },
-        )
+                // The sender lives in `events`.
+                newest.changed().await.ok()?;
+            }
+        })
     }
 
     /// The next piece after a number, and the number of its last event.
@@ -108,10 +88,7 @@ impl Events {
         let mut piece = Vec::new();
         let mut last = after;
         if after + 1 < oldest {
-            let gap = EventKind::Gap {
-                from: after + 1,
-                to: oldest - 1,
-            };
+            let gap = EventKind::Gap { from: after + 1, to: oldest - 1 };
             piece.extend_from_slice(&line(oldest - 1, gap));
             last = oldest - 1;
             if let Some((seq, lifecycle)) = &ring.lifecycle
@@ -129,19 +106,12 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.shared
-            .ring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn line(seq: u64, kind: EventKind) -> Bytes {
-    let event = Event {
-        seq,
-        at: storage::timestamp_text(storage::now_ms()),
-        kind,
-    };
+    let event = Event { seq, at: storage::timestamp_text(storage::now_ms()), kind };
     let mut line = serde_json::to_vec(&event).expect("an event has only text and numbers");
     line.push(b'\n');
     line.into()
@@ -155,11 +125,7 @@ mod tests {
     use super::*;
 
     fn log(text: &str) -> EventKind {
-        EventKind::Log {
-            stage: LogStage::Script,
-            level: LogLevel::Info,
-            output: text.into(),
-        }
+        EventKind::Log { stage: LogStage::Script, level: LogLevel::Info, output: text.into() }
     }
 
     fn read(bytes: &[u8]) -> Vec<Event> {
@@ -185,27 +151,12 @@ mod tests {
         let mut lines = Box::pin(events.lines_after(0));
         let got = read(&lines.next().await.unwrap().unwrap());
         assert_eq!(got[0].kind, EventKind::Gap { from: 1, to: 2 });
-        assert!(matches!(
-            got[1].kind,
-            EventKind::Lifecycle {
-                state: LifecycleState::Ready,
-                ..
-            }
-        ));
-        assert_eq!(
-            got[2..].iter().map(|event| event.seq).collect::<Vec<_>>(),
-            [3, 4, 5]
-        );
+        assert!(matches!(got[1].kind, EventKind::Lifecycle { state: LifecycleState::Ready, .. }));
+        assert_eq!(got[2..].iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4, 5]);
         events.push(log("later"));
         assert_eq!(read(&lines.next().await.unwrap().unwrap())[0].seq, 6);
         // From another boot: all there is.
-        let got = read(
-            &Box::pin(events.lines_after(99))
-                .next()
-                .await
-                .unwrap()
-                .unwrap(),
-        );
+        let got = read(&Box::pin(events.lines_after(99)).next().await.unwrap().unwrap());
         assert_eq!(got.last().unwrap().seq, 6);
     }
 

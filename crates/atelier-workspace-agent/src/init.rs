@@ -41,29 +41,20 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 
 fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // A lock of the process, not of the file: others see who holds it. Opening the file a second time
     // anywhere in this process would lose it.
     let _lock = match &args.lock {
         Some(path) => {
-            let file =
-                std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+            let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
             rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared)
                 .with_context(|| format!("lock {}", path.display()))?;
             Some(file)
         }
         None => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise(&args.run))
 }
 

@@ -92,11 +92,7 @@ impl Ledger {
                 Err(error) => tracing::warn!(%error, "a token record cannot be read"),
             }
         }
-        Ok(Arc::new(Self {
-            folder: folder.to_owned(),
-            id,
-            slots: Mutex::new(slots),
-        }))
+        Ok(Arc::new(Self { folder: folder.to_owned(), id, slots: Mutex::new(slots) }))
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -105,8 +101,7 @@ impl Ledger {
 
     /// Notes the token of a command that was found on disk.
     pub(crate) fn adopt(&self, record: TokenRecord) {
-        self.lock()
-            .insert(record.token.clone(), Slot::Known(record));
+        self.lock().insert(record.token.clone(), Slot::Known(record));
     }
 
     /// Asks for a token; waits while another request carries the same call out.
@@ -121,16 +116,11 @@ impl Ledger {
                     Some(Slot::Known(record)) if record.digest == key.digest => {
                         return Ok(Begin::Known(record.clone()));
                     }
-                    Some(Slot::Pending { digest, over }) if *digest == key.digest => {
-                        Arc::clone(over)
-                    }
+                    Some(Slot::Pending { digest, over }) if *digest == key.digest => Arc::clone(over),
                     Some(_) => return Err(conflict()),
                     None => {
                         let over = Arc::new(Notify::new());
-                        let pending = Slot::Pending {
-                            digest: key.digest.clone(),
-                            over: Arc::clone(&over),
-                        };
+                        let pending = Slot::Pending { digest: key.digest.clone(), over: Arc::clone(&over) };
                         slots.insert(key.token.clone(), pending);
                         return Ok(Begin::New(Claim {
                             ledger: Arc::clone(self),
@@ -144,7 +134,8 @@ impl Ledger {
             let waiting = over.notified();
             tokio::pin!(waiting);
             waiting.as_mut().enable();
-            let still_pending = matches!(self.lock().get(&key.token), Some(Slot::Pending { over: now, .. }) if Arc::ptr_eq(now, &over));
+            let still_pending =
+                matches!(self.lock().get(&key.token), Some(Slot::Pending { over: now, .. }) if Arc::ptr_eq(now, &over));
             if still_pending {
                 waiting.await;
             }
@@ -154,11 +145,7 @@ impl Ledger {
     /// Carries `work` out once for a key and stores its answer; a repeated call gets the stored one.
     /// Without a key it is simply carried out. It goes on to its end even if the caller leaves. A failure
     /// is not stored: it changed nothing, so it may be tried again.
-    pub(crate) async fn once<F>(
-        self: &Arc<Self>,
-        key: Option<CallKey>,
-        work: F,
-    ) -> Result<Value, ApiError>
+    pub(crate) async fn once<F>(self: &Arc<Self>, key: Option<CallKey>, work: F) -> Result<Value, ApiError>
     where
         F: Future<Output = Result<Value, ApiError>> + Send + 'static,
     {
@@ -218,8 +205,7 @@ impl Ledger {
             .iter()
             .filter_map(|(token, slot)| match slot {
                 Slot::Known(record)
-                    if record.at_ms < before_ms
-                        && !record.process_id.as_deref().is_some_and(&has_folder) =>
+                    if record.at_ms < before_ms && !record.process_id.as_deref().is_some_and(&has_folder) =>
                 {
                     Some(token.clone())
                 }
@@ -239,9 +225,7 @@ impl Ledger {
     }
 
     fn file(&self, token: &str) -> PathBuf {
-        self.folder
-            .join("tokens")
-            .join(format!("{}.json", token.replace([':', '/', '.'], "_")))
+        self.folder.join("tokens").join(format!("{}.json", token.replace([':', '/', '.'], "_")))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
@@ -281,9 +265,7 @@ impl Claim {
 
     fn finish(&mut self, record: TokenRecord) {
         self.finished = true;
-        self.ledger
-            .lock()
-            .insert(self.key.token.clone(), Slot::Known(record));
+        self.ledger.lock().insert(self.key.token.clone(), Slot::Known(record));
         self.over.notify_waiters();
     }
 }
@@ -312,10 +294,7 @@ mod tests {
     use super::*;
 
     fn key(digest: &str) -> CallKey {
-        CallKey {
-            token: "t".into(),
-            digest: digest.into(),
-        }
+        CallKey { token: "t".into(), digest: digest.into() }
     }
 
     #[tokio::test]
@@ -323,47 +302,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         let id = ledger.id().to_owned();
-        let first = ledger
-            .once(Some(key("a")), async { Ok(json!(1)) })
-            .await
-            .unwrap();
+        let first = ledger.once(Some(key("a")), async { Ok(json!(1)) }).await.unwrap();
         assert_eq!(first, 1);
-        let again = ledger
-            .once(Some(key("a")), async { panic!("carried out twice") })
-            .await
-            .unwrap();
+        let again = ledger.once(Some(key("a")), async { panic!("carried out twice") }).await.unwrap();
         assert_eq!(again, 1);
-        let other = ledger
-            .once(Some(key("b")), async { panic!("carried out") })
-            .await
-            .unwrap_err();
+        let other = ledger.once(Some(key("b")), async { panic!("carried out") }).await.unwrap_err();
         assert_eq!(other.body.code, code::TOKEN_CONFLICT);
 
         let ledger = Ledger::open(folder.path()).unwrap();
         assert_eq!(ledger.id(), id);
         assert_eq!(ledger.answer("t").result, Some(json!(1)));
-        assert_eq!(
-            ledger
-                .once(Some(key("a")), async { panic!("carried out twice") })
-                .await
-                .unwrap(),
-            1
-        );
+        assert_eq!(ledger.once(Some(key("a")), async { panic!("carried out twice") }).await.unwrap(), 1);
         ledger.prune(storage::now_ms() + 1, |_| false);
         assert_eq!(ledger.answer("t").state, TokenState::None);
-        assert_eq!(
-            Ledger::open(folder.path()).unwrap().answer("t").state,
-            TokenState::None
-        );
+        assert_eq!(Ledger::open(folder.path()).unwrap().answer("t").state, TokenState::None);
     }
 
     #[tokio::test]
     async fn one_who_comes_in_between_waits_and_a_failure_frees_the_token() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
-        let Begin::New(claim) = ledger.begin(&key("a")).await.unwrap() else {
-            panic!("not new")
-        };
+        let Begin::New(claim) = ledger.begin(&key("a")).await.unwrap() else { panic!("not new") };
         assert_eq!(ledger.answer("t").state, TokenState::Pending);
         let waiting = {
             let ledger = Arc::clone(&ledger);

@@ -20,10 +20,7 @@ pub(crate) fn resolve(home: &Path, directory: &Path, path: &str) -> Result<PathB
         Some(rest) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
         _ => directory.join(path),
     };
-    Ok(joined
-        .components()
-        .filter(|part| !matches!(part, Component::CurDir))
-        .collect())
+    Ok(joined.components().filter(|part| !matches!(part, Component::CurDir)).collect())
 }
 
 #[cfg(test)]
@@ -32,12 +29,8 @@ mod tests {
 
     #[test]
     fn examples() {
-        let resolve = |path| {
-            resolve(Path::new("/home/a"), Path::new("/home/a/app"), path)
-                .unwrap()
-                .display()
-                .to_string()
-        };
+        let resolve =
+            |path| resolve(Path::new("/home/a"), Path::new("/home/a/app"), path).unwrap().display().to_string();
         assert_eq!(resolve("~"), "/home/a");
         assert_eq!(resolve("~//x"), "/home/a/x");
         assert_eq!(resolve("./src//./y"), "/home/a/app/src/y");

@@ -16,17 +16,12 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn look(pid: i32) -> Option<Seen> {
-    parse(
-        pid,
-        &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?,
-    )
+    parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse(pid: i32, stat: &str) -> Option<Seen> {
     // The name in parentheses may hold anything; what follows the last one is fields from number 3 on.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..]
-        .split_ascii_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
     Some(Seen {
         pid,
         parent: fields.get(1)?.parse().ok()?,
@@ -83,13 +78,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_is_no_field() {
         let stat = "7 (a) R 1) S 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
-        let expected = Seen {
-            pid: 7,
-            parent: 3,
-            group: 4,
-            started: 777,
-            zombie: false,
-        };
+        let expected = Seen { pid: 7, parent: 3, group: 4, started: 777, zombie: false };
         assert_eq!(parse(7, stat), Some(expected));
         assert_eq!(parse(7, "garbage"), None);
     }

@@ -26,8 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atelier_workspace_protocol::{
-    AgentLimits, EventKind, ProcessOutput, ProcessState, ProcessSummary, SignalAnswer,
-    SignalRequest, code,
+    AgentLimits, EventKind, ProcessOutput, ProcessState, ProcessSummary, SignalAnswer, SignalRequest, code,
 };
 use axum::http::StatusCode;
 use tokio::time::Instant;
@@ -100,11 +99,7 @@ impl Drop for Shared {
 
 impl Processes {
     /// Reads all folders and follows what runs. Blocks a moment; needs a runtime.
-    pub(crate) fn open(
-        settings: ProcessSettings,
-        ledger: Arc<Ledger>,
-        events: Events,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(settings: ProcessSettings, ledger: Arc<Ledger>, events: Events) -> io::Result<Self> {
         let folder = settings.state.join("processes");
         storage::make_folder(&folder)?;
         let processes = Self {
@@ -149,8 +144,7 @@ impl Processes {
             self.shared.ledger.adopt(record);
         }
         let entry = Arc::new(Entry::new(meta, folder.to_owned(), state, exit));
-        self.lock()
-            .insert(entry.meta.process_id.clone(), Arc::clone(&entry));
+        self.lock().insert(entry.meta.process_id.clone(), Arc::clone(&entry));
         if state == ProcessState::Running {
             self.follow(entry);
         }
@@ -175,19 +169,9 @@ impl Processes {
         let claim = match &new.call {
             None => None,
             Some(key) => match self.shared.ledger.begin(key).await? {
-                Begin::Known(TokenRecord {
-                    process_id: Some(process_id),
-                    ..
-                }) => {
-                    let background = self
-                        .lock()
-                        .get(&process_id)
-                        .is_some_and(|entry| entry.meta.background);
-                    return Ok(BegunProcess {
-                        process_id,
-                        attached: true,
-                        background,
-                    });
+                Begin::Known(TokenRecord { process_id: Some(process_id), .. }) => {
+                    let background = self.lock().get(&process_id).is_some_and(|entry| entry.meta.background);
+                    return Ok(BegunProcess { process_id, attached: true, background });
                 }
                 Begin::Known(_) => return Err(crate::ledger::conflict()),
                 Begin::New(claim) => Some(claim),
@@ -226,7 +210,9 @@ impl Processes {
         let (command, background) = match begin::without_lone_ampersand(&new.command) {
             Some(command) => {
                 if !new.background {
-                    notes.push("The command ended in &: it runs in the background. Follow it with process_output.".into());
+                    notes.push(
+                        "The command ended in &: it runs in the background. Follow it with process_output.".into(),
+                    );
                 }
                 (command.to_owned(), true)
             }
@@ -263,11 +249,7 @@ impl Processes {
         meta.process_id = id;
         let refused = {
             let mut entries = self.lock();
-            match too_many(
-                &entries,
-                meta.chat_id.as_deref(),
-                &self.shared.settings.limits,
-            ) {
+            match too_many(&entries, meta.chat_id.as_deref(), &self.shared.settings.limits) {
                 Some(refused) => refused,
                 None => {
                     let entry = Arc::new(Entry::new(meta, folder, ProcessState::Starting, None));
@@ -282,10 +264,9 @@ impl Processes {
 
     async fn start(&self, entry: &Arc<Entry>) -> io::Result<()> {
         let written = Arc::clone(entry);
-        let lock =
-            tokio::task::spawn_blocking(move || begin::write_meta(&written.folder, &written.meta))
-                .await
-                .map_err(io::Error::other)??;
+        let lock = tokio::task::spawn_blocking(move || begin::write_meta(&written.folder, &written.meta))
+            .await
+            .map_err(io::Error::other)??;
         begin::start_shim(&self.shared.settings.program, &entry.folder, lock).await
     }
 
@@ -316,16 +297,11 @@ impl Processes {
             .filter(|entry| is_visible(&entry.meta, caller))
             .map(|entry| (entry.is_running(), Arc::clone(entry)))
             .collect();
-        entries.sort_by_key(|(running, entry)| {
-            std::cmp::Reverse((*running, entry.meta.created_at_ms))
-        });
+        entries.sort_by_key(|(running, entry)| std::cmp::Reverse((*running, entry.meta.created_at_ms)));
         entries.truncate(LISTED);
         tokio::task::spawn_blocking(move || {
             // One that is removed at this moment is left out.
-            entries
-                .iter()
-                .filter_map(|(_, entry)| view::summary(entry).ok())
-                .collect()
+            entries.iter().filter_map(|(_, entry)| view::summary(entry).ok()).collect()
         })
         .await
         .map_err(|error| ApiError::internal(&error))
@@ -352,10 +328,7 @@ impl Processes {
             let waits = running && Instant::now() < deadline;
             if part != Part::HeadAndTail || !waits {
                 let answer = self.look(&entry, part).await?;
-                let has_some = answer
-                    .offset
-                    .is_some_and(|offset| answer.next_offset > offset)
-                    || answer.gap.is_some();
+                let has_some = answer.offset.is_some_and(|offset| answer.next_offset > offset) || answer.gap.is_some();
                 if !waits || !answer.running || (part != Part::HeadAndTail && has_some) {
                     return Ok(answer);
                 }
@@ -385,15 +358,9 @@ impl Processes {
         let entry = self.visible(caller, process_id)?;
         let name = request.signal.as_str();
         let reached = entry.is_running()
-            && entry
-                .signal(request.signal, request.kill_after_ms)
-                .await
-                .map_err(|error| ApiError::internal(&error))?;
+            && entry.signal(request.signal, request.kill_after_ms).await.map_err(|error| ApiError::internal(&error))?;
         if reached {
-            return Ok(SignalAnswer {
-                success: true,
-                message: format!("Sent {name} to process {process_id}."),
-            });
+            return Ok(SignalAnswer { success: true, message: format!("Sent {name} to process {process_id}.") });
         }
         Err(ApiError::new(
             StatusCode::CONFLICT,
@@ -407,10 +374,7 @@ impl Processes {
         let entry = self.lock().get(process_id).cloned()?;
         let mut status = entry.watch();
         let status = status.wait_for(|status| !status.is_running()).await.ok()?;
-        Some((
-            status.exit.as_ref().and_then(|exit| exit.exit_code),
-            status.state,
-        ))
+        Some((status.exit.as_ref().and_then(|exit| exit.exit_code), status.state))
     }
 
     /// Removes ended commands that are too old, too many or whose output is too much, oldest end first.
@@ -424,10 +388,7 @@ impl Processes {
             .values()
             .filter(|entry| !entry.is_running())
             .map(|entry| {
-                let end = entry
-                    .status()
-                    .exit
-                    .map_or(entry.meta.created_at_ms, |exit| exit.ended_at_ms);
+                let end = entry.status().exit.map_or(entry.meta.created_at_ms, |exit| exit.ended_at_ms);
                 (end, Arc::clone(entry))
             })
             .collect();
@@ -446,9 +407,7 @@ impl Processes {
             }
         }
         let before = now.saturating_sub(ms(limits.tokens_kept_ms));
-        self.shared
-            .ledger
-            .prune(before, |id| self.lock().contains_key(id));
+        self.shared.ledger.prune(before, |id| self.lock().contains_key(id));
     }
 
     fn remove(&self, entry: &Entry) -> io::Result<()> {
@@ -460,26 +419,17 @@ impl Processes {
     }
 
     fn visible(&self, caller: &Caller, process_id: &str) -> Result<Arc<Entry>, ApiError> {
-        self.lock()
-            .get(process_id)
-            .filter(|entry| is_visible(&entry.meta, caller))
-            .cloned()
-            .ok_or_else(|| {
-                ApiError::new(
-                    StatusCode::NOT_FOUND,
-                    code::UNKNOWN_PROCESS,
-                    format!(
-                        "There is no process {process_id}. process_list names those of this chat."
-                    ),
-                )
-            })
+        self.lock().get(process_id).filter(|entry| is_visible(&entry.meta, caller)).cloned().ok_or_else(|| {
+            ApiError::new(
+                StatusCode::NOT_FOUND,
+                code::UNKNOWN_PROCESS,
+                format!("There is no process {process_id}. process_list names those of this chat."),
+            )
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Entry>>> {
-        self.shared
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -492,20 +442,10 @@ fn is_visible(meta: &Meta, caller: &Caller) -> bool {
     }
 }
 
-fn too_many(
-    entries: &HashMap<String, Arc<Entry>>,
-    chat_id: Option<&str>,
-    limits: &AgentLimits,
-) -> Option<ApiError> {
+fn too_many(entries: &HashMap<String, Arc<Entry>>, chat_id: Option<&str>, limits: &AgentLimits) -> Option<ApiError> {
     chat_id?;
-    let running = || {
-        entries
-            .values()
-            .filter(|entry| entry.meta.chat_id.is_some() && entry.is_running())
-    };
-    let of_chat = running()
-        .filter(|entry| entry.meta.chat_id.as_deref() == chat_id)
-        .count();
+    let running = || entries.values().filter(|entry| entry.meta.chat_id.is_some() && entry.is_running());
+    let of_chat = running().filter(|entry| entry.meta.chat_id.as_deref() == chat_id).count();
     let (whose, limit) = if of_chat >= limits.processes_per_chat {
         ("this chat", limits.processes_per_chat)
     } else if running().count() >= limits.processes {
@@ -516,9 +456,7 @@ fn too_many(
     Some(ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
         code::TOO_MANY_PROCESSES,
-        format!(
-            "{limit} processes of {whose} run already. Wait for one to end, or end one with process_signal."
-        ),
+        format!("{limit} processes of {whose} run already. Wait for one to end, or end one with process_signal."),
     ))
 }
 
@@ -536,7 +474,5 @@ fn folder_bytes(folder: &Path) -> u64 {
     let Ok(files) = std::fs::read_dir(folder) else {
         return 0;
     };
-    files
-        .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
-        .sum()
+    files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
 }

@@ -13,8 +13,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 
 use crate::command::{SandboxExecArgs, complain};
@@ -22,14 +22,7 @@ use crate::command::{SandboxExecArgs, complain};
 /// The newest rules this code knows; an older kernel applies those it has.
 const RULES: ABI = ABI::V6;
 /// Devices that programs take for granted.
-const DEVICES: [&str; 6] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/tty",
-    "/dev/random",
-    "/dev/urandom",
-];
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
 
 pub(crate) fn run(args: &SandboxExecArgs) -> ExitCode {
     let result = if args.check { check() } else { exec(args) };
@@ -49,9 +42,7 @@ fn check() -> anyhow::Result<()> {
 }
 
 fn exec(args: &SandboxExecArgs) -> anyhow::Result<()> {
-    let Some((program, arguments)) = args.program.split_first() else {
-        bail!("no program is named")
-    };
+    let Some((program, arguments)) = args.program.split_first() else { bail!("no program is named") };
     restrict(&args.read_only, &args.writable)?;
     seccomp::apply()?;
     // Only returns when it fails.

@@ -30,19 +30,11 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
 fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // A second call, as in a test, keeps the first one's.
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).try_init();
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let variable = |wanted: &str| {
-        environment
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.as_str())
-    };
+    let variable = |wanted: &str| environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let home = PathBuf::from(variable("HOME").context("HOME is not set")?);
     let addresses = variable(URLS_VARIABLE)
         .with_context(|| format!("{URLS_VARIABLE} is not set"))?
@@ -50,8 +42,8 @@ fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
         .map(Address::parse)
         .collect::<Result<Vec<_>, _>>()?;
     let token = read(&run_folder.join(run_file::TOKEN))?.trim().to_owned();
-    let manifest: Manifest = serde_json::from_str(&read(&run_folder.join(run_file::MANIFEST))?)
-        .context("the manifest cannot be read")?;
+    let manifest: Manifest =
+        serde_json::from_str(&read(&run_folder.join(run_file::MANIFEST))?).context("the manifest cannot be read")?;
     let config = AgentConfig {
         state: home.join(".local/state/atelier"),
         home,
@@ -59,10 +51,7 @@ fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
         manifest,
         environment,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(work(config, TunnelSettings { addresses, token }));
     // Blocking reads that do not end must not hold the exit up.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -113,18 +102,11 @@ async fn shutdown_script(agent: &Agent, deadline: Duration) {
         return;
     };
     let run = async {
-        match agent
-            .processes()
-            .begin(startup::script_process(agent, "shutdown", script))
-            .await
-        {
+        match agent.processes().begin(startup::script_process(agent, "shutdown", script)).await {
             Ok(begun) => {
                 agent.processes().ended(&begun.process_id).await;
             }
-            Err(error) => tracing::warn!(
-                "the shutdown script cannot be started: {}",
-                error.body.message
-            ),
+            Err(error) => tracing::warn!("the shutdown script cannot be started: {}", error.body.message),
         }
     };
     if tokio::time::timeout(deadline, run).await.is_err() {

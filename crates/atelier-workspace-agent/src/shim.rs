@@ -29,8 +29,8 @@ use anyhow::Context as _;
 use atelier_workspace_protocol::ProcessSignal;
 use rustix::process::{DumpableBehavior, WaitOptions};
 
+pub(crate) use self::control::CONTROL_SOCKET;
 use self::control::Watchers;
-pub(crate) use self::control::{CONTROL_SOCKET, TICK};
 use self::spill::Spill;
 pub(crate) use self::spill::{HEAD_FILE, TAIL_FILES, TAIL_HEADER_BYTES};
 use crate::command::complain;
@@ -83,26 +83,12 @@ fn keep(folder: &Path) -> anyhow::Result<()> {
     let watchers = Watchers::new();
     control::serve(listener, watchers.clone(), events.clone())?;
 
-    let spill = Arc::new(Mutex::new(Spill::open(
-        meta.spill_head_bytes,
-        meta.spill_tail_bytes,
-    )?));
+    let spill = Arc::new(Mutex::new(Spill::open(meta.spill_head_bytes, meta.spill_tail_bytes)?));
     let started = Instant::now();
-    let mut begun = Begun {
-        shim_pid: std::process::id(),
-        pid: None,
-        started: None,
-    };
+    let mut begun = Begun { shim_pid: std::process::id(), pid: None, started: None };
     storage::write_json(Path::new(BEGUN_FILE), &begun, Durability::Written)?;
     let (pipe, spawned) = spawn(&meta)?;
-    let mut keeper = Keeper {
-        meta: &meta,
-        spill,
-        watchers,
-        pipe,
-        command: None,
-        started,
-    };
+    let mut keeper = Keeper { meta: &meta, spill, watchers, pipe, command: None, started };
     match spawned {
         Ok(pid) => {
             keeper.command = Some(pid);
@@ -152,10 +138,7 @@ fn read_pipe(keeper: &Keeper<'_>, events: Sender<Event>) -> io::Result<()> {
             match pipe.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
-                    spill
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .write(&buffer[..count]);
+                    spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write(&buffer[..count]);
                     watchers.tick();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -172,10 +155,7 @@ fn reap(command: i32, events: Sender<Event>) -> io::Result<()> {
         loop {
             match rustix::process::wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == command => {
-                    let ended = Event::Ended {
-                        exit_code: status.exit_status(),
-                        signal: status.terminating_signal(),
-                    };
+                    let ended = Event::Ended { exit_code: status.exit_status(), signal: status.terminating_signal() };
                     let _ = events.send(ended);
                 }
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -187,11 +167,7 @@ fn reap(command: i32, events: Sender<Event>) -> io::Result<()> {
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(128 * 1024)
-        .spawn(body)
-        .map(drop)
+    std::thread::Builder::new().name(name.to_owned()).stack_size(128 * 1024).spawn(body).map(drop)
 }
 
 struct Keeper<'a> {
@@ -212,11 +188,7 @@ impl Keeper<'_> {
         let mut closed = false;
         loop {
             if let Some((exit_code, signal, at)) = ended {
-                let grace = if killed {
-                    self.meta.pipe_after_kill_ms
-                } else {
-                    self.meta.pipe_after_exit_ms
-                };
+                let grace = if killed { self.meta.pipe_after_kill_ms } else { self.meta.pipe_after_exit_ms };
                 let over = at + Duration::from_millis(grace);
                 let now = Instant::now();
                 if closed || (now >= over && (self.is_drained() || now >= over + BACKLOG)) {
@@ -230,15 +202,9 @@ impl Keeper<'_> {
                 (None, None) => Duration::from_secs(3600),
             };
             match incoming.recv_timeout(wait) {
-                Ok(Event::Ended { exit_code, signal }) => {
-                    ended = Some((exit_code, signal, Instant::now()))
-                }
+                Ok(Event::Ended { exit_code, signal }) => ended = Some((exit_code, signal, Instant::now())),
                 Ok(Event::PipeClosed) => closed = true,
-                Ok(Event::Signal {
-                    signal,
-                    kill_after,
-                    done,
-                }) => {
+                Ok(Event::Signal { signal, kill_after, done }) => {
                     killed |= signal == ProcessSignal::Kill;
                     kill_at = kill_after.map(|after| Instant::now() + after).or(kill_at);
                     self.send(signal);
@@ -269,12 +235,8 @@ impl Keeper<'_> {
     fn send(&self, signal: ProcessSignal) {
         let own = rustix::process::getpid().as_raw_nonzero().get();
         match signal {
-            ProcessSignal::Interrupt => {
-                signals::to_all(own, self.command, rustix::process::Signal::INT)
-            }
-            ProcessSignal::Terminate => {
-                signals::to_all(own, self.command, rustix::process::Signal::TERM)
-            }
+            ProcessSignal::Interrupt => signals::to_all(own, self.command, rustix::process::Signal::INT),
+            ProcessSignal::Terminate => signals::to_all(own, self.command, rustix::process::Signal::TERM),
             ProcessSignal::Kill => signals::kill_all(own, self.command),
         }
     }
@@ -294,15 +256,12 @@ impl Keeper<'_> {
             ended_at_ms: storage::now_ms(),
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        storage::write_json(Path::new(EXIT_FILE), &exit, Durability::Written)
-            .context("write exit.json")?;
+        storage::write_json(Path::new(EXIT_FILE), &exit, Durability::Written).context("write exit.json")?;
         self.watchers.close();
         Ok(())
     }
 
     fn spill(&self) -> std::sync::MutexGuard<'_, Spill> {
-        self.spill
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.spill.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

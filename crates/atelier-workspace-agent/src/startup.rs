@@ -57,25 +57,14 @@ pub(crate) async fn run(agent: &Agent) {
         Err(error) => tracing::warn!(%error, "the outcome of the last start cannot be read"),
     }
     report(agent, outcome(agent, LifecycleState::Starting, None, None));
-    let timeout = agent
-        .manifest()
-        .startup_timeout_ms
-        .map_or(DEFAULT_TIMEOUT, Duration::from_millis);
+    let timeout = agent.manifest().startup_timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
     let steps = steps(agent);
     tokio::pin!(steps);
     let outcome = match tokio::time::timeout(timeout, &mut steps).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            report(
-                agent,
-                outcome(agent, LifecycleState::StartTimeout, None, None),
-            );
-            log(
-                agent,
-                LogStage::Script,
-                LogLevel::Warn,
-                "the start takes longer than its time limit; it goes on",
-            );
+            report(agent, outcome(agent, LifecycleState::StartTimeout, None, None));
+            log(agent, LogStage::Script, LogLevel::Warn, "the start takes longer than its time limit; it goes on");
             steps.await
         }
     };
@@ -86,26 +75,15 @@ pub(crate) async fn run(agent: &Agent) {
 }
 
 async fn steps(agent: &Agent) -> Outcome {
-    if let (Some(repository), Some(target)) = (
-        &agent.manifest().repository,
-        clone_target(agent.home(), agent.manifest()),
-    ) && is_missing_or_empty(&target)
-        && let Some(failed) = run_step(
-            agent,
-            LogStage::Clone,
-            clone_process(agent, repository, &target),
-        )
-        .await
+    if let (Some(repository), Some(target)) =
+        (&agent.manifest().repository, clone_target(agent.home(), agent.manifest()))
+        && is_missing_or_empty(&target)
+        && let Some(failed) = run_step(agent, LogStage::Clone, clone_process(agent, repository, &target)).await
     {
         return failed;
     }
     if let Some(script) = &agent.manifest().startup_script
-        && let Some(failed) = run_step(
-            agent,
-            LogStage::Script,
-            script_process(agent, "script", script),
-        )
-        .await
+        && let Some(failed) = run_step(agent, LogStage::Script, script_process(agent, "script", script)).await
     {
         return failed;
     }
@@ -114,8 +92,7 @@ async fn steps(agent: &Agent) -> Outcome {
 
 /// Runs one command of the start, its output as log; the outcome if it fails.
 async fn run_step(agent: &Agent, stage: LogStage, process: NewProcess) -> Option<Outcome> {
-    let failed =
-        |exit_code, tail| Some(outcome(agent, LifecycleState::StartError, exit_code, tail));
+    let failed = |exit_code, tail| Some(outcome(agent, LifecycleState::StartError, exit_code, tail));
     let begun = match agent.processes().begin(process).await {
         Ok(begun) => begun,
         Err(error) => {
@@ -128,15 +105,8 @@ async fn run_step(agent: &Agent, stage: LogStage, process: NewProcess) -> Option
     let mut lines = Lines::default();
     let caller = Caller::default();
     loop {
-        let part = Part::Page {
-            offset,
-            limit: PAGE_BYTES,
-        };
-        let Ok(page) = agent
-            .processes()
-            .output(&caller, &begun.process_id, part, PAGE_WAIT)
-            .await
-        else {
+        let part = Part::Page { offset, limit: PAGE_BYTES };
+        let Ok(page) = agent.processes().output(&caller, &begun.process_id, part, PAGE_WAIT).await else {
             break;
         };
         for line in lines.add(&page.output) {
@@ -150,11 +120,7 @@ async fn run_step(agent: &Agent, stage: LogStage, process: NewProcess) -> Option
     if let Some(line) = lines.rest() {
         log(agent, stage, LogLevel::Info, &line);
     }
-    let (exit_code, state) = agent
-        .processes()
-        .ended(&begun.process_id)
-        .await
-        .unwrap_or((None, ProcessState::Lost));
+    let (exit_code, state) = agent.processes().ended(&begun.process_id).await.unwrap_or((None, ProcessState::Lost));
     if exit_code == Some(0) {
         return None;
     }
@@ -163,41 +129,13 @@ async fn run_step(agent: &Agent, stage: LogStage, process: NewProcess) -> Option
         (None, ProcessState::Lost) => "was lost".to_owned(),
         (None, _) => "was ended by a signal".to_owned(),
     };
-    log(
-        agent,
-        stage,
-        LogLevel::Error,
-        &format!("{} {reason}", stage.as_str()),
-    );
-    let whole = agent
-        .processes()
-        .output(
-            &caller,
-            &begun.process_id,
-            Part::HeadAndTail,
-            Duration::ZERO,
-        )
-        .await;
-    failed(
-        exit_code,
-        whole
-            .ok()
-            .map(|whole| atelier_domain::text::tail(&whole.output, LOG_TAIL_BYTES).to_owned()),
-    )
+    log(agent, stage, LogLevel::Error, &format!("{} {reason}", stage.as_str()));
+    let whole = agent.processes().output(&caller, &begun.process_id, Part::HeadAndTail, Duration::ZERO).await;
+    failed(exit_code, whole.ok().map(|whole| atelier_domain::text::tail(&whole.output, LOG_TAIL_BYTES).to_owned()))
 }
 
-fn outcome(
-    agent: &Agent,
-    state: LifecycleState,
-    exit_code: Option<i32>,
-    log_tail: Option<String>,
-) -> Outcome {
-    Outcome {
-        start_id: agent.manifest().start_id.clone(),
-        state,
-        exit_code,
-        log_tail,
-    }
+fn outcome(agent: &Agent, state: LifecycleState, exit_code: Option<i32>, log_tail: Option<String>) -> Outcome {
+    Outcome { start_id: agent.manifest().start_id.clone(), state, exit_code, log_tail }
 }
 
 fn report(agent: &Agent, outcome: Outcome) {
@@ -211,11 +149,7 @@ fn report(agent: &Agent, outcome: Outcome) {
 
 fn log(agent: &Agent, stage: LogStage, level: LogLevel, line: &str) {
     let output = atelier_domain::text::head(line, LOG_LINE_BYTES).to_owned();
-    agent.events().push(EventKind::Log {
-        stage,
-        level,
-        output,
-    });
+    agent.events().push(EventKind::Log { stage, level, output });
 }
 
 /// Where the repository is cloned to.
@@ -224,11 +158,7 @@ pub(crate) fn clone_target(home: &Path, manifest: &Manifest) -> Option<PathBuf> 
     if let Some(path) = &repository.path {
         return paths::resolve(home, home, path).ok();
     }
-    let last = repository
-        .url
-        .trim_end_matches('/')
-        .rsplit(['/', ':'])
-        .next()?;
+    let last = repository.url.trim_end_matches('/').rsplit(['/', ':']).next()?;
     let name = last.trim_end_matches(".git").trim_end_matches(".bundle");
     (!name.is_empty() && name != "." && name != "..").then(|| home.join(name))
 }
@@ -243,11 +173,7 @@ fn is_missing_or_empty(folder: &Path) -> bool {
 fn clone_process(agent: &Agent, repository: &ManifestRepository, target: &Path) -> NewProcess {
     let target_text = target.display().to_string();
     let part = format!("{target_text}.atelier-clone");
-    let parent = target
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .display()
-        .to_string();
+    let parent = target.parent().unwrap_or(Path::new("/")).display().to_string();
     let origin = match repository.origin.as_deref() {
         None => "keep".to_owned(),
         Some("") => "remove".to_owned(),
@@ -257,10 +183,7 @@ fn clone_process(agent: &Agent, repository: &ManifestRepository, target: &Path) 
     process.workdir = agent.home().to_owned();
     process.env = agent.environment().of_script(&[
         ("CLONE_URL", &repository.url),
-        (
-            "CLONE_BRANCH",
-            repository.branch.as_deref().unwrap_or_default(),
-        ),
+        ("CLONE_BRANCH", repository.branch.as_deref().unwrap_or_default()),
         ("CLONE_TARGET", &target_text),
         ("CLONE_PART", &part),
         ("CLONE_PARENT", &parent),
@@ -279,10 +202,7 @@ pub(crate) fn script_process(agent: &Agent, name: &str, script: &str) -> NewProc
         background: false,
         chat_id: None,
         ancestors: Vec::new(),
-        call: Some(CallKey {
-            token: format!("start:{name}:{}", agent.manifest().start_id),
-            digest: name.to_owned(),
-        }),
+        call: Some(CallKey { token: format!("start:{name}:{}", agent.manifest().start_id), digest: name.to_owned() }),
     }
 }
 
@@ -325,22 +245,10 @@ mod tests {
             clone_target(Path::new("/h"), &serde_json::from_value(manifest).unwrap())
                 .map(|path| path.display().to_string())
         };
-        assert_eq!(
-            target(serde_json::json!({"url": "https://git.example/a/app.git"})).as_deref(),
-            Some("/h/app")
-        );
-        assert_eq!(
-            target(serde_json::json!({"url": "git@git.example:app"})).as_deref(),
-            Some("/h/app")
-        );
-        assert_eq!(
-            target(serde_json::json!({"url": "x", "path": "~/calc"})).as_deref(),
-            Some("/h/calc")
-        );
-        assert_eq!(
-            target(serde_json::json!({"url": "https://git.example/.."})),
-            None
-        );
+        assert_eq!(target(serde_json::json!({"url": "https://git.example/a/app.git"})).as_deref(), Some("/h/app"));
+        assert_eq!(target(serde_json::json!({"url": "git@git.example:app"})).as_deref(), Some("/h/app"));
+        assert_eq!(target(serde_json::json!({"url": "x", "path": "~/calc"})).as_deref(), Some("/h/calc"));
+        assert_eq!(target(serde_json::json!({"url": "https://git.example/.."})), None);
     }
 
     #[test]

@@ -53,11 +53,7 @@ pub(crate) enum TunnelEnd {
 /// Dropping it closes the link.
 pub(crate) async fn run(agent: &Agent, settings: &TunnelSettings) -> TunnelEnd {
     let local = settings.addresses.iter().all(Address::is_local);
-    let mut backoff = Backoff::new(if local {
-        backoff::LOCAL_CAP
-    } else {
-        backoff::CAP
-    });
+    let mut backoff = Backoff::new(if local { backoff::LOCAL_CAP } else { backoff::CAP });
     let mut refused_since: Option<Instant> = None;
     loop {
         let pause = match connect(agent, settings).await {
@@ -69,11 +65,7 @@ pub(crate) async fn run(agent: &Agent, settings: &TunnelSettings) -> TunnelEnd {
                     backoff.reset();
                 }
                 tracing::info!(code, "the link to the server ended");
-                if code == close::SUPERSEDED {
-                    LONG_PAUSE
-                } else {
-                    backoff.next()
-                }
+                if code == close::SUPERSEDED { LONG_PAUSE } else { backoff.next() }
             }
             Err(DialError::Retired) => return TunnelEnd::Retired,
             Err(DialError::Refused) => {
@@ -117,10 +109,7 @@ async fn connect(agent: &Agent, settings: &TunnelSettings) -> Result<Stream, Dia
 /// Serves one link to its end; the close code the server gave, or 0.
 async fn link(agent: &Agent, stream: Stream) -> u16 {
     let limits = agent.limits();
-    let pace = Pace {
-        ping: Duration::from_millis(limits.ping_ms),
-        dead: Duration::from_millis(limits.dead_ms),
-    };
+    let pace = Pace { ping: Duration::from_millis(limits.ping_ms), dead: Duration::from_millis(limits.dead_ms) };
     let code = Arc::new(AtomicU16::new(0));
     let config = Config {
         accept_backlog: STREAMS,

@@ -31,9 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::connections::Connections;
 use crate::demo;
 use crate::drivers::local::{DriverError, LocalDriver, Sandbox, Start};
-use crate::templates::{
-    BUILTIN_DEMO, DRIVER_LOCAL, Facts, Fault, ResolvedSpec, SpecRules, SpecSource, TemplateSpec,
-};
+use crate::templates::{BUILTIN_DEMO, DRIVER_LOCAL, Facts, Fault, ResolvedSpec, SpecRules, SpecSource, TemplateSpec};
 
 pub(crate) use token::fresh as fresh_token;
 
@@ -133,7 +131,18 @@ impl From<DriverError> for Ended {
 
 impl Builds {
     pub(crate) fn new(parts: BuildsParts) -> Self {
-        let BuildsParts { store, driver, connections, clock, data_dir, host_id, rules, every, agent_timeout, agent_limits } = parts;
+        let BuildsParts {
+            store,
+            driver,
+            connections,
+            clock,
+            data_dir,
+            host_id,
+            rules,
+            every,
+            agent_timeout,
+            agent_limits,
+        } = parts;
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -282,10 +291,7 @@ impl Builds {
     /// Returns the deadline of the started workspace.
     async fn start(&self, build: &BuildRow, workspace: &WorkspaceRow) -> Result<Option<Timestamp>, Ended> {
         let Shared { store, driver, connections, .. } = &*self.shared;
-        let agent = store
-            .agent_of_build(build.id)
-            .await?
-            .ok_or_else(|| Failure::failed("the build has no agent"))?;
+        let agent = store.agent_of_build(build.id).await?.ok_or_else(|| Failure::failed("the build has no agent"))?;
         let key = build.id.to_string();
         let (spec, resolved) = self.resolve(build, workspace).await?;
         let ttl = workspace.ttl_ms.unwrap_or(0);
@@ -353,9 +359,8 @@ impl Builds {
             workspace_name: workspace.name.clone(),
             owner_username: workspace.owner_name.clone(),
         };
-        let resolved = spec
-            .resolve(&facts, &values, &self.shared.rules)
-            .map_err(|faults| Failure::failed(words(&faults)))?;
+        let resolved =
+            spec.resolve(&facts, &values, &self.shared.rules).map_err(|faults| Failure::failed(words(&faults)))?;
         Ok((spec, resolved))
     }
 

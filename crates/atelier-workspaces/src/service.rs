@@ -150,7 +150,8 @@ impl WorkspaceService {
         clock: SharedClock,
         config: WorkspacesConfig,
     ) -> Result<Self, OpenError> {
-        let WorkspacesConfig { local, demo, owner_workspace_shell, links, waits, reconcile_every, agent_limits } = config;
+        let WorkspacesConfig { local, demo, owner_workspace_shell, links, waits, reconcile_every, agent_limits } =
+            config;
         let data_dir = local.data_dir.clone();
         let host_id = builds::host_id(&data_dir).map_err(OpenError::HostId)?;
         let driver = LocalDriver::open(local).await.map_err(OpenError::Driver)?;
@@ -243,11 +244,7 @@ impl WorkspaceService {
     /// Reads a stored specification. One that no longer fits this server is still read for what it says.
     fn spec(&self, text: &str) -> Option<TemplateSpec> {
         let value: serde_json::Value = serde_json::from_str(text).ok()?;
-        let rules = SpecRules {
-            demo: true,
-            extra_path_roots: vec!["/".into()],
-            network_isolation: true,
-        };
+        let rules = SpecRules { demo: true, extra_path_roots: vec!["/".into()], network_isolation: true };
         TemplateSpec::parse(DRIVER_LOCAL, SpecSource::Json(&value), &rules).ok().map(|(spec, _)| spec)
     }
 

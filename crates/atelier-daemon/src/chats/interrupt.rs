@@ -24,8 +24,7 @@ impl Chats {
         // registered first, so that a settle right after the commit is not missed
         let mut waiter = self.commits.hubs().wait_change(chat_id);
         let event = ChatEvent::Interrupt { at: self.commits.now() };
-        let changed =
-            self.commits.change("chat_interrupt", chat_id, event, None, |_| (), None).await?;
+        let changed = self.commits.change("chat_interrupt", chat_id, event, None, |_| (), None).await?;
         let mut chat = changed.chat;
         let epoch = chat.state.epoch;
         if chat.state.activity.stop_kind().is_none() {

@@ -56,8 +56,7 @@ impl Chats {
             model_config_id: send.model_config_id,
             mcp_server_ids: send.mcp_server_ids,
         };
-        let changed =
-            self.commits.change("message_send", send.chat_id, event, Some(message), Sent::of, also).await?;
+        let changed = self.commits.change("message_send", send.chat_id, event, Some(message), Sent::of, also).await?;
         Ok(Sent::of(&changed))
     }
 }

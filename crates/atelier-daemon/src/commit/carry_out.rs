@@ -119,7 +119,8 @@ pub(super) async fn first_messages(
     let mut system = MessageNew::new(Role::System, vec![MessagePart::text(system)]);
     system.visibility = Visibility::Model;
     let (state, effects) = chat::create(now, chat.state.is_root);
-    let mut writer = Writer::new(Locked::new(chat), state, Payload { message: Some(message), ..Payload::default() }, now);
+    let mut writer =
+        Writer::new(Locked::new(chat), state, Payload { message: Some(message), ..Payload::default() }, now);
     writer.user_rows.push(system);
     for effect in effects {
         Box::pin(writer.write(tx, effect)).await?;
@@ -322,8 +323,7 @@ impl Writer {
             });
         let (id, name, step_no) = named.expect("a call that is closed was looked at or is new");
         let (id, name) = (id.clone(), name.clone());
-        let parts =
-            self.payload.results.remove(&token).unwrap_or_else(|| vec![interrupted(&id, &name, self.now)]);
+        let parts = self.payload.results.remove(&token).unwrap_or_else(|| vec![interrupted(&id, &name, self.now)]);
         let mut row = MessageNew::new(Role::Tool, parts);
         row.tool_call_id = Some(id);
         row.step_no = Some(step_no);

@@ -82,12 +82,8 @@ impl Commits {
     /// As all writes of a run.
     pub async fn retry_planned(&self, fence: &RunFence, planned: RetryPlanned) -> Result<(), CommitError> {
         let RetryPlanned { error, attempt, delay, retrying_at, metering } = planned;
-        let retry = RetryInfo {
-            attempt,
-            delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
-            retrying_at,
-            error,
-        };
+        let retry =
+            RetryInfo { attempt, delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX), retrying_at, error };
         let event = ChatEvent::RetryPlanned { epoch: fence.epoch, retry };
         self.run_event("retry_planned", fence, event, Payload { metering, ..Payload::default() }).await?;
         Ok(())
@@ -98,11 +94,7 @@ impl Commits {
     ///
     /// # Errors
     /// As all writes of a run.
-    pub async fn answer_stored(
-        &self,
-        fence: &RunFence,
-        answer: AnswerStored,
-    ) -> Result<AnswerCommitted, CommitError> {
+    pub async fn answer_stored(&self, fence: &RunFence, answer: AnswerStored) -> Result<AnswerCommitted, CommitError> {
         let (now, fence) = (self.now(), *fence);
         let (step_no, ends_turn) = (answer.step_no, answer.ends_turn);
         let (answer, metering) = Answer::whole(answer);
@@ -207,7 +199,12 @@ impl Commits {
                     let locked = lock(tx, fence.chat_id).await?;
                     let outcome = carry_out(tx, locked, event, payload, now).await?;
                     if let Err(TransitionError::CallNotOpen) = outcome {
-                        return Ok::<_, CommitError>(Err(atelier_store::tool_call_result_in_tx(tx, fence.chat_id, call).await?));
+                        return Ok::<_, CommitError>(Err(atelier_store::tool_call_result_in_tx(
+                            tx,
+                            fence.chat_id,
+                            call,
+                        )
+                        .await?));
                     }
                     Ok(Ok(outcome))
                 })
@@ -311,11 +308,7 @@ async fn admission(tx: &mut Tx<'_>, owner: UserId) -> Result<Admission, StoreErr
 }
 
 /// An answer that an earlier try of this write has stored.
-async fn stored_before(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    step_no: i64,
-) -> Result<Option<AnswerCommitted>, CommitError> {
+async fn stored_before(tx: &mut Tx<'_>, chat: ChatId, step_no: i64) -> Result<Option<AnswerCommitted>, CommitError> {
     let Some(message) = atelier_store::message_of_step_in_tx(tx, chat, step_no).await? else { return Ok(None) };
     let calls = atelier_store::tool_calls_open_in_tx(tx, chat).await?;
     Ok(Some(AnswerCommitted { message_id: message.id, calls, settled: false, pending_again: false }))
@@ -349,4 +342,3 @@ async fn with_parts(
         })
         .collect())
 }
-

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use atelier_domain::MessageId;
-use atelier_domain::message::{DiffSide, MessagePart, Role, TextPart, ToolCallPart, ToolResultPart};
+use atelier_domain::message::{DiffSide, MessagePart, Role, ToolCallPart, ToolResultPart};
 use atelier_llm::{HistoryMessage, HistoryRole};
 use serde_json::{Map, Value, json};
 
@@ -138,7 +138,6 @@ fn assistant_parts(parts: &[MessagePart]) -> Vec<MessagePart> {
         .iter()
         .filter_map(|part| match part {
             MessagePart::Text(text) if text.native.is_none() => sent_text(&text.text).map(MessagePart::text),
-            MessagePart::Text(TextPart { text, .. }) if text.is_empty() => None,
             MessagePart::Reasoning(reasoning) if reasoning.completed_at.is_none() => None,
             MessagePart::Text(_)
             | MessagePart::Reasoning(_)

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use atelier_domain::message::ToolCallPart;
 use serde_json::{Value, json};
 
 use super::arguments::Arguments;
@@ -36,27 +37,28 @@ pub(super) async fn execute(environment: &ToolEnvironment, call: &Call<'_>) -> T
         () = call.stop.cancelled() => return Err(interrupted()).into(),
         started = environment.ask_keyed(call, "/v1/processes", &arguments.body) => started,
     };
-    let process = match started {
+    let (process, background) = match started {
         Ok((_, answer)) => match answer["process_id"].as_str() {
-            Some(id) => id.to_owned(),
+            // a command that ends in a lone `&` is one for the background too
+            Some(id) => (id.to_owned(), arguments.background || answer["background"] == true),
             None => {
                 return Err(connection_error(&ConnectionError::Protocol("a process without id".to_owned()))).into();
             }
         },
         Err(error) => return Err(error).into(),
     };
-    let follow = Follow { environment, call, process: &process };
-    let wait = if arguments.background { Duration::ZERO } else { arguments.timeout };
+    let follow = Follow { environment, part: call.part, process: &process };
+    let wait = if background { Duration::ZERO } else { arguments.timeout };
     let followed = tokio::select! {
         // what was followed is kept by the agent
         () = call.stop.cancelled() => None,
         followed = follow.until_end(wait) => Some(followed),
     };
     match followed {
-        None => ToolOutcome::Interrupted(follow.end_it(arguments.background).await),
+        None => ToolOutcome::Interrupted(follow.end_it(background).await),
         Some(Err(error)) => Err(error).into(),
         Some(Ok(mut result)) => {
-            if !arguments.background && result["running"] == true {
+            if !background && result["running"] == true {
                 result["timed_out"] = json!(true);
             }
             Ok(with_warnings(result, arguments.warnings)).into()
@@ -99,7 +101,7 @@ impl ExecuteArguments {
 /// Following one process.
 struct Follow<'a> {
     environment: &'a ToolEnvironment,
-    call: &'a Call<'a>,
+    part: &'a ToolCallPart,
     process: &'a str,
 }
 
@@ -127,7 +129,7 @@ impl Follow<'_> {
             if let Some(text) = page["output"].as_str()
                 && !text.is_empty()
             {
-                self.environment.log.tool_output(&self.call.part.tool_call_id, &self.call.part.tool_name, text);
+                self.environment.log.tool_output(&self.part.tool_call_id, &self.part.tool_name, text);
             }
             offset = page["next_offset"].as_u64().unwrap_or(offset).max(offset);
             if page["running"] == false {
@@ -204,7 +206,7 @@ pub(super) async fn process_output(environment: &ToolEnvironment, call: &Call<'_
             result = environment.ask(Method::Get, path, None) => result?,
         }
     } else {
-        let follow = Follow { environment, call, process: &process };
+        let follow = Follow { environment, part: call.part, process: &process };
         tokio::select! {
             // the process goes on, as it would without anybody looking
             () = call.stop.cancelled() => return Err(interrupted()),

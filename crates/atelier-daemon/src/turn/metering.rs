@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atelier_domain::message::Usage;
 use atelier_domain::{ModelCallId, Timestamp, money};
-use atelier_store::{CallOutcome, CallPurpose, ChatRow, ModelCallNew, PaidBy};
+use atelier_store::{CallOutcome, CallPurpose, ChatRow, ModelCallNew};
 
 use crate::answer::Answer;
 use crate::models::TurnModel;
@@ -48,7 +48,7 @@ impl Metered<'_> {
             model_config_id: self.model.config_id,
             provider: self.model.provider_name.clone(),
             model: self.model.model.clone(),
-            paid_by: PaidBy::Deployment,
+            paid_by: self.model.paid_by,
             usage,
             cost_micros: cost.micros,
             cost_partial: cost.partial,

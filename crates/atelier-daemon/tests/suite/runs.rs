@@ -145,10 +145,7 @@ async fn a_run_that_has_lost_its_chat_writes_nothing_but_its_bill() {
                 .await
                 .map(|_| ()),
             commits.settle(&lost.fence, Settle::Done).await.map(|_| ()),
-            commits
-                .fail(&lost.fence, Fail { error: error(), answer: None, metering: Some(metered) })
-                .await
-                .map(|_| ()),
+            commits.fail(&lost.fence, Fail { error: error(), answer: None, metering: Some(metered) }).await.map(|_| ()),
             commits.release(&lost.fence, None).await,
         ];
         for refusal in refusals {

@@ -4,7 +4,13 @@
 mod chats;
 mod coordination;
 mod fixture;
+mod keys;
 mod ledgers;
 mod messages;
+mod models;
+mod organizations;
 mod schema;
+mod settings;
+mod users;
+mod workspaces;
 mod writes;

@@ -25,9 +25,8 @@ pub(super) fn make_folder(processes: &Path) -> io::Result<(String, PathBuf)> {
     use rand::RngExt as _;
     loop {
         let mut random = rand::rng();
-        let id: String = (0..ID_CHARACTERS)
-            .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
-            .collect();
+        let id: String =
+            (0..ID_CHARACTERS).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect();
         let folder = processes.join(&id);
         match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => return Ok((id, folder)),
@@ -39,13 +38,8 @@ pub(super) fn make_folder(processes: &Path) -> io::Result<(String, PathBuf)> {
 
 /// Locks the folder and makes what was asked for durable. Blocks. The lock is the shim's from now on.
 pub(super) fn write_meta(folder: &Path, meta: &Meta) -> io::Result<File> {
-    let lock = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(folder.join(LOCK_FILE))?;
+    let lock =
+        File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK_FILE))?;
     lock.try_lock()?;
     storage::write_json(&folder.join(META_FILE), meta, Durability::Synced)?;
     if let Some(processes) = folder.parent() {
@@ -67,13 +61,8 @@ pub(super) async fn start_shim(program: &Path, folder: &Path, lock: File) -> io:
         .stdin(Stdio::from(lock))
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let mut child = tokio::process::Command::from(command)
-        .kill_on_drop(false)
-        .spawn()?;
-    let output = child
-        .stdout
-        .take()
-        .ok_or_else(|| io::Error::other("the shim has no output"))?;
+    let mut child = tokio::process::Command::from(command).kill_on_drop(false).spawn()?;
+    let output = child.stdout.take().ok_or_else(|| io::Error::other("the shim has no output"))?;
     // Only fetches the shim's exit; the command's end is read from its folder.
     tokio::spawn(async move { child.wait().await });
     let mut line = String::new();
@@ -83,10 +72,7 @@ pub(super) async fn start_shim(program: &Path, folder: &Path, lock: File) -> io:
         // It says nothing where the command could not be started; the folder has the end then.
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the command's shim does not start",
-        )),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the command's shim does not start")),
     }
 }
 
@@ -107,16 +93,7 @@ mod tests {
     fn a_lone_ampersand() {
         assert_eq!(without_lone_ampersand("sleep 60 &\n"), Some("sleep 60"));
         assert_eq!(without_lone_ampersand("a & b&"), Some("a & b"));
-        for not in [
-            "a && b",
-            "a &&",
-            "echo \\&",
-            "cat <&",
-            "echo hi >&",
-            "&",
-            " & ",
-            "echo '&'",
-        ] {
+        for not in ["a && b", "a &&", "echo \\&", "cat <&", "echo hi >&", "&", " & ", "echo '&'"] {
             assert_eq!(without_lone_ampersand(not), None, "{not}");
         }
     }
@@ -127,9 +104,6 @@ mod tests {
         let processes = tempfile::tempdir().unwrap();
         let (id, folder) = make_folder(processes.path()).unwrap();
         assert_eq!(id.len(), ID_CHARACTERS);
-        assert_eq!(
-            folder.metadata().unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

@@ -54,21 +54,8 @@ pub(crate) enum OnDisk {
 }
 
 impl Entry {
-    pub(crate) fn new(
-        meta: Meta,
-        folder: PathBuf,
-        state: ProcessState,
-        exit: Option<Exit>,
-    ) -> Self {
-        Self {
-            meta,
-            folder,
-            status: watch::Sender::new(Status {
-                state,
-                exit,
-                ticks: 0,
-            }),
-        }
+    pub(crate) fn new(meta: Meta, folder: PathBuf, state: ProcessState, exit: Option<Exit>) -> Self {
+        Self { meta, folder, status: watch::Sender::new(Status { state, exit, ticks: 0 }) }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -126,20 +113,14 @@ impl Entry {
     }
 
     /// Sends a signal through the shim; false if the command has ended.
-    pub(crate) async fn signal(
-        &self,
-        signal: ProcessSignal,
-        kill_after_ms: Option<u64>,
-    ) -> io::Result<bool> {
+    pub(crate) async fn signal(&self, signal: ProcessSignal, kill_after_ms: Option<u64>) -> io::Result<bool> {
         let mut stream = match connect(&self.folder).await {
             Ok(stream) => stream,
             Err(_) if !matches!(on_disk(&self.folder)?, OnDisk::Running) => return Ok(false),
             Err(error) => return Err(error),
         };
         let after = kill_after_ms.map(|ms| format!(" {ms}")).unwrap_or_default();
-        stream
-            .write_all(format!("signal {}{after}\n", signal.as_str()).as_bytes())
-            .await?;
+        stream.write_all(format!("signal {}{after}\n", signal.as_str()).as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         match answer.as_str() {
@@ -152,11 +133,7 @@ impl Entry {
 /// Connects through the folder's descriptor: the whole path may be too long for a socket's address.
 async fn connect(folder: &Path) -> io::Result<UnixStream> {
     let folder = File::open(folder)?;
-    UnixStream::connect(format!(
-        "/proc/self/fd/{}/{CONTROL_SOCKET}",
-        folder.as_raw_fd()
-    ))
-    .await
+    UnixStream::connect(format!("/proc/self/fd/{}/{CONTROL_SOCKET}", folder.as_raw_fd())).await
 }
 
 /// Looks at a command's files. The end is looked for before and after the lock, for it is written first.
@@ -164,12 +141,7 @@ pub(crate) fn on_disk(folder: &Path) -> io::Result<OnDisk> {
     if let Some(exit) = read_exit(folder)? {
         return Ok(OnDisk::Exited(exit));
     }
-    let lock = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join(LOCK_FILE))?;
+    let lock = File::options().read(true).write(true).create(true).truncate(false).open(folder.join(LOCK_FILE))?;
     match lock.try_lock_shared() {
         Err(std::fs::TryLockError::WouldBlock) => return Ok(OnDisk::Running),
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
@@ -177,9 +149,7 @@ pub(crate) fn on_disk(folder: &Path) -> io::Result<OnDisk> {
     }
     Ok(match read_exit(folder)? {
         Some(exit) => OnDisk::Exited(exit),
-        None => OnDisk::Ended {
-            begun: folder.join(BEGUN_FILE).exists(),
-        },
+        None => OnDisk::Ended { begun: folder.join(BEGUN_FILE).exists() },
     })
 }
 
@@ -190,11 +160,7 @@ fn read_exit(folder: &Path) -> io::Result<Option<Exit>> {
 /// Ends what a killed shim left: nobody reads its output any more. Only if the group's leader is the very
 /// process that was started.
 pub(super) fn end_lost(folder: &Path) {
-    let Ok(Some(Begun {
-        pid: Some(pid),
-        started: Some(started),
-        ..
-    })) = storage::read_json(&folder.join(BEGUN_FILE))
+    let Ok(Some(Begun { pid: Some(pid), started: Some(started), .. })) = storage::read_json(&folder.join(BEGUN_FILE))
     else {
         return;
     };

@@ -27,12 +27,7 @@ impl Output {
         let mut segments = Vec::new();
         if let Some(file) = open(&folder.join(HEAD_FILE))? {
             let len = file.metadata()?.len();
-            segments.push(Segment {
-                file,
-                offset: 0,
-                skip: 0,
-                len,
-            });
+            segments.push(Segment { file, offset: 0, skip: 0, len });
         }
         for name in TAIL_FILES {
             let Some(file) = open(&folder.join(name))? else {
@@ -41,12 +36,7 @@ impl Output {
             let mut offset = [0; 8];
             file.read_exact_at(&mut offset, 0)?;
             let len = file.metadata()?.len() - TAIL_HEADER_BYTES;
-            segments.push(Segment {
-                file,
-                offset: u64::from_le_bytes(offset),
-                skip: TAIL_HEADER_BYTES,
-                len,
-            });
+            segments.push(Segment { file, offset: u64::from_le_bytes(offset), skip: TAIL_HEADER_BYTES, len });
         }
         segments.sort_by_key(|segment| segment.offset);
         Ok(Self { segments })
@@ -54,9 +44,7 @@ impl Output {
 
     /// All bytes written, kept or not.
     pub(super) fn total(&self) -> u64 {
-        self.segments
-            .last()
-            .map_or(0, |segment| segment.offset + segment.len)
+        self.segments.last().map_or(0, |segment| segment.offset + segment.len)
     }
 
     /// Where reading from `offset` on begins: there, or after the lost bytes it lies in.
@@ -76,14 +64,10 @@ impl Output {
             if at < segment.offset || at >= end || bytes.len() >= limit {
                 continue;
             }
-            let want = usize::try_from(end - at)
-                .unwrap_or(usize::MAX)
-                .min(limit - bytes.len());
+            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(limit - bytes.len());
             let from = bytes.len();
             bytes.resize(from + want, 0);
-            segment
-                .file
-                .read_exact_at(&mut bytes[from..], segment.skip + at - segment.offset)?;
+            segment.file.read_exact_at(&mut bytes[from..], segment.skip + at - segment.offset)?;
             at += want as u64;
         }
         Ok(bytes)
@@ -103,11 +87,7 @@ mod tests {
     use super::*;
 
     fn tail(folder: &Path, name: &str, offset: u64, bytes: &[u8]) {
-        std::fs::write(
-            folder.join(name),
-            [&offset.to_le_bytes()[..], bytes].concat(),
-        )
-        .unwrap();
+        std::fs::write(folder.join(name), [&offset.to_le_bytes()[..], bytes].concat()).unwrap();
     }
 
     #[test]
@@ -119,15 +99,7 @@ mod tests {
         tail(folder.path(), TAIL_FILES[1], 20, b"klmnopqrst");
         let output = Output::open(folder.path()).unwrap();
         assert_eq!(output.total(), 33);
-        assert_eq!(
-            (
-                output.start(5),
-                output.start(10),
-                output.start(25),
-                output.start(99)
-            ),
-            (5, 20, 25, 33)
-        );
+        assert_eq!((output.start(5), output.start(10), output.start(25), output.start(99)), (5, 20, 25, 33));
         assert_eq!(output.read(5, 100).unwrap(), b"56789");
         assert_eq!(output.read(25, 7).unwrap(), b"pqrstuv");
         assert_eq!(output.read(33, 7).unwrap(), b"");

@@ -58,7 +58,5 @@ pub(crate) struct Exit {
 
 /// The kernel's id of its start, empty if it does not tell.
 pub(crate) fn kernel_boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

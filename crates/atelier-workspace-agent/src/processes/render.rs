@@ -154,12 +154,8 @@ fn incomplete_character(raw: &[u8]) -> usize {
 fn is_complete_escape(sequence: &[u8]) -> bool {
     match sequence.get(1) {
         None => false,
-        Some(b'[') => sequence[2..]
-            .iter()
-            .any(|byte| !(0x20..=0x3f).contains(byte)),
-        Some(b']' | b'P' | b'X' | b'^' | b'_') => sequence[2..]
-            .iter()
-            .any(|byte| matches!(byte, 0x07 | b'\n')),
+        Some(b'[') => sequence[2..].iter().any(|byte| !(0x20..=0x3f).contains(byte)),
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => sequence[2..].iter().any(|byte| matches!(byte, 0x07 | b'\n')),
         Some(0x20..=0x2f) => sequence.len() > 2,
         Some(_) => true,
     }
@@ -179,11 +175,7 @@ pub(crate) fn page(raw: &[u8], is_end: bool, bounds: Bounds) -> (String, usize) 
             return (text, len);
         }
         let shorter = whole_len(&raw[..len * 3 / 4]);
-        len = if shorter == 0 {
-            (len * 3 / 4).max(1)
-        } else {
-            shorter
-        };
+        len = if shorter == 0 { (len * 3 / 4).max(1) } else { shorter };
         if len <= 4 {
             return (clean(&raw[..len]), len);
         }
@@ -194,10 +186,7 @@ pub(crate) fn page(raw: &[u8], is_end: bool, bounds: Bounds) -> (String, usize) 
 pub(crate) fn head(raw: &[u8], bounds: Bounds) -> (String, usize) {
     let (_, fitting) = page(raw, false, bounds);
     let from = fitting.saturating_sub(LINE_END_BYTES);
-    let len = raw[from..fitting]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(fitting, |end| from + end + 1);
+    let len = raw[from..fitting].iter().rposition(|byte| *byte == b'\n').map_or(fitting, |end| from + end + 1);
     (clean(&raw[..len]), len)
 }
 
@@ -208,10 +197,7 @@ pub(crate) fn tail(raw: &[u8], is_end: bool, bounds: Bounds) -> (String, usize) 
     let mut start = first_character(&raw[..end], 0);
     loop {
         let near = &raw[start..end.min(start + LINE_END_BYTES)];
-        let at = near
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(start, |line_end| start + line_end + 1);
+        let at = near.iter().position(|byte| *byte == b'\n').map_or(start, |line_end| start + line_end + 1);
         let at = if at == end { start } else { at };
         let text = clean(&raw[at..end]);
         if bounds.hold(&text) || at >= end {
@@ -224,11 +210,7 @@ pub(crate) fn tail(raw: &[u8], is_end: bool, bounds: Bounds) -> (String, usize) 
 /// The first place from `from` on that is not in the middle of a character.
 pub(crate) fn first_character(raw: &[u8], from: usize) -> usize {
     let from = from.min(raw.len());
-    let inside = raw[from..]
-        .iter()
-        .take(3)
-        .take_while(|byte| (0x80..=0xbf).contains(*byte))
-        .count();
+    let inside = raw[from..].iter().take(3).take_while(|byte| (0x80..=0xbf).contains(*byte)).count();
     from + inside
 }
 
@@ -238,18 +220,12 @@ mod tests {
 
     use super::*;
 
-    const WIDE: Bounds = Bounds {
-        text_bytes: 1 << 20,
-        json_bytes: 1 << 20,
-    };
+    const WIDE: Bounds = Bounds { text_bytes: 1 << 20, json_bytes: 1 << 20 };
 
     #[test]
     fn escapes_and_controls_go_and_text_stays() {
         for (raw, text) in [
-            (
-                &b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b]8;;http://a\x1b\\link"[..],
-                "red xlink",
-            ),
+            (&b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b]8;;http://a\x1b\\link"[..], "red xlink"),
             (b"10%\r50%\r100%\ndone\r\n", "100%\ndone\n"),
             (b"50%\r", "50%"),
             (b"a\r\r\nb", "a\nb"),
@@ -270,35 +246,19 @@ mod tests {
         assert_eq!(whole_len(b"ab\x1b[31m"), 7);
         assert_eq!(whole_len(b"ab\xff"), 3);
         assert_eq!(page(&"日".as_bytes()[..2], false, WIDE), (String::new(), 0));
-        assert_eq!(
-            page(&"日".as_bytes()[..2], true, WIDE),
-            ("\u{fffd}".into(), 2)
-        );
+        assert_eq!(page(&"日".as_bytes()[..2], true, WIDE), ("\u{fffd}".into(), 2));
     }
 
     #[test]
     fn head_and_tail_cut_at_lines() {
         let lines: String = (0..1000).map(|number| format!("line {number}\n")).collect();
-        let bounds = Bounds {
-            text_bytes: 100,
-            json_bytes: 1000,
-        };
+        let bounds = Bounds { text_bytes: 100, json_bytes: 1000 };
         let (text, len) = head(&lines.as_bytes()[..1000], bounds);
         assert!(text.ends_with('\n') && text.len() == len && len <= 100);
         let (text, len) = tail(lines.as_bytes(), true, bounds);
-        assert!(
-            text.starts_with("line ")
-                && text.ends_with("line 999\n")
-                && text.len() == len
-                && len <= 100
-        );
+        assert!(text.starts_with("line ") && text.ends_with("line 999\n") && text.len() == len && len <= 100);
         let one_line = "x".repeat(5000);
-        assert_eq!(
-            tail(one_line.as_bytes(), true, bounds)
-                .0
-                .trim_start_matches('x'),
-            ""
-        );
+        assert_eq!(tail(one_line.as_bytes(), true, bounds).0.trim_start_matches('x'), "");
     }
 
     proptest! {

@@ -32,9 +32,7 @@ pub(crate) fn router() -> Router<Agent> {
 }
 
 async fn list(State(agent): State<Agent>, caller: Caller) -> Result<Json<ProcessList>, ApiError> {
-    Ok(Json(ProcessList {
-        processes: agent.processes().list(&caller).await?,
-    }))
+    Ok(Json(ProcessList { processes: agent.processes().list(&caller).await? }))
 }
 
 async fn start(
@@ -50,16 +48,10 @@ async fn start(
         ));
     }
     if agent.is_shutting_down() {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            code::SHUTTING_DOWN,
-            "The workspace is stopping.",
-        ));
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, "The workspace is stopping."));
     }
     let workdir = check(&agent, &request)?;
-    let env = agent
-        .environment()
-        .of_chat(caller.chat_id.as_deref(), &request.env);
+    let env = agent.environment().of_chat(caller.chat_id.as_deref(), &request.env);
     let begun = agent
         .processes()
         .begin(NewProcess {
@@ -73,16 +65,9 @@ async fn start(
             call: caller.call,
         })
         .await?;
-    let status = if begun.attached {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    let answer = ProcessStarted {
-        process_id: begun.process_id,
-        attached: begun.attached,
-        background: begun.background,
-    };
+    let status = if begun.attached { StatusCode::OK } else { StatusCode::CREATED };
+    let answer =
+        ProcessStarted { process_id: begun.process_id, attached: begun.attached, background: begun.background };
     Ok((status, Json(answer)))
 }
 
@@ -90,19 +75,13 @@ async fn start(
 fn check(agent: &Agent, request: &ProcessStart) -> Result<PathBuf, ApiError> {
     let mut faults: Vec<(String, String)> = Vec::new();
     if request.command.trim().is_empty() || request.command.len() > MAX_COMMAND_BYTES {
-        faults.push((
-            "command".into(),
-            format!("must have 1 to {MAX_COMMAND_BYTES} bytes"),
-        ));
+        faults.push(("command".into(), format!("must have 1 to {MAX_COMMAND_BYTES} bytes")));
     }
     if request.command.contains('\0') {
         faults.push(("command".into(), "must not contain U+0000".into()));
     }
     if request.env.len() > MAX_ENV_NAMES {
-        faults.push((
-            "env".into(),
-            format!("must have at most {MAX_ENV_NAMES} names"),
-        ));
+        faults.push(("env".into(), format!("must have at most {MAX_ENV_NAMES} names")));
     }
     for (name, value) in &request.env {
         if !environment::is_name(name) {
@@ -120,33 +99,18 @@ fn check(agent: &Agent, request: &ProcessStart) -> Result<PathBuf, ApiError> {
         None => Ok(directory),
         Some(path) => paths::resolve(agent.home(), &directory, path)
             .map_err(str::to_owned)
-            .and_then(|path| {
-                if path.is_dir() {
-                    Ok(path)
-                } else {
-                    Err(format!("is no folder: {}", path.display()))
-                }
-            }),
+            .and_then(|path| if path.is_dir() { Ok(path) } else { Err(format!("is no folder: {}", path.display())) }),
     };
     match workdir {
         Ok(workdir) if faults.is_empty() => return Ok(workdir),
         Ok(_) => {}
         Err(fault) => faults.push(("workdir".into(), fault)),
     }
-    let words: Vec<String> = faults
-        .iter()
-        .map(|(field, detail)| format!("{field} {detail}"))
-        .collect();
-    let validations: Vec<Value> = faults
-        .iter()
-        .map(|(field, detail)| json!({ "field": field, "detail": detail }))
-        .collect();
-    Err(ApiError::new(
-        StatusCode::BAD_REQUEST,
-        code::INVALID_ARGUMENTS,
-        words.join("; "),
-    )
-    .with_detail(json!({ "validations": validations })))
+    let words: Vec<String> = faults.iter().map(|(field, detail)| format!("{field} {detail}")).collect();
+    let validations: Vec<Value> =
+        faults.iter().map(|(field, detail)| json!({ "field": field, "detail": detail })).collect();
+    Err(ApiError::new(StatusCode::BAD_REQUEST, code::INVALID_ARGUMENTS, words.join("; "))
+        .with_detail(json!({ "validations": validations })))
 }
 
 #[derive(Deserialize)]
@@ -166,17 +130,12 @@ async fn output(
 ) -> Result<Json<ProcessOutput>, ApiError> {
     let part = match (query.offset, query.limit) {
         (None, None) => Part::HeadAndTail,
-        (offset, limit) => Part::Page {
-            offset: offset.unwrap_or(0),
-            limit: limit.unwrap_or(MAX_PAGE_BYTES).clamp(1, MAX_PAGE_BYTES),
-        },
+        (offset, limit) => {
+            Part::Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(MAX_PAGE_BYTES).clamp(1, MAX_PAGE_BYTES) }
+        }
     };
     let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
-    agent
-        .processes()
-        .output(&caller, &id, part, wait)
-        .await
-        .map(Json)
+    agent.processes().output(&caller, &id, part, wait).await.map(Json)
 }
 
 async fn signal(
@@ -185,9 +144,5 @@ async fn signal(
     Path(id): Path<String>,
     Input(request): Input<SignalRequest>,
 ) -> Result<Json<SignalAnswer>, ApiError> {
-    agent
-        .processes()
-        .signal(&caller, &id, request)
-        .await
-        .map(Json)
+    agent.processes().signal(&caller, &id, request).await.map(Json)
 }

@@ -2,9 +2,7 @@
 
 use std::io;
 
-use atelier_workspace_protocol::{
-    AgentLimits, Gap, ProcessOutput, ProcessState, ProcessSummary, Truncated,
-};
+use atelier_workspace_protocol::{AgentLimits, Gap, ProcessOutput, ProcessState, ProcessSummary, Truncated};
 
 use super::entry::{Entry, Status};
 use super::output::Output;
@@ -35,14 +33,7 @@ pub(super) fn output(entry: &Entry, part: Part, limits: &AgentLimits) -> io::Res
     let mut answer = facts(entry, &status, &output);
     match part {
         Part::HeadAndTail => head_and_tail(&mut answer, &output, !status.is_running(), limits)?,
-        Part::Page { offset, limit } => page(
-            &mut answer,
-            &output,
-            !status.is_running(),
-            offset,
-            limit,
-            limits,
-        )?,
+        Part::Page { offset, limit } => page(&mut answer, &output, !status.is_running(), offset, limit, limits)?,
     }
     Ok(answer)
 }
@@ -62,11 +53,7 @@ fn facts(entry: &Entry, status: &Status, output: &Output) -> ProcessOutput {
     }
     let wall = exit.map_or_else(
         || {
-            if running {
-                u64::try_from(storage::now_ms() - entry.meta.created_at_ms).unwrap_or(0)
-            } else {
-                0
-            }
+            if running { u64::try_from(storage::now_ms() - entry.meta.created_at_ms).unwrap_or(0) } else { 0 }
         },
         |exit| exit.duration_ms,
     );
@@ -110,10 +97,7 @@ fn page(
     let mut start = output.start(wanted);
     let mut raw = output.read(start, limit)?;
     if start > wanted {
-        answer.gap = Some(Gap {
-            from: wanted,
-            to: start,
-        });
+        answer.gap = Some(Gap { from: wanted, to: start });
     }
     if from_end || start > wanted {
         let skipped = render::first_character(&raw, 0);
@@ -121,10 +105,7 @@ fn page(
         start += skipped as u64;
     }
     let is_end = ended && start + raw.len() as u64 >= total;
-    let bounds = Bounds {
-        text_bytes: limits.output_bytes,
-        json_bytes: limits.output_json_bytes,
-    };
+    let bounds = Bounds { text_bytes: limits.output_bytes, json_bytes: limits.output_json_bytes };
     let (text, taken) = render::page(&raw, is_end, bounds);
     answer.output = text;
     answer.offset = Some(start);
@@ -133,17 +114,9 @@ fn page(
     Ok(())
 }
 
-fn head_and_tail(
-    answer: &mut ProcessOutput,
-    output: &Output,
-    ended: bool,
-    limits: &AgentLimits,
-) -> io::Result<()> {
+fn head_and_tail(answer: &mut ProcessOutput, output: &Output, ended: bool, limits: &AgentLimits) -> io::Result<()> {
     let total = output.total();
-    let whole = Bounds {
-        text_bytes: limits.output_bytes,
-        json_bytes: limits.output_json_bytes,
-    };
+    let whole = Bounds { text_bytes: limits.output_bytes, json_bytes: limits.output_json_bytes };
     if total <= limits.output_bytes as u64 {
         let raw = output.read(0, limits.output_bytes)?;
         let (text, taken) = render::page(&raw, ended, whole);
@@ -155,32 +128,22 @@ fn head_and_tail(
         }
     }
     let room = limits.output_bytes.saturating_sub(MARKER_BYTES);
-    let head_bounds = Bounds {
-        text_bytes: limits.output_head_bytes.min(room),
-        json_bytes: limits.output_json_bytes / 2,
-    };
+    let head_bounds =
+        Bounds { text_bytes: limits.output_head_bytes.min(room), json_bytes: limits.output_json_bytes / 2 };
     let raw_head = output.read(0, head_bounds.text_bytes)?;
     let (head, head_len) = render::head(&raw_head, head_bounds);
 
     let tail_bounds = Bounds {
         text_bytes: room.saturating_sub(head.len()),
-        json_bytes: limits
-            .output_json_bytes
-            .saturating_sub(render::json_len(&head) + MARKER_BYTES),
+        json_bytes: limits.output_json_bytes.saturating_sub(render::json_len(&head) + MARKER_BYTES),
     };
-    let from = total
-        .saturating_sub(tail_bounds.text_bytes as u64)
-        .max(head_len as u64);
+    let from = total.saturating_sub(tail_bounds.text_bytes as u64).max(head_len as u64);
     let raw_tail = output.read(output.start(from), tail_bounds.text_bytes)?;
     let (tail, tail_len) = render::tail(&raw_tail, ended, tail_bounds);
 
     let retained = (head_len + tail_len) as u64;
     let omitted = total.saturating_sub(retained);
-    let line = if head.is_empty() || head.ends_with('\n') {
-        ""
-    } else {
-        "\n"
-    };
+    let line = if head.is_empty() || head.ends_with('\n') { "" } else { "\n" };
     answer.output = format!(
         "{head}{line}[... {omitted} bytes left out, process_output with offset {head_len} shows them ...]\n{tail}"
     );

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
 /// Answered with "not permitted".
@@ -56,37 +55,22 @@ const REFUSED: &[libc::c_long] = &[
 ];
 
 /// Answered with "no such call": callers know another way.
-const UNKNOWN: &[libc::c_long] = &[
-    libc::SYS_clone3,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-];
+const UNKNOWN: &[libc::c_long] =
+    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
 pub(super) fn apply() -> anyhow::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     // New user namespaces open much of the kernel; `clone3` hides its flags, so it is not there.
     let namespaces = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    let new_user = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(namespaces),
-        namespaces,
-    )?;
+    let new_user = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(namespaces), namespaces)?;
     refused.insert(libc::SYS_clone, vec![SeccompRule::new(vec![new_user])?]);
     install(refused, libc::EPERM)?;
-    install(
-        UNKNOWN.iter().map(|call| (*call, Vec::new())).collect(),
-        libc::ENOSYS,
-    )
+    install(UNKNOWN.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS)
 }
 
 fn install(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> anyhow::Result<()> {
-    let arch = std::env::consts::ARCH
-        .try_into()
-        .context("this processor has no seccomp filter")?;
+    let arch = std::env::consts::ARCH.try_into().context("this processor has no seccomp filter")?;
     let action = SeccompAction::Errno(errno.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?;
     let program: BpfProgram = filter.try_into()?;

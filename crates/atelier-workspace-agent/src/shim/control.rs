@@ -26,9 +26,7 @@ pub(super) struct Watchers {
 
 impl Watchers {
     pub(super) fn new() -> Self {
-        Self {
-            streams: Arc::new(Mutex::new(Some(Vec::new()))),
-        }
+        Self { streams: Arc::new(Mutex::new(Some(Vec::new()))) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<UnixStream>>> {
@@ -59,11 +57,7 @@ impl Watchers {
     }
 }
 
-pub(super) fn serve(
-    listener: UnixListener,
-    watchers: Watchers,
-    events: Sender<Event>,
-) -> io::Result<()> {
+pub(super) fn serve(listener: UnixListener, watchers: Watchers, events: Sender<Event>) -> io::Result<()> {
     thread("control", move || {
         for stream in listener.incoming() {
             match stream {
@@ -86,18 +80,9 @@ fn answer(stream: UnixStream, watchers: &Watchers, events: &Sender<Event>) -> io
     match (words.next(), words.next().and_then(signal_named)) {
         (Some("watch"), _) => watchers.add(stream),
         (Some("signal"), Some(signal)) => {
-            let kill_after = words
-                .next()
-                .and_then(|word| word.parse().ok())
-                .map(Duration::from_millis);
+            let kill_after = words.next().and_then(|word| word.parse().ok()).map(Duration::from_millis);
             let (done, finished) = channel();
-            let sent = events
-                .send(Event::Signal {
-                    signal,
-                    kill_after,
-                    done,
-                })
-                .is_ok();
+            let sent = events.send(Event::Signal { signal, kill_after, done }).is_ok();
             let reached = sent && finished.recv_timeout(PATIENCE).unwrap_or(false);
             (&stream).write_all(if reached { b"ok\n" } else { b"ended\n" })?;
         }
@@ -107,11 +92,7 @@ fn answer(stream: UnixStream, watchers: &Watchers, events: &Sender<Event>) -> io
 }
 
 fn signal_named(name: &str) -> Option<ProcessSignal> {
-    [
-        ProcessSignal::Interrupt,
-        ProcessSignal::Terminate,
-        ProcessSignal::Kill,
-    ]
-    .into_iter()
-    .find(|signal| signal.as_str() == name)
+    [ProcessSignal::Interrupt, ProcessSignal::Terminate, ProcessSignal::Kill]
+        .into_iter()
+        .find(|signal| signal.as_str() == name)
 }

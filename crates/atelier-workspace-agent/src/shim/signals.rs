@@ -44,9 +44,7 @@ pub(super) fn kill_all(own: i32, command: Option<i32>) {
 /// Hands SIGTERM, as sent to all at the workspace's end, on to the command. Without this the shim would
 /// end first and the exit code with it.
 pub(super) fn forward_terminate(events: Sender<Event>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut stream = {
         let _inside = runtime.enter();
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?
@@ -54,14 +52,7 @@ pub(super) fn forward_terminate(events: Sender<Event>) -> io::Result<()> {
     thread("terminate", move || {
         while runtime.block_on(stream.recv()).is_some() {
             let (done, _) = channel();
-            if events
-                .send(Event::Signal {
-                    signal: ProcessSignal::Terminate,
-                    kill_after: None,
-                    done,
-                })
-                .is_err()
-            {
+            if events.send(Event::Signal { signal: ProcessSignal::Terminate, kill_after: None, done }).is_err() {
                 break;
             }
         }
@@ -91,8 +82,5 @@ pub(super) fn name(signal: i32) -> String {
     NAMES
         .iter()
         .find(|(known, _)| known.as_raw() == signal)
-        .map_or_else(
-            || format!("signal {signal}"),
-            |(_, name)| (*name).to_owned(),
-        )
+        .map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
 }

@@ -28,14 +28,7 @@ pub(super) struct Spill {
 impl Spill {
     pub(super) fn open(head_bytes: u64, tail_bytes: u64) -> io::Result<Self> {
         let file = create(HEAD_FILE)?;
-        Ok(Self {
-            head_bytes,
-            tail_bytes: tail_bytes.max(1),
-            file: Some(file),
-            written: 0,
-            lost: 0,
-            closed: false,
-        })
+        Ok(Self { head_bytes, tail_bytes: tail_bytes.max(1), file: Some(file), written: 0, lost: 0, closed: false })
     }
 
     /// Adds output. A disk that refuses ends the keeping, not the command.
@@ -95,10 +88,5 @@ impl Spill {
 }
 
 fn create(name: &str) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(name)
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(name)
 }

@@ -29,9 +29,7 @@ impl Backoff {
 }
 
 fn bound(failures: u32, cap: Duration) -> Duration {
-    FIRST
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(cap)
+    FIRST.saturating_mul(2_u32.saturating_pow(failures)).min(cap)
 }
 
 #[cfg(test)]
@@ -40,13 +38,8 @@ mod tests {
 
     #[test]
     fn bounds_double_up_to_the_cap() {
-        let bounds: Vec<u128> = (0..9)
-            .map(|failures| bound(failures, CAP).as_millis())
-            .collect();
-        assert_eq!(
-            bounds,
-            [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]
-        );
+        let bounds: Vec<u128> = (0..9).map(|failures| bound(failures, CAP).as_millis()).collect();
+        assert_eq!(bounds, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
         assert_eq!(bound(40, LOCAL_CAP), LOCAL_CAP);
         let mut backoff = Backoff::new(LOCAL_CAP);
         assert!((0..100).all(|_| backoff.next() <= LOCAL_CAP));

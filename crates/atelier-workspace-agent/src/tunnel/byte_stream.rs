@@ -61,9 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
         {
             ready.map_err(to_io)?;
             self.ping_due = false;
-            Pin::new(&mut self.socket)
-                .start_send(Message::Ping(Bytes::new()))
-                .map_err(to_io)?;
+            Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new())).map_err(to_io)?;
             if let Poll::Ready(flushed) = Pin::new(&mut self.socket).poll_flush(cx) {
                 flushed.map_err(to_io)?;
             }
@@ -73,11 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if !this.unread.is_empty() {
@@ -97,17 +91,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
                 Message::Binary(bytes) => this.unread = bytes,
                 Message::Ping(_) | Message::Pong(_) => {}
                 Message::Close(frame) => {
-                    this.code.store(
-                        frame.map_or(0, |frame| frame.code.into()),
-                        Ordering::Relaxed,
-                    );
+                    this.code.store(frame.map_or(0, |frame| frame.code.into()), Ordering::Relaxed);
                     return Poll::Ready(Ok(()));
                 }
                 Message::Text(_) | Message::Frame(_) => {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "a frame that is not binary",
-                    )));
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is not binary")));
                 }
             }
         }
@@ -115,20 +103,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ByteStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.socket).poll_ready(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(ready) => ready.map_err(to_io)?,
         }
         let count = bytes.len().min(FRAME_SENT_BYTES);
         let frame = Message::Binary(Bytes::copy_from_slice(&bytes[..count]));
-        Pin::new(&mut self.socket)
-            .start_send(frame)
-            .map_err(to_io)?;
+        Pin::new(&mut self.socket).start_send(frame).map_err(to_io)?;
         Poll::Ready(Ok(count))
     }
 

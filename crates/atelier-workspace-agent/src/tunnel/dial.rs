@@ -45,19 +45,10 @@ impl Address {
         if text.starts_with("https://") {
             return Err(AddressError::Tls(text.to_owned()));
         }
-        match text
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'))
-        {
+        match text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) {
             Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@']) => {
-                let has_port = host
-                    .rsplit_once(':')
-                    .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-                Ok(Self::Http(if has_port {
-                    host.to_owned()
-                } else {
-                    format!("{host}:80")
-                }))
+                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                Ok(Self::Http(if has_port { host.to_owned() } else { format!("{host}:80") }))
             }
             _ => Err(AddressError::Unknown(text.to_owned())),
         }
@@ -85,12 +76,7 @@ pub(crate) enum Transport {
     Tcp(TcpStream),
 }
 
-pub(super) async fn dial(
-    address: &Address,
-    token: &str,
-    boot_id: &str,
-    ledger_id: &str,
-) -> Result<Stream, DialError> {
+pub(super) async fn dial(address: &Address, token: &str, boot_id: &str, ledger_id: &str) -> Result<Stream, DialError> {
     let unreachable = |error: &dyn std::fmt::Display| DialError::Unreachable(error.to_string());
     let host = match address {
         Address::Unix(_) => "localhost",
@@ -98,9 +84,7 @@ pub(super) async fn dial(
     };
     let request = request(host, token, boot_id, ledger_id).map_err(|error| unreachable(&error))?;
     let handshake = async {
-        let transport = connect(address)
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let transport = connect(address).await.map_err(|error| unreachable(&error))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(FRAME_ACCEPTED_BYTES))
             .max_frame_size(Some(FRAME_ACCEPTED_BYTES));
@@ -115,9 +99,7 @@ pub(super) async fn dial(
             Err(error) => Err(unreachable(&error)),
         }
     };
-    tokio::time::timeout(PATIENCE, handshake)
-        .await
-        .map_err(|error| unreachable(&error))?
+    tokio::time::timeout(PATIENCE, handshake).await.map_err(|error| unreachable(&error))?
 }
 
 async fn connect(address: &Address) -> std::io::Result<Transport> {
@@ -134,28 +116,18 @@ async fn connect(address: &Address) -> std::io::Result<Transport> {
 fn request(host: &str, token: &str, boot_id: &str, ledger_id: &str) -> Result<Request, Error> {
     let mut request = format!("ws://{host}{CONNECT_PATH}").into_client_request()?;
     let headers = request.headers_mut();
-    headers.insert(
-        "sec-websocket-protocol",
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
+    headers.insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
     let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))?;
     authorization.set_sensitive(true);
     headers.insert("authorization", authorization);
-    headers.insert(
-        header::AGENT_VERSION,
-        HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
-    );
+    headers.insert(header::AGENT_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     headers.insert(header::BOOT_ID, HeaderValue::from_str(boot_id)?);
     headers.insert(header::LEDGER_ID, HeaderValue::from_str(ledger_id)?);
     Ok(request)
 }
 
 impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -164,11 +136,7 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -196,26 +164,10 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert_eq!(
-            Address::parse("unix:/run/a.sock").unwrap(),
-            Address::Unix("/run/a.sock".into())
-        );
-        assert_eq!(
-            Address::parse(" http://host:3000/ ").unwrap(),
-            Address::Http("host:3000".into())
-        );
-        assert_eq!(
-            Address::parse("http://host").unwrap(),
-            Address::Http("host:80".into())
-        );
-        for bad in [
-            "",
-            "unix:relative",
-            "https://host",
-            "http://",
-            "http://a/b",
-            "ftp://a",
-        ] {
+        assert_eq!(Address::parse("unix:/run/a.sock").unwrap(), Address::Unix("/run/a.sock".into()));
+        assert_eq!(Address::parse(" http://host:3000/ ").unwrap(), Address::Http("host:3000".into()));
+        assert_eq!(Address::parse("http://host").unwrap(), Address::Http("host:80".into()));
+        for bad in ["", "unix:relative", "https://host", "http://", "http://a/b", "ftp://a"] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

@@ -46,11 +46,7 @@ pub(crate) fn manifest(parts: &ManifestParts<'_>) -> Manifest {
 fn clone_of(repository: &Repository, places: &Places) -> ManifestRepository {
     let is_demo = repository.url == BUILTIN_DEMO;
     ManifestRepository {
-        url: if is_demo {
-            places.run.join(demo::BUNDLE).display().to_string()
-        } else {
-            repository.url.clone()
-        },
+        url: if is_demo { places.run.join(demo::BUNDLE).display().to_string() } else { repository.url.clone() },
         branch: repository.branch.clone(),
         path: repository.path.clone().or_else(|| is_demo.then(|| demo::DIRECTORY.to_owned())),
         // Nobody can push to a bundle.

@@ -19,7 +19,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) ping: Duration,
@@ -27,9 +26,7 @@ pub(crate) struct Pace {
 }
 
 pub(crate) fn web_socket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .max_message_size(Some(FRAME_ACCEPTED_BYTES))
-        .max_frame_size(Some(FRAME_ACCEPTED_BYTES))
+    WebSocketConfig::default().max_message_size(Some(FRAME_ACCEPTED_BYTES)).max_frame_size(Some(FRAME_ACCEPTED_BYTES))
 }
 
 pub(crate) struct ByteStream<S> {
@@ -183,7 +180,10 @@ mod tests {
 
     const CALM: Pace = Pace { ping: Duration::from_secs(15), dead: Duration::from_secs(45) };
 
-    async fn pair(pace: Pace, superseded: CancellationToken) -> (ByteStream<DuplexStream>, WebSocketStream<DuplexStream>) {
+    async fn pair(
+        pace: Pace,
+        superseded: CancellationToken,
+    ) -> (ByteStream<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (server, client) = tokio::io::duplex(4096);
         let server = WebSocketStream::from_raw_socket(server, Role::Server, Some(web_socket_config())).await;
         let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;

@@ -146,8 +146,7 @@ async fn take(
                 output: atelier_domain::text::head(output, 8 * 1024).replace('\0', "\u{fffd}"),
             }),
             EventKind::Lifecycle { state, exit_code, log_tail, has_script } => {
-                let startup =
-                    Startup { has_script: *has_script, exit_code: *exit_code, log_tail: log_tail.clone() };
+                let startup = Startup { has_script: *has_script, exit_code: *exit_code, log_tail: log_tail.clone() };
                 lifecycle = Some((lifecycle_of(*state), startup));
             }
             EventKind::ProcessExit { .. } | EventKind::Gap { .. } | EventKind::Unknown => {}

@@ -243,10 +243,13 @@ fn to_http(request: AgentRequest) -> Result<Request<Full<Bytes>>, ConnectionErro
         .uri(request.path)
         .header(header::HOST, "workspace")
         .header(names::CHAT_ID, chat_id.to_string())
-        .header(names::ACCESS, match access {
-            Access::Full => atelier_workspace_protocol::access::FULL,
-            Access::ReadOnly => atelier_workspace_protocol::access::READ_ONLY,
-        });
+        .header(
+            names::ACCESS,
+            match access {
+                Access::Full => atelier_workspace_protocol::access::FULL,
+                Access::ReadOnly => atelier_workspace_protocol::access::READ_ONLY,
+            },
+        );
     if !ancestors.is_empty() {
         let ancestors: Vec<String> = ancestors.iter().map(ToString::to_string).collect();
         builder = builder.header(names::CHAT_ANCESTORS, ancestors.join(","));

@@ -123,7 +123,8 @@ impl LocalDriver {
             Ok(sandbox) => tracing::debug!(sandbox = sandbox.name(), "local workspaces are shut in"),
             Err(reason) => tracing::warn!(%reason, "no sandbox works here: local workspaces cannot start"),
         }
-        folders::folder(&settings.data_dir.join("workspaces"), 0o711).map_err(io_error("make the folder of workspaces"))?;
+        folders::folder(&settings.data_dir.join("workspaces"), 0o711)
+            .map_err(io_error("make the folder of workspaces"))?;
         let delegation = Delegation::find();
         Ok(Self { shared: Arc::new(Shared { settings, owner, sandbox, delegation, program: OnceCell::new() }) })
     }
@@ -384,9 +385,7 @@ impl LocalDriver {
                 }
                 let mut fresh = tempfile::Builder::new().prefix(".new").tempfile_in(&folder)?;
                 io::Write::write_all(&mut fresh, text.as_bytes())?;
-                fresh
-                    .as_file()
-                    .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+                fresh.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
                 fresh.persist(folder.join(name)).map_err(|error| error.error)?;
             }
             Ok(())
@@ -400,7 +399,10 @@ impl LocalDriver {
         let wanted = start.spec.resources != crate::templates::Resources::default();
         let Some(delegation) = &self.shared.delegation else {
             if wanted {
-                notes.push("warning: resource limits are not applied: no control group (version 2) is delegated to the server".into());
+                notes.push(
+                    "warning: resource limits are not applied: no control group (version 2) is delegated to the server"
+                        .into(),
+                );
             }
             return None;
         };

@@ -113,12 +113,15 @@ impl WorkspaceService {
         create: TemplateCreate,
     ) -> Result<TemplateRow, OperationError> {
         let mut faults = Vec::new();
-        check_texts(&mut faults, [
-            ("display_name", &create.display_name, TEXT_BYTES),
-            ("description", &create.description, TEXT_BYTES),
-            ("icon", &create.icon, TEXT_BYTES),
-            ("readme", &create.readme, README_BYTES),
-        ]);
+        check_texts(
+            &mut faults,
+            [
+                ("display_name", &create.display_name, TEXT_BYTES),
+                ("description", &create.description, TEXT_BYTES),
+                ("icon", &create.icon, TEXT_BYTES),
+                ("readme", &create.readme, README_BYTES),
+            ],
+        );
         if !is_template_name(&create.name) {
             faults.push(Fault::new("name", TEMPLATE_NAME_RULE));
         }
@@ -172,12 +175,15 @@ impl WorkspaceService {
             require_active_version: update.require_active_version.unwrap_or(before.require_active_version),
             spec,
         };
-        check_texts(&mut faults, [
-            ("display_name", &fields.display_name, TEXT_BYTES),
-            ("description", &fields.description, TEXT_BYTES),
-            ("icon", &fields.icon, TEXT_BYTES),
-            ("readme", &fields.readme, README_BYTES),
-        ]);
+        check_texts(
+            &mut faults,
+            [
+                ("display_name", &fields.display_name, TEXT_BYTES),
+                ("description", &fields.description, TEXT_BYTES),
+                ("icon", &fields.icon, TEXT_BYTES),
+                ("readme", &fields.readme, README_BYTES),
+            ],
+        );
         if !is_template_name(&fields.name) {
             faults.push(Fault::new("name", TEMPLATE_NAME_RULE));
         }
@@ -354,9 +360,8 @@ impl WorkspaceService {
             let version = self.version(&template, wanted, keep).await?;
             let before = parameters::open(store, view.workspace.id, &view.build.parameters)
                 .map_err(|reason| OperationError::Invalid(vec![Fault::new("parameters", reason)]))?;
-            let (spec, values) = self
-                .prepare_parameters(&version.1, given, Some(&before))
-                .map_err(OperationError::Invalid)?;
+            let (spec, values) =
+                self.prepare_parameters(&version.1, given, Some(&before)).map_err(OperationError::Invalid)?;
             (version.0, parameters::seal(store, view.workspace.id, &spec.parameters, &values))
         } else {
             (view.build.template_version_id, view.build.parameters.clone())
@@ -384,7 +389,10 @@ impl WorkspaceService {
         let version = self.shared.store.template_version_get(id).await?;
         match version.filter(|version| version.template_id == template.id) {
             Some(version) => Ok((version.id, version.spec)),
-            None => Err(OperationError::Invalid(vec![Fault::new("template_version_id", "the template has no such version")])),
+            None => Err(OperationError::Invalid(vec![Fault::new(
+                "template_version_id",
+                "the template has no such version",
+            )])),
         }
     }
 

@@ -34,7 +34,9 @@ pub(super) fn fields(
     fields.insert("status".into(), json!(view.status()));
     if let Some(agent) = &view.agent {
         let status = match (waited, agent.status) {
-            (Waited::AgentNotReady, AgentStatus::Connecting | AgentStatus::Disconnected | AgentStatus::Timeout) => "not_ready",
+            (Waited::AgentNotReady, AgentStatus::Connecting | AgentStatus::Disconnected | AgentStatus::Timeout) => {
+                "not_ready"
+            }
             (_, status) => status.as_str(),
         };
         fields.insert("agent_status".into(), json!(status));
@@ -50,14 +52,19 @@ pub(super) fn fields(
     fields.insert("ttl_source".into(), json!(view.workspace.ttl_source));
     let message = match waited {
         Waited::Done => failed_start(view, startup),
-        Waited::BuildTakesLong => Some("The build takes long and goes on. Call start_workspace to wait for it.".to_owned()),
-        Waited::AgentNotReady => {
-            Some("The workspace runs, but its agent has not connected yet. Call start_workspace to wait for it.".to_owned())
+        Waited::BuildTakesLong => {
+            Some("The build takes long and goes on. Call start_workspace to wait for it.".to_owned())
         }
-        Waited::ScriptTakesLong => Some(
-            "The start-up script goes on. The workspace can be used meanwhile; call start_workspace to wait for it.".to_owned(),
+        Waited::AgentNotReady => Some(
+            "The workspace runs, but its agent has not connected yet. Call start_workspace to wait for it.".to_owned(),
         ),
-        Waited::Stopped => Some("This chat has a workspace already and it is stopped. Call start_workspace to start it.".to_owned()),
+        Waited::ScriptTakesLong => Some(
+            "The start-up script goes on. The workspace can be used meanwhile; call start_workspace to wait for it."
+                .to_owned(),
+        ),
+        Waited::Stopped => {
+            Some("This chat has a workspace already and it is stopped. Call start_workspace to start it.".to_owned())
+        }
     };
     let message: Vec<String> = message.into_iter().chain(note).collect();
     if !message.is_empty() {
@@ -69,9 +76,9 @@ pub(super) fn fields(
 fn failed_start(view: &WorkspaceView, startup: &Startup) -> Option<String> {
     let lifecycle = view.agent.as_ref()?.lifecycle;
     match lifecycle {
-        AgentLifecycle::StartError if startup.has_script => {
-            Some("Cloning the repository or the start-up script failed; see the log. The workspace can be used.".to_owned())
-        }
+        AgentLifecycle::StartError if startup.has_script => Some(
+            "Cloning the repository or the start-up script failed; see the log. The workspace can be used.".to_owned(),
+        ),
         AgentLifecycle::StartError => Some(format!(
             "Cloning the repository failed. The workspace can be used.{}",
             startup.log_tail.as_ref().map(|log| format!(" Log: {}", tail(log, 2048))).unwrap_or_default()

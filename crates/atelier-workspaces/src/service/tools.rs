@@ -81,7 +81,11 @@ impl Workspaces for WorkspaceService {
 /// What `create_workspace` finds before it makes anything.
 enum Found {
     /// This call made it before, or makes it now.
-    Made { workspace: WorkspaceId, builds: Vec<BuildId>, chat: Option<Box<ChatRow>> },
+    Made {
+        workspace: WorkspaceId,
+        builds: Vec<BuildId>,
+        chat: Option<Box<ChatRow>>,
+    },
     /// The chat's own, running or being built.
     There(WorkspaceId),
     Stopped(WorkspaceId),
@@ -155,7 +159,9 @@ impl WorkspaceService {
                 };
                 error(
                     ToolErrorCode::WorkspaceStopped,
-                    format!("The workspace is stopped.{reason} Call start_workspace to start it; files in its home folder are kept."),
+                    format!(
+                        "The workspace is stopped.{reason} Call start_workspace to start it; files in its home folder are kept."
+                    ),
                 )
             }
             _ => {
@@ -226,19 +232,22 @@ impl WorkspaceService {
     async fn template_for(&self, owner: UserId, wanted: &str) -> Result<TemplateRow, ToolError> {
         let templates = self.shared.store.templates_of(owner).await.map_err(internal)?;
         let id = wanted.parse::<TemplateId>().ok();
-        templates
-            .into_iter()
-            .find(|template| id == Some(template.id) || template.name == wanted)
-            .ok_or_else(|| {
-                let shown = atelier_domain::text::head_chars(wanted, 100);
-                error(
-                    ToolErrorCode::TemplateNotFound,
-                    format!("There is no template {shown:?} that this user may use. Call list_templates for the ones there are."),
-                )
-            })
+        templates.into_iter().find(|template| id == Some(template.id) || template.name == wanted).ok_or_else(|| {
+            let shown = atelier_domain::text::head_chars(wanted, 100);
+            error(
+                ToolErrorCode::TemplateNotFound,
+                format!(
+                    "There is no template {shown:?} that this user may use. Call list_templates for the ones there are."
+                ),
+            )
+        })
     }
 
-    async fn create_for_chat(&self, caller: ToolCaller, args: WorkspaceCreateArgs) -> Result<WorkspaceReport, ToolError> {
+    async fn create_for_chat(
+        &self,
+        caller: ToolCaller,
+        args: WorkspaceCreateArgs,
+    ) -> Result<WorkspaceReport, ToolError> {
         // What the chat has already decides before the arguments are looked at closely.
         let found = match self.find_for_chat(caller).await? {
             Some(found) => found,
@@ -284,8 +293,9 @@ impl WorkspaceService {
 
     async fn make_for_chat(&self, caller: ToolCaller, args: &WorkspaceCreateArgs) -> Result<Found, ToolError> {
         let template = self.template_for(caller.owner_id, &args.template).await?;
-        let (spec, values) =
-            self.prepare_parameters(&template.spec, &args.parameters, None).map_err(|faults| invalid_parameters(&faults))?;
+        let (spec, values) = self
+            .prepare_parameters(&template.spec, &args.parameters, None)
+            .map_err(|faults| invalid_parameters(&faults))?;
         let mut name = names::workspace_name(args.name.as_deref(), &template.name, rand::random());
         for _ in 0..NAME_TRIES {
             match self.insert_for_chat(caller, &template, &spec, &values, name.clone(), args.ttl_ms).await {
@@ -447,7 +457,9 @@ impl WorkspaceService {
             let (now_in, limit) = match (view.build.transition, view.build.state) {
                 (Transition::Start, BuildState::Pending | BuildState::Running) => (Waited::BuildTakesLong, waits.build),
                 (Transition::Start, BuildState::Succeeded) => match &view.agent {
-                    Some(agent) if is_started(agent.lifecycle) && self.link(agent.id).is_some() => break (view, Waited::Done),
+                    Some(agent) if is_started(agent.lifecycle) && self.link(agent.id).is_some() => {
+                        break (view, Waited::Done);
+                    }
                     Some(agent) if agent.status == AgentStatus::Connected => (Waited::ScriptTakesLong, waits.script),
                     Some(_) | None => (Waited::AgentNotReady, waits.agent),
                 },
@@ -497,9 +509,7 @@ impl WorkspaceService {
     async fn ttl_note(&self, workspace: WorkspaceId, asked: i64) -> Result<Option<String>, ToolError> {
         let row = self.shared.store.workspace_get_for_system(workspace).await.map_err(internal)?;
         let refused = asked > 0 && row.is_some_and(|row| row.ttl_source == "template");
-        Ok(refused.then(|| {
-            "The template fixes the time to live; the deployment's setting was not used.".to_owned()
-        }))
+        Ok(refused.then(|| "The template fixes the time to live; the deployment's setting was not used.".to_owned()))
     }
 
     fn publish(&self, chat: &ChatRow) {
@@ -529,8 +539,9 @@ impl WorkspaceService {
         {
             let autostop = spec.autostop;
             let ttl = view.workspace.ttl_ms.unwrap_or(0);
-            deadline = moved(before, now, view.build.updated_at, ttl, autostop.activity_bump_ms, autostop.max_lifetime_ms)
-                .map(|deadline| (view.build.id, deadline));
+            deadline =
+                moved(before, now, view.build.updated_at, ttl, autostop.activity_bump_ms, autostop.max_lifetime_ms)
+                    .map(|deadline| (view.build.id, deadline));
         }
         let stale = now.duration_since(view.workspace.last_used_at) >= jiff::SignedDuration::from_mins(1);
         if deadline.is_some() || stale {
@@ -648,6 +659,7 @@ fn error(code: ToolErrorCode, message: impl Into<String>) -> ToolError {
     ToolError::new(code, message)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn internal(error: StoreError) -> ToolError {
     tracing::error!(%error, "a workspace tool cannot reach the database");
     ToolError::new(ToolErrorCode::Internal, "The server could not look the workspace up. Try again in a moment.")
@@ -662,7 +674,9 @@ fn agent_away(view: &WorkspaceView) -> ToolError {
     let since = since.map(|at| format!(" since {at}")).unwrap_or_default();
     error(
         ToolErrorCode::AgentNotConnected,
-        format!("The workspace runs, but its agent is not connected{since}. It reconnects by itself; try again in a moment."),
+        format!(
+            "The workspace runs, but its agent is not connected{since}. It reconnects by itself; try again in a moment."
+        ),
     )
 }
 

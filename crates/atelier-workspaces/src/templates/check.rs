@@ -67,7 +67,9 @@ pub(crate) fn repository_fault(url: &str) -> Option<&'static str> {
     };
     // A host that starts with a dash would be read as an option by ssh.
     let host = host.rsplit('@').next().unwrap_or(host);
-    host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[').then_some(()).map_or(Some(FAULT), |()| None)
+    host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+        .then_some(())
+        .map_or(Some(FAULT), |()| None)
 }
 
 /// A branch or tag name that git would take and no option.
@@ -76,9 +78,9 @@ pub(crate) fn branch_fault(branch: &str) -> Option<&'static str> {
         || branch.len() > 255
         || branch.starts_with('-')
         || branch.contains("..")
-        || branch.chars().any(|character| {
-            character.is_whitespace() || character.is_control() || "~^:?*[\\".contains(character)
-        });
+        || branch
+            .chars()
+            .any(|character| character.is_whitespace() || character.is_control() || "~^:?*[\\".contains(character));
     bad.then_some("is no name of a branch")
 }
 

@@ -104,10 +104,8 @@ fn from_toml_table(text: &str, table: &toml::de::DeTable<'_>) -> NodeValue {
     let mut entries: Vec<(usize, String, Node)> = table
         .iter()
         .map(|(key, value)| {
-            let node = Node {
-                value: from_toml_value(text, value.get_ref()),
-                at: Some(position(text, key.span().start)),
-            };
+            let node =
+                Node { value: from_toml_value(text, value.get_ref()), at: Some(position(text, key.span().start)) };
             (key.span().start, key.get_ref().to_string(), node)
         })
         .collect();
@@ -225,10 +223,9 @@ impl<'a> Section<'a> {
         match node.value {
             NodeValue::Integer(value) if range.contains(&value) => Some(value),
             NodeValue::Integer(_) => {
-                faults.push(node.fault(
-                    self.path(name),
-                    format!("must be between {} and {}", range.start(), range.end()),
-                ));
+                faults.push(
+                    node.fault(self.path(name), format!("must be between {} and {}", range.start(), range.end())),
+                );
                 None
             }
             _ => {

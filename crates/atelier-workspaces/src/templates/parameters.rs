@@ -161,10 +161,8 @@ fn read_one(path: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Paramete
     let name = section.string("name", faults);
     match &name {
         Some(name) if is_parameter_name(name) => {}
-        Some(_) => faults.push(node.fault(
-            section.path("name"),
-            "must be 1 to 64 letters, digits, _ and -, starting with a letter",
-        )),
+        Some(_) => faults
+            .push(node.fault(section.path("name"), "must be 1 to 64 letters, digits, _ and -, starting with a letter")),
         None if section.entries().any(|(key, _)| key == "name") => {}
         None => faults.push(node.fault(section.path("name"), "is missing")),
     }
@@ -264,9 +262,7 @@ fn type_fault(parameter_type: ParameterType, value: &str) -> Option<String> {
     match parameter_type {
         ParameterType::String => None,
         ParameterType::Bool => (!matches!(value, "true" | "false")).then(|| "must be true or false".into()),
-        ParameterType::Number => {
-            (!value.parse::<f64>().is_ok_and(f64::is_finite)).then(|| "must be a number".into())
-        }
+        ParameterType::Number => (!value.parse::<f64>().is_ok_and(f64::is_finite)).then(|| "must be a number".into()),
     }
 }
 

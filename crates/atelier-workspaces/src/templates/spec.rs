@@ -177,7 +177,9 @@ impl TemplateSpec {
     fn read(driver: &str, root: &Node, rules: &SpecRules, faults: &mut Vec<Fault>) -> Self {
         if driver != DRIVER_LOCAL {
             let detail = match driver {
-                "docker" | "kubernetes" => format!("the driver {driver} is not available in this server; there is local"),
+                "docker" | "kubernetes" => {
+                    format!("the driver {driver} is not available in this server; there is local")
+                }
                 _ => "must be local".to_owned(),
             };
             faults.push(Fault::new("driver", detail));
@@ -237,18 +239,18 @@ impl TemplateSpec {
         rules: &SpecRules,
     ) -> Result<ResolvedSpec, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut put = |field: &str, value: &str, check: &dyn Fn(&str) -> Option<String>| {
-            match interpolation::substitute(value, facts, parameters) {
-                Ok(value) => {
-                    if let Some(fault) = check(&value) {
-                        faults.push(Fault::new(field, fault));
-                    }
-                    value
-                }
-                Err(fault) => {
+        let mut put = |field: &str, value: &str, check: &dyn Fn(&str) -> Option<String>| match interpolation::substitute(
+            value, facts, parameters,
+        ) {
+            Ok(value) => {
+                if let Some(fault) = check(&value) {
                     faults.push(Fault::new(field, fault));
-                    String::new()
                 }
+                value
+            }
+            Err(fault) => {
+                faults.push(Fault::new(field, fault));
+                String::new()
             }
         };
         let owned = |check: fn(&str) -> Option<&'static str>| move |value: &str| check(value).map(str::to_owned);
@@ -262,14 +264,8 @@ impl TemplateSpec {
             url: put("spec.repository.url", &repository.url, &|url| {
                 if url == BUILTIN_DEMO { demo_fault(rules.demo) } else { repository_fault(url).map(str::to_owned) }
             }),
-            branch: repository
-                .branch
-                .as_ref()
-                .map(|value| put("spec.repository.branch", value, &owned(branch_fault))),
-            path: repository
-                .path
-                .as_ref()
-                .map(|value| put("spec.repository.path", value, &owned(home_folder_fault))),
+            branch: repository.branch.as_ref().map(|value| put("spec.repository.branch", value, &owned(branch_fault))),
+            path: repository.path.as_ref().map(|value| put("spec.repository.path", value, &owned(home_folder_fault))),
         });
         let extra_paths = self
             .local
@@ -498,9 +494,9 @@ fn demo_fault(allowed: bool) -> Option<String> {
 fn host_pattern_fault(host: &str) -> Option<&'static str> {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let good = (1..=253).contains(&name.len())
-        && name.split('.').all(|label| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        });
+        && name
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     (!good).then_some("must be a host name, or *. and one")
 }
 

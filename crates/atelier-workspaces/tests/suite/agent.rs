@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use atelier_daemon::workspace::{Method, WorkspaceCreateArgs, Workspaces as _};
+use atelier_daemon::workspace::{Method, WorkspaceCreateArgs};
 use atelier_domain::CallToken;
 use atelier_store::Transition;
 use atelier_workspaces::BuildCreate;
@@ -16,7 +16,8 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
     let spec = json!({ "startup_script": "echo begun >> ~/starts", "parameters": [{ "name": "word", "default": "\"; rm -rf ~ #" }] });
     let id = host.workspace("box", spec).await;
     let connection = host.connect(id).await;
-    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready")).await;
+    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready"))
+        .await;
     assert_eq!(run(&*connection, "echo hello; cat ~/starts").await, "hello\nbegun\n");
     assert_eq!(run(&*connection, "printf %s \"$ATELIER_PARAM_WORD\"").await, "\"; rm -rf ~ #");
 
@@ -58,8 +59,13 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
     host.service.build_create(build(Transition::Start)).await.unwrap();
     host.wait_for_status(id, "running").await;
     let connection = host.connect(id).await;
-    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready")).await;
-    assert_eq!(run(&*connection, "cat ~/starts").await, "begun\nbegun\n", "home is kept, the script runs at each start");
+    host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready"))
+        .await;
+    assert_eq!(
+        run(&*connection, "cat ~/starts").await,
+        "begun\nbegun\n",
+        "home is kept, the script runs at each start"
+    );
 
     // One tool step must stay far below 15 ms; the median of a few, for the machine may be busy.
     let mut times: Vec<Duration> = Vec::new();
@@ -88,11 +94,14 @@ async fn the_demo_repository_is_cloned_for_a_chat() {
     assert_eq!((template.id, template.active_version_id), (again.id, again.active_version_id));
     let chat = host.chat().await;
     let args = WorkspaceCreateArgs { template: "demo".into(), name: None, parameters: Vec::new(), ttl_ms: 0 };
-    let report = host.service.workspace_create(host.caller(chat), args).await.unwrap();
+    let report = host.tools().workspace_create(host.caller(chat), args).await.unwrap();
     assert_eq!(report.fields["agent_status"], "connected", "{:?}", report.fields);
     assert_eq!(report.fields["lifecycle_state"], "ready", "{:?}", report.fields);
     let connection = host.connect(report.workspace_id).await;
     let output = run(&*connection, "pwd; ls; git status --short; git remote; sh test.sh").await;
-    assert!(output.starts_with("/home/atelier/calc\nAGENTS.md\nREADME.md\ncalc.sh\ntest.sh\nFAILED  calc.sh add"), "{output}");
+    assert!(
+        output.starts_with("/home/atelier/calc\nAGENTS.md\nREADME.md\ncalc.sh\ntest.sh\nFAILED  calc.sh add"),
+        "{output}"
+    );
     assert!(output.contains("2 passed, 1 failed"), "{output}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_daemon::workspace::{
-    Access, AgentRequest, AgentResponse, CallContext, Method, ToolCaller, WorkspaceConnection, Workspaces as _,
+    Access, AgentRequest, AgentResponse, CallContext, Method, ToolCaller, WorkspaceConnection, Workspaces,
 };
 use atelier_domain::{CallToken, ChatId, Clock, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId};
 use atelier_store::{
@@ -106,8 +106,7 @@ impl Host {
     }
 
     pub(crate) async fn template(&self, name: &str, spec: Value) -> TemplateRow {
-        let create =
-            TemplateCreate { name: name.into(), driver: "local".into(), spec, ..TemplateCreate::default() };
+        let create = TemplateCreate { name: name.into(), driver: "local".into(), spec, ..TemplateCreate::default() };
         self.service.template_create(self.organization, self.ada, create).await.unwrap()
     }
 
@@ -159,13 +158,18 @@ impl Host {
         }
     }
 
+    /// What a turn sees of the service.
+    pub(crate) fn tools(&self) -> &dyn Workspaces {
+        &self.service
+    }
+
     /// The outer folder of a workspace.
     pub(crate) fn folder(&self, workspace: WorkspaceId) -> PathBuf {
         self.data.path().join("workspaces").join(workspace.to_string())
     }
 
     pub(crate) async fn connect(&self, workspace: WorkspaceId) -> Arc<dyn WorkspaceConnection> {
-        self.service.connect(workspace, self.ada, PATIENCE).await.unwrap()
+        self.tools().connect(workspace, self.ada, PATIENCE).await.unwrap()
     }
 
     pub(crate) async fn chat(&self) -> ChatId {
@@ -185,10 +189,8 @@ impl Host {
             mcp_server_ids: Vec::new(),
             created_at: Timestamp::now(),
         };
-        let inserted: Result<(), StoreError> = self
-            .store
-            .write("test_chat", move |tx| Box::pin(async move { chat_insert_in_tx(tx, &chat).await }))
-            .await;
+        let inserted: Result<(), StoreError> =
+            self.store.write("test_chat", move |tx| Box::pin(async move { chat_insert_in_tx(tx, &chat).await })).await;
         inserted.unwrap();
         id
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atelier_daemon::tool_error::ToolErrorCode;
-use atelier_daemon::workspace::{ConnectionError, Method, Workspaces as _};
+use atelier_daemon::workspace::{ConnectionError, Method};
 use atelier_domain::{CallToken, ChatId, UserId};
 use atelier_store::{AgentLifecycle, AgentStatus, Transition};
 use atelier_workspace_protocol::{SUBPROTOCOL, close};
@@ -95,7 +95,7 @@ async fn x10_a_bad_answer_ends_one_request_only() {
         view.agent.as_ref().is_some_and(|agent| agent.status == AgentStatus::Disconnected)
     })
     .await;
-    let error = host.service.connect(id, host.ada, Duration::from_millis(50)).await.err().unwrap();
+    let error = host.tools().connect(id, host.ada, Duration::from_millis(50)).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::AgentNotConnected);
 }
 
@@ -128,7 +128,10 @@ async fn w47_and_w48_refused_links() {
     let (status, body) = refused(&run, &old, "atelier-agent.v9").await;
     assert_eq!(status, 426);
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&body["code"], &body["min"], &body["max"]), (&json!("agent_version_unsupported"), &json!(1), &json!(1)));
+    assert_eq!(
+        (&body["code"], &body["min"], &body["max"]),
+        (&json!("agent_version_unsupported"), &json!(1), &json!(1))
+    );
     assert_eq!(host.view(id).await.build.error_code.as_deref(), Some("agent_version_unsupported"));
 
     let build = |transition| BuildCreate {
@@ -155,8 +158,9 @@ async fn w47_and_w48_refused_links() {
 async fn w71_only_the_owner_gets_a_link() {
     let host = Host::without_agent().await;
     let id = host.workspace("box", json!({})).await;
-    let error = host.service.connect(id, UserId::new(), Duration::ZERO).await.err().unwrap();
+    let error = host.tools().connect(id, UserId::new(), Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceAccessRevoked);
-    let unknown = host.service.connect(atelier_domain::WorkspaceId::new(), host.ada, Duration::ZERO).await.err().unwrap();
+    let unknown =
+        host.tools().connect(atelier_domain::WorkspaceId::new(), host.ada, Duration::ZERO).await.err().unwrap();
     assert_eq!(unknown, error, "unknown and forbidden look the same");
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use atelier_workspaces::templates::{
-    Facts, Fault, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, parameter_variable, redact_spec, resolve_parameters,
+    Facts, Fault, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, parameter_variable, redact_spec,
+    resolve_parameters,
 };
 use serde_json::{Value, json};
 
@@ -127,8 +128,16 @@ fn w58_single_faults() {
         (json!({"network": {"policy": "allowlist", "allow_hosts": ["a.b"]}}), "spec.network.policy", "allowlist"),
         (json!({"network": {"allow_hosts": ["a.b"]}}), "spec.network.allow_hosts", "allowlist only"),
         (json!({"parameters": [{"name": "a-b"}, {"name": "A_B"}]}), "spec.parameters[1].name", "twice"),
-        (json!({"parameters": [{"name": "b", "type": "bool", "default": "yes"}]}), "spec.parameters[0].default", "true or false"),
-        (json!({"parameters": [{"name": "s", "options": ["a"], "default": "b"}]}), "spec.parameters[0].default", "one of a"),
+        (
+            json!({"parameters": [{"name": "b", "type": "bool", "default": "yes"}]}),
+            "spec.parameters[0].default",
+            "true or false",
+        ),
+        (
+            json!({"parameters": [{"name": "s", "options": ["a"], "default": "b"}]}),
+            "spec.parameters[0].default",
+            "one of a",
+        ),
         (json!({"parameters": [{"name": "s", "colour": 1}]}), "spec.parameters[0].colour", "unknown key"),
         (json!({"desktop": {"width": 1}}), "spec.desktop.width", "between 320"),
         (json!({"local": {"extra_paths": ["/opt/../etc"]}}), "spec.local.extra_paths[0]", ".."),
@@ -154,7 +163,10 @@ fn other_drivers_are_named_as_not_available() {
     for (driver, section) in [("docker", json!({"image": "debian"})), ("kubernetes", json!({"namespace": "x"}))] {
         let spec = json!({ driver: section });
         let faults = TemplateSpec::parse(driver, SpecSource::Json(&spec), &rules()).unwrap_err();
-        assert!(faults.iter().any(|fault| fault.field == "driver" && fault.detail.contains("not available")), "{faults:?}");
+        assert!(
+            faults.iter().any(|fault| fault.field == "driver" && fault.detail.contains("not available")),
+            "{faults:?}"
+        );
     }
     let faults = TemplateSpec::parse("vm", SpecSource::Json(&json!({})), &rules()).unwrap_err();
     assert_eq!(faults[0].field, "driver");
@@ -215,7 +227,9 @@ fn parameters_of_a_workspace() {
         { "name": "fixed", "default": "a" },
     ]}))
     .unwrap();
-    let given = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>();
+    let given = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>()
+    };
     let fields = |faults: Vec<Fault>| faults.into_iter().map(|fault| (fault.field, fault.detail)).collect::<Vec<_>>();
 
     let faults = fields(resolve_parameters(&spec.parameters, &given(&[("brunch", "x")]), None).unwrap_err());

@@ -1,7 +1,7 @@
 //! What the tools of a turn get: templates, and workspaces made for a chat.
 
 use atelier_daemon::tool_error::ToolErrorCode;
-use atelier_daemon::workspace::{WorkspaceCreateArgs, Workspaces as _};
+use atelier_daemon::workspace::WorkspaceCreateArgs;
 use atelier_store::{BuildState, Transition};
 use atelier_workspaces::BuildCreate;
 use serde_json::json;
@@ -23,18 +23,18 @@ async fn templates_are_listed_in_pages_and_read_by_id_or_name() {
         "parameters": [{ "name": "branch", "default": "main", "mutable": true }],
     });
     let with_parameters = host.template("zz-parameters", spec).await;
-    let first = host.service.template_list(host.ada, None, 1).await.unwrap();
+    let first = host.tools().template_list(host.ada, None, 1).await.unwrap();
     assert_eq!((first.templates.len(), first.total_pages, first.total_count), (10, 2, 13));
-    assert_eq!(host.service.template_list(host.ada, None, 2).await.unwrap().templates.len(), 3);
-    assert_eq!(host.service.template_list(host.ada, None, 9).await.unwrap().templates.len(), 0);
-    let found = host.service.template_list(host.ada, Some("PARAM".into()), 1).await.unwrap();
+    assert_eq!(host.tools().template_list(host.ada, None, 2).await.unwrap().templates.len(), 3);
+    assert_eq!(host.tools().template_list(host.ada, None, 9).await.unwrap().templates.len(), 0);
+    let found = host.tools().template_list(host.ada, Some("PARAM".into()), 1).await.unwrap();
     assert_eq!(found.total_count, 1);
-    let by_id = host.service.template_read(host.ada, with_parameters.id.to_string()).await.unwrap();
-    let by_name = host.service.template_read(host.ada, "zz-parameters".into()).await.unwrap();
+    let by_id = host.tools().template_read(host.ada, with_parameters.id.to_string()).await.unwrap();
+    let by_name = host.tools().template_read(host.ada, "zz-parameters".into()).await.unwrap();
     assert_eq!(by_id, by_name);
     assert_eq!(by_id["default_ttl_ms"], 3_600_000);
     assert_eq!(by_id["parameters"][0]["name"], "branch");
-    let error = host.service.template_read(host.ada, "nothing".into()).await.unwrap_err();
+    let error = host.tools().template_read(host.ada, "nothing".into()).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::TemplateNotFound);
 }
 
@@ -45,8 +45,8 @@ async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks() {
     let chat = host.chat().await;
     let caller = host.caller(chat);
     let (first, second) = tokio::join!(
-        host.service.workspace_create(caller, args("plain")),
-        host.service.workspace_create(host.caller(chat), args("plain")),
+        host.tools().workspace_create(caller, args("plain")),
+        host.tools().workspace_create(host.caller(chat), args("plain")),
     );
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_eq!(first.workspace_id, second.workspace_id);
@@ -62,7 +62,7 @@ async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks() {
     // The same call after a restart of the server finds what it made.
     host.restart().await;
     let made_by = if first.changed { caller } else { host.caller(chat) };
-    let again = host.service.workspace_create(made_by, args("plain")).await.unwrap();
+    let again = host.tools().workspace_create(made_by, args("plain")).await.unwrap();
     assert_eq!((again.workspace_id, again.changed), (first.workspace_id, first.changed));
 
     // Stopped: it is named, not started.
@@ -75,17 +75,17 @@ async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks() {
     };
     host.service.build_create(stop).await.unwrap();
     host.wait_for_status(first.workspace_id, "stopped").await;
-    let stopped = host.service.workspace_create(host.caller(chat), args("plain")).await.unwrap();
+    let stopped = host.tools().workspace_create(host.caller(chat), args("plain")).await.unwrap();
     assert!(!stopped.changed);
     assert_eq!(stopped.fields["status"], "stopped");
-    let error = host.service.connect(first.workspace_id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
+    let error = host.tools().connect(first.workspace_id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceStopped);
     let caller = host.caller(chat);
-    let started = host.service.workspace_start(caller).await.unwrap();
+    let started = host.tools().workspace_start(caller).await.unwrap();
     assert!(started.changed);
     assert_eq!(started.fields["status"], "running");
     assert_ne!(started.build_id, first.build_id);
-    let repeated = host.service.workspace_start(caller).await.unwrap();
+    let repeated = host.tools().workspace_start(caller).await.unwrap();
     assert_eq!((repeated.build_id, repeated.changed), (started.build_id, true));
 }
 
@@ -94,11 +94,11 @@ async fn wrong_arguments_and_missing_workspaces_say_what_to_do() {
     let host = Host::without_agent().await;
     host.template("strict", json!({ "parameters": [{ "name": "size", "type": "number" }] })).await;
     let chat = host.chat().await;
-    let error = host.service.workspace_start(host.caller(chat)).await.unwrap_err();
+    let error = host.tools().workspace_start(host.caller(chat)).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::NoWorkspace);
-    let error = host.service.workspace_create(host.caller(chat), args("none")).await.unwrap_err();
+    let error = host.tools().workspace_create(host.caller(chat), args("none")).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::TemplateNotFound);
-    let error = host.service.workspace_create(host.caller(chat), args("strict")).await.unwrap_err();
+    let error = host.tools().workspace_create(host.caller(chat), args("strict")).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::InvalidParameters);
     assert_eq!(error.details["validations"][0]["field"], "parameters.size");
     assert_eq!(host.store.workspaces_of(host.ada).await.unwrap().len(), 0);
@@ -127,7 +127,7 @@ async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop() {
     kill_tree(&host, id);
     let view = host.wait_for_status(id, "stopped").await;
     assert_eq!((view.build.reason.as_str(), view.build.state), ("lost", BuildState::Succeeded));
-    let error = host.service.connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
+    let error = host.tools().connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
     assert!(error.message.contains("ended unexpectedly"), "{error}");
 
     host.service.build_create(build(Transition::Delete)).await.unwrap();
@@ -137,7 +137,7 @@ async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop() {
         tokio::time::timeout(std::time::Duration::from_millis(50), host.service.changed(id)).await.ok();
     }
     assert!(!host.folder(id).exists());
-    let error = host.service.connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
+    let error = host.tools().connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceDeleted);
 }
 
@@ -158,19 +158,23 @@ fn kill_tree(host: &Host, id: atelier_domain::WorkspaceId) {
 #[tokio::test]
 async fn a_build_that_cannot_work_fails_with_its_reason() {
     let host = Host::without_agent().await;
-    host.template("broken", json!({ "repository": { "url": "https://${param.host}/x" }, "parameters": [{ "name": "host" }] })).await;
+    host.template(
+        "broken",
+        json!({ "repository": { "url": "https://${param.host}/x" }, "parameters": [{ "name": "host" }] }),
+    )
+    .await;
     let chat = host.chat().await;
     let mut wrong = args("broken");
     wrong.parameters = vec![("host".into(), "-x".into())];
-    let error = host.service.workspace_create(host.caller(chat), wrong.clone()).await.unwrap_err();
+    let error = host.tools().workspace_create(host.caller(chat), wrong.clone()).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::BuildFailed);
     assert!(error.message.contains("spec.repository.url"), "{error}");
     let failed = host.store.chat_get_for_system(chat).await.unwrap().unwrap().workspace_id.unwrap();
-    let error = host.service.connect(failed, host.ada, std::time::Duration::ZERO).await.err().unwrap();
+    let error = host.tools().connect(failed, host.ada, std::time::Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceFailed);
 
     // Creating again makes a new one and deletes the failed one of this chat.
-    let error = host.service.workspace_create(host.caller(chat), wrong).await.unwrap_err();
+    let error = host.tools().workspace_create(host.caller(chat), wrong).await.unwrap_err();
     assert_eq!(error.code, ToolErrorCode::BuildFailed);
     let second = host.store.chat_get_for_system(chat).await.unwrap().unwrap().workspace_id.unwrap();
     assert_ne!(failed, second);

@@ -29,8 +29,7 @@ impl Delegation {
         let complete = ["cpu", "memory", "pids"]
             .iter()
             .all(|controller| handed_on.split_ascii_whitespace().any(|name| name == *controller));
-        let writable =
-            rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+        let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
         (complete && writable).then(|| Self { folder: folder.to_owned() })
     }
 
@@ -83,16 +82,11 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(delegation.group(id).join(name)).unwrap();
         let resources = Resources { cpu: Some(1.5), memory_mb: Some(64), pids: Some(100) };
         delegation.create(id, resources).unwrap();
-        assert_eq!((read("cpu.max"), read("memory.max"), read("pids.max")), (
-            "150000 100000".into(),
-            "67108864".into(),
-            "100".into()
-        ));
+        assert_eq!(
+            (read("cpu.max"), read("memory.max"), read("pids.max")),
+            ("150000 100000".into(), "67108864".into(), "100".into())
+        );
         delegation.create(id, Resources::default()).unwrap();
-        assert_eq!((read("cpu.max"), read("memory.max"), read("pids.max")), (
-            "max".into(),
-            "max".into(),
-            "max".into()
-        ));
+        assert_eq!((read("cpu.max"), read("memory.max"), read("pids.max")), ("max".into(), "max".into(), "max".into()));
     }
 }

@@ -60,7 +60,12 @@ impl Folders {
                 Err(error) => return Err(error),
             }
         }
-        OpenOptions::new().create(true).append(true).mode(0o644).open(&self.lock)?.set_permissions(Permissions::from_mode(0o644))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o644)
+            .open(&self.lock)?
+            .set_permissions(Permissions::from_mode(0o644))
     }
 
     /// Puts a file of the server's into `run`.

@@ -175,10 +175,8 @@ mod tests {
 
     #[test]
     fn descendants_are_found_over_generations() {
-        let mut shell = std::process::Command::new("/bin/sh")
-            .args(["-c", "sh -c 'sleep 60; :' & wait"])
-            .spawn()
-            .unwrap();
+        let mut shell =
+            std::process::Command::new("/bin/sh").args(["-c", "sh -c 'sleep 60; :' & wait"]).spawn().unwrap();
         let root = i32::try_from(shell.id()).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while descendants(root).len() < 2 {

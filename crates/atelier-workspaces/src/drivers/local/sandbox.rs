@@ -94,7 +94,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// Why nothing of `choice` works, in words for people.
-    pub(crate) async fn find(choice: SandboxChoice, owner: Option<Owner>, agent_program: &Path) -> Result<Self, String> {
+    pub(crate) async fn find(
+        choice: SandboxChoice,
+        owner: Option<Owner>,
+        agent_program: &Path,
+    ) -> Result<Self, String> {
         let bubblewrap = match choice {
             SandboxChoice::Off => return Ok(Self::Off),
             SandboxChoice::Landlock => return try_landlock(agent_program).await,
@@ -188,11 +192,9 @@ impl Sandbox {
             Self::Bubblewrap { .. } => {
                 View { home: INNER_HOME.into(), run: INNER_RUN.into(), program: INNER_PROGRAM.into() }
             }
-            Self::Landlock | Self::Off => View {
-                home: folders.home.clone(),
-                run: folders.run.clone(),
-                program: program.to_owned(),
-            },
+            Self::Landlock | Self::Off => {
+                View { home: folders.home.clone(), run: folders.run.clone(), program: program.to_owned() }
+            }
         }
     }
 
@@ -334,6 +336,6 @@ struct Line(Vec<OsString>);
 
 impl Line {
     fn add<T: AsRef<OsStr>, const N: usize>(&mut self, words: [T; N]) {
-        self.0.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        self.0.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
     }
 }

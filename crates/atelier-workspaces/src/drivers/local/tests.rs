@@ -76,8 +76,7 @@ async fn open(data: &Path) -> LocalDriver {
 fn spec(document: &serde_json::Value) -> ResolvedSpec {
     let rules = SpecRules { network_isolation: true, ..SpecRules::default() };
     let (spec, _) = TemplateSpec::parse("local", SpecSource::Json(document), &rules).unwrap();
-    let facts =
-        Facts { workspace_id: "id".into(), workspace_name: "box".into(), owner_username: "ada".into() };
+    let facts = Facts { workspace_id: "id".into(), workspace_name: "box".into(), owner_username: "ada".into() };
     spec.resolve(&facts, &BTreeMap::new(), &rules).unwrap()
 }
 
@@ -178,13 +177,16 @@ async fn w63_and_w65_nothing_of_the_host_is_within_reach() {
     assert_eq!(lines("cannot write "), Vec::<String>::new());
     assert_eq!(lines("cores "), ["0"]);
     assert_eq!(lines("net "), ["lo"]);
-    let known = ["ATELIER_AGENT_URLS", "HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "USER", "_"];
+    let known =
+        ["ATELIER_AGENT_URLS", "HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "USER", "_"];
     for name in lines("env ") {
         assert!(known.contains(&name.as_str()), "the environment holds {name}");
     }
     for process in lines("process ") {
         assert!(
-            ["bwrap", "/bin/sh /.atelier", "sed", "sort", "grep", "tr", "cut", "sh"].iter().any(|name| process.contains(name))
+            ["bwrap", "/bin/sh /.atelier", "sed", "sort", "grep", "tr", "cut", "sh"]
+                .iter()
+                .any(|name| process.contains(name))
                 || process.trim().is_empty(),
             "a process of somebody else: {process}"
         );

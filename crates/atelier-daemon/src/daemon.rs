@@ -1,0 +1,182 @@
+//! The daemon as a whole: what it is made of, how it starts, how it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::{Incarnation, SharedClock};
+use atelier_llm::ProviderRegistry;
+use atelier_store::{ProviderPresets, Renewal, Replica, Store, StoreError};
+use atelier_stream::Hubs;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::chats::Chats;
+use crate::commit::{CommitError, Commits, RunSignals as _};
+use crate::executor::{Executor, ExecutorConfig, Places};
+use crate::fault::Faults;
+use crate::models::Models;
+use crate::prompt::transcript::Transcripts;
+use crate::turn::Turns;
+use crate::workspace::Workspaces;
+
+/// A lease lasts this long and is renewed this often (both by the database's clock).
+const LEASE: Duration = Duration::from_secs(6);
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How often the chats of dead replicas are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What a daemon is made of.
+pub struct DaemonParts {
+    pub store: Store,
+    pub hubs: Hubs,
+    pub registry: ProviderRegistry,
+    pub presets: Arc<ProviderPresets>,
+    pub workspaces: Arc<dyn Workspaces>,
+    pub clock: SharedClock,
+    pub faults: Faults,
+    pub config: DaemonConfig,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct DaemonConfig {
+    pub executor: ExecutorConfig,
+    /// URL of this replica, for its row.
+    pub replica_url: String,
+    pub build: String,
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("this replica could not be registered")]
+    Register(#[source] StoreError),
+    #[error("chats of an earlier run could not be taken over")]
+    Recover(#[source] CommitError),
+}
+
+/// The running daemon of one replica.
+pub struct Daemon {
+    chats: Chats,
+    commits: Commits,
+    executor: Executor,
+    places: Arc<Places>,
+    clock: SharedClock,
+    upkeep: TaskTracker,
+    stop_upkeep: CancellationToken,
+}
+
+impl Daemon {
+    /// Takes over what an earlier life left, then begins to run turns.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn start(parts: DaemonParts) -> Result<Self, StartError> {
+        let DaemonParts { store, hubs, registry, presets, workspaces, clock, faults, mut config } = parts;
+        let places = Places::new();
+        let incarnation = Incarnation::new();
+        let commits =
+            Commits::new(store.clone(), hubs.clone(), Arc::clone(&clock), incarnation, Arc::clone(&places) as _);
+        let coordination = store.coordination();
+        let replica = Replica { incarnation, url: config.replica_url.clone(), build: config.build.clone() };
+        coordination.join(replica, LEASE).await.map_err(StartError::Register)?;
+        let taken_over = commits.leases_ended().await.map_err(StartError::Recover)?;
+        if taken_over > 0 {
+            tracing::info!("{taken_over} turns of an earlier run go on");
+        }
+        if coordination.has_leases() {
+            // until hints come between replicas, pending chats are looked for every second
+            config.executor.poll_every = config.executor.poll_every.min(Duration::from_secs(1));
+        }
+        let work = Arc::new(Turns {
+            models: Models::new(store.clone(), registry, presets),
+            store: store.clone(),
+            hubs,
+            commits: commits.clone(),
+            workspaces,
+            transcripts: Transcripts::default(),
+            clock: Arc::clone(&clock),
+            faults,
+        });
+        let executor = Executor::start(work, Arc::clone(&places), Arc::clone(&clock), config.executor);
+        let daemon = Self {
+            chats: Chats::new(commits.clone()),
+            commits,
+            executor,
+            places,
+            clock,
+            upkeep: TaskTracker::new(),
+            stop_upkeep: CancellationToken::new(),
+        };
+        if coordination.has_leases() {
+            daemon.keep_lease(&store, incarnation);
+            daemon.sweep();
+        }
+        Ok(daemon)
+    }
+
+    /// The operations on chats.
+    #[must_use]
+    pub const fn chats(&self) -> &Chats {
+        &self.chats
+    }
+
+    /// Stops claiming, waits up to `grace` for turns to end, and hands over what is left.
+    pub async fn shut_down(&self, grace: Duration) {
+        self.executor.stop_claiming().await;
+        self.executor.drain(&self.clock, grace).await;
+        self.stop_upkeep.cancel();
+        self.upkeep.close();
+        self.upkeep.wait().await;
+        let incarnation = self.commits.incarnation();
+        if let Err(error) = self.commits.store().coordination().leave(incarnation).await {
+            tracing::warn!(replica.id = %incarnation, "the lease of replica {incarnation} was not given back: {error}");
+        }
+    }
+
+    /// Renews the lease and tells runs what their rows say.
+    fn keep_lease(&self, store: &Store, incarnation: Incarnation) {
+        let (coordination, clock, stop) = (store.coordination(), Arc::clone(&self.clock), self.stop_upkeep.clone());
+        let places = Arc::clone(&self.places);
+        self.upkeep.spawn(async move {
+            loop {
+                tokio::select! {
+                    // a renewal is one statement and is never dropped half-way
+                    () = stop.cancelled() => return,
+                    () = clock.sleep(RENEW_EVERY.mul_f64(rand::random_range(0.9..1.1))) => {}
+                }
+                let here = places.running();
+                match coordination.renew(incarnation, LEASE).await {
+                    Ok(Renewal::Lives { running }) => {
+                        for row in running.iter().filter(|row| row.is_stopping) {
+                            places.stop(row.chat_id);
+                        }
+                    }
+                    Ok(Renewal::DeclaredDead) => {
+                        tracing::error!(replica.id = %incarnation, "this replica was declared dead; its turns run elsewhere");
+                        here.into_iter().for_each(|chat| places.stop(chat));
+                    }
+                    Err(error) => tracing::warn!(replica.id = %incarnation, "the lease was not renewed: {error}"),
+                }
+            }
+        });
+    }
+
+    /// Takes over the chats of dead replicas.
+    fn sweep(&self) {
+        let (commits, clock, stop) = (self.commits.clone(), Arc::clone(&self.clock), self.stop_upkeep.clone());
+        self.upkeep.spawn(async move {
+            loop {
+                tokio::select! {
+                    // a take-over that is under way ends before the token is looked at
+                    () = stop.cancelled() => return,
+                    () = clock.sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.8..1.2))) => {}
+                }
+                match commits.leases_ended().await {
+                    Ok(0) => {}
+                    Ok(taken_over) => tracing::info!("{taken_over} turns of dead replicas go on here"),
+                    Err(error) => tracing::warn!("dead replicas could not be looked for: {error}"),
+                }
+            }
+        });
+    }
+}

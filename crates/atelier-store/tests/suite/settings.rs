@@ -1,0 +1,112 @@
+//! Settings, repeated requests, the audit log.
+
+use atelier_store::{AuditNew, AuditOutcome, Idempotency, Setting, StoreError, audit_insert_in_tx, setting_set_in_tx};
+use jiff::ToSpan as _;
+
+use crate::fixture::{Fixture, at, on_both_engines};
+
+fn entry(action: &str) -> AuditNew {
+    AuditNew {
+        user_id: None,
+        username: "ada".to_owned(),
+        actor_kind: "user".to_owned(),
+        action: action.to_owned(),
+        resource_type: "site_setting".to_owned(),
+        resource_id: "system_prompt".to_owned(),
+        resource_target: "system prompt".to_owned(),
+        organization_id: None,
+        via_chat_id: None,
+        outcome: AuditOutcome::Success,
+        diff: "{\"value\":{\"old\":\"\",\"new\":\"x\"}}".to_owned(),
+        ip: "127.0.0.1".to_owned(),
+        user_agent: "test".to_owned(),
+        request_id: "r1".to_owned(),
+        status_code: 204,
+    }
+}
+
+on_both_engines! {
+    async fn settings_are_kept(fixture: &Fixture) {
+        let store = &fixture.store;
+        assert_eq!(store.setting(Setting::SystemPrompt).await.unwrap(), None);
+        store.setting_set(Setting::SystemPrompt, "a".to_owned(), at(1)).await.unwrap();
+        store.setting_set(Setting::SystemPrompt, "b".to_owned(), at(2)).await.unwrap();
+        assert_eq!(store.setting(Setting::SystemPrompt).await.unwrap().as_deref(), Some("b"));
+        assert_eq!(store.setting(Setting::DesktopEnabled).await.unwrap(), None);
+        assert_eq!(store.setting_workspace_ttl_ms().await.unwrap(), 0);
+        store.setting_set(Setting::WorkspaceTtlMs, "60000".to_owned(), at(2)).await.unwrap();
+        assert_eq!(store.setting_workspace_ttl_ms().await.unwrap(), 60_000);
+        store.setting_set(Setting::WorkspaceTtlMs, "soon".to_owned(), at(2)).await.unwrap();
+        assert!(matches!(store.setting_workspace_ttl_ms().await, Err(StoreError::Unreadable { .. })));
+        let ids = futures::future::join_all((0..4).map(|_| store.deployment_id(at(3)))).await;
+        let first = ids[0].as_ref().unwrap();
+        assert!(ids.iter().all(|id| id.as_ref().unwrap() == first));
+    }
+
+    async fn a_key_is_carried_out_once(fixture: &Fixture) {
+        let (scope, body) = ([1; 32], [2; 32]);
+        let store = &fixture.store;
+        let racers = (0..8).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.idempotency_begin(scope, body, at(10)).await.unwrap() })
+        });
+        let ended: Vec<_> = futures::future::join_all(racers).await.into_iter().map(|racer| racer.unwrap()).collect();
+        assert_eq!(ended.iter().filter(|found| **found == Idempotency::Begin).count(), 1, "{ended:?}");
+        assert_eq!(ended.iter().filter(|found| **found == Idempotency::InProgress).count(), 7, "{ended:?}");
+        let begin = async |scope, body, now| store.idempotency_begin(scope, body, now).await.unwrap();
+        assert_eq!(begin(scope, [3; 32], at(11)).await, Idempotency::OtherBody);
+        assert_eq!(begin([4; 32], body, at(11)).await, Idempotency::Begin);
+        store.idempotency_finish(scope, 201, "{\"id\":1}".to_owned()).await.unwrap();
+        let replay = Idempotency::Replay { status: 201, body: "{\"id\":1}".to_owned() };
+        assert_eq!(begin(scope, body, at(12)).await, replay);
+        assert_eq!(begin(scope, [3; 32], at(12)).await, Idempotency::OtherBody);
+        store.idempotency_forget(scope).await.unwrap();
+        assert_eq!(begin(scope, body, at(13)).await, replay, "an answer is not forgotten");
+        // refused requests may be tried again, with another body too
+        store.idempotency_forget([4; 32]).await.unwrap();
+        assert_eq!(begin([4; 32], [5; 32], at(14)).await, Idempotency::Begin);
+        // after a day the key is new
+        let day = at(10).checked_add(24.hours()).unwrap();
+        assert_eq!(begin(scope, body, day).await, replay);
+        assert_eq!(begin(scope, [3; 32], day.checked_add(1.second()).unwrap()).await, Idempotency::Begin);
+        assert_eq!(fixture.one("SELECT CAST(COUNT(*) AS TEXT) FROM idempotency_keys").await, 1, "old ones are cleared away");
+    }
+
+    async fn a_request_that_died_with_its_server_can_be_repeated(fixture: &Fixture) {
+        let store = &fixture.store;
+        let (scope, body) = ([1; 32], [2; 32]);
+        let begin = async |body, now| store.idempotency_begin(scope, body, now).await.unwrap();
+        assert_eq!(begin(body, at(0)).await, Idempotency::Begin);
+        assert_eq!(begin(body, at(120)).await, Idempotency::InProgress);
+        assert_eq!(begin([9; 32], at(121)).await, Idempotency::OtherBody);
+        assert_eq!(begin(body, at(121)).await, Idempotency::Begin);
+        assert_eq!(begin(body, at(122)).await, Idempotency::InProgress);
+        store.idempotency_forget_open_for_system().await.unwrap();
+        assert_eq!(begin(body, at(123)).await, Idempotency::Begin);
+    }
+
+    /// G80: an entry stands and falls with its change
+    async fn audit_entries_go_with_their_change(fixture: &Fixture) {
+        let write = async |action: &'static str, ends_well: bool| {
+            fixture
+                .store
+                .write("test", move |tx| {
+                    Box::pin(async move {
+                        setting_set_in_tx(tx, Setting::SystemPrompt, action, at(1)).await?;
+                        audit_insert_in_tx(tx, entry(action), at(1)).await?;
+                        if ends_well { Ok(()) } else { Err(StoreError::TimedOut) }
+                    })
+                })
+                .await
+                .is_ok()
+        };
+        assert!(write("first", true).await);
+        assert!(!write("lost", false).await);
+        assert!(write("second", true).await);
+        let rows = fixture.store.audit_list_for_system(10, 0).await.unwrap();
+        let actions: Vec<_> = rows.iter().map(|row| row.entry.action.as_str()).collect();
+        assert_eq!(actions, ["second", "first"]);
+        assert_eq!((rows[0].entry.outcome, rows[0].entry.status_code, rows[0].created_at), (AuditOutcome::Success, 204, at(1)));
+        assert_eq!(fixture.store.setting(Setting::SystemPrompt).await.unwrap().as_deref(), Some("second"));
+    }
+}
