@@ -47,8 +47,7 @@ mod properties;
 pub use effect::{ChatEffect, StopScope, WatchKind};
 pub use event::{Admission, BusyBehavior, CallOutcome, ChatEvent, EditTarget, Needs, StepAnswer};
 pub use state::{
-    Activity, CallClass, CallState, ChatState, ChatStatus, EntryRef, OpenCall, QueueEntry,
-    RetryInfo, StopKind,
+    Activity, CallClass, CallState, ChatState, ChatStatus, EntryRef, OpenCall, QueueEntry, RetryInfo, StopKind,
 };
 pub use title::title_from_parts;
 pub use transition::{TransitionError, apply, create};

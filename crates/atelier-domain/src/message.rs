@@ -222,10 +222,7 @@ pub struct DiffCommentPart {
     pub content: String,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -233,10 +230,7 @@ const fn is_false(value: &bool) -> bool {
 impl MessagePart {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(TextPart {
-            text: text.into(),
-            native: None,
-        })
+        Self::Text(TextPart { text: text.into(), native: None })
     }
 
     /// The provider's own form of this part, if it has one.
@@ -279,8 +273,7 @@ pub fn content_encode(parts: &[MessagePart]) -> String {
 /// An unknown version or a text that is no content of its version.
 pub fn content_decode(version: i16, content: &str) -> Result<Vec<MessagePart>, ContentError> {
     match version {
-        CONTENT_VERSION => serde_json::from_str(content)
-            .map_err(|source| ContentError::Malformed { version, source }),
+        CONTENT_VERSION => serde_json::from_str(content).map_err(|source| ContentError::Malformed { version, source }),
         other => Err(ContentError::UnknownVersion(other)),
     }
 }
@@ -312,15 +305,10 @@ impl Usage {
     /// Tokens the next request will at least contain: prompt (cache included) and answer.
     #[must_use]
     pub fn context_tokens(&self) -> i64 {
-        [
-            self.input_tokens,
-            self.cache_read_tokens,
-            self.cache_creation_tokens,
-            self.output_tokens,
-        ]
-        .into_iter()
-        .flatten()
-        .fold(0, i64::saturating_add)
+        [self.input_tokens, self.cache_read_tokens, self.cache_creation_tokens, self.output_tokens]
+            .into_iter()
+            .flatten()
+            .fold(0, i64::saturating_add)
     }
 }
 
@@ -331,23 +319,14 @@ mod tests {
     use serde_json::{Value, json};
 
     fn any_native() -> impl Strategy<Value = Option<Native>> {
-        prop::option::of(
-            (any::<String>(), any::<String>()).prop_map(|(block, model)| Native {
-                origin: Origin {
-                    provider: "anthropic".into(),
-                    host: "localhost:1".into(),
-                    model,
-                },
-                block,
-            }),
-        )
+        prop::option::of((any::<String>(), any::<String>()).prop_map(|(block, model)| Native {
+            origin: Origin { provider: "anthropic".into(), host: "localhost:1".into(), model },
+            block,
+        }))
     }
 
     fn any_time() -> impl Strategy<Value = Option<Timestamp>> {
-        prop::option::of(
-            (0_i64..4_000_000_000_000_000)
-                .prop_map(|micros| Timestamp::from_microsecond(micros).unwrap()),
-        )
+        prop::option::of((0_i64..4_000_000_000_000_000).prop_map(|micros| Timestamp::from_microsecond(micros).unwrap()))
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -371,70 +350,41 @@ mod tests {
         let text = || prop_oneof![any::<String>(), Just("a\0b".to_owned())];
         let lines = || (any::<i32>(), any::<i32>());
         prop_oneof![
-            (text(), any_native())
-                .prop_map(|(text, native)| MessagePart::Text(TextPart { text, native })),
-            (text(), any_time(), any_time(), any_native()).prop_map(
-                |(text, created_at, completed_at, native)| {
-                    MessagePart::Reasoning(ReasoningPart {
-                        text,
+            (text(), any_native()).prop_map(|(text, native)| MessagePart::Text(TextPart { text, native })),
+            (text(), any_time(), any_time(), any_native()).prop_map(|(text, created_at, completed_at, native)| {
+                MessagePart::Reasoning(ReasoningPart { text, created_at, completed_at, native })
+            }),
+            (text(), any_json(), any::<bool>(), any::<bool>(), any_time(), any_native()).prop_map(
+                |(tool_call_id, args, provider_executed, invalid_args, created_at, native)| {
+                    MessagePart::ToolCall(ToolCallPart {
+                        tool_call_id,
+                        tool_name: "execute".into(),
+                        args,
+                        provider_executed,
+                        invalid_args,
+                        mcp_server_config_id: invalid_args.then(McpServerId::new),
                         created_at,
-                        completed_at,
                         native,
                     })
                 }
             ),
-            (
-                text(),
-                any_json(),
-                any::<bool>(),
-                any::<bool>(),
-                any_time(),
-                any_native()
-            )
-                .prop_map(
-                    |(tool_call_id, args, provider_executed, invalid_args, created_at, native)| {
-                        MessagePart::ToolCall(ToolCallPart {
-                            tool_call_id,
-                            tool_name: "execute".into(),
-                            args,
-                            provider_executed,
-                            invalid_args,
-                            mcp_server_config_id: invalid_args.then(McpServerId::new),
-                            created_at,
-                            native,
-                        })
-                    }
-                ),
-            (
-                text(),
-                any_json(),
-                any::<bool>(),
-                any::<bool>(),
-                any_time(),
-                any_native()
-            )
-                .prop_map(
-                    |(tool_call_id, result, is_error, is_media, created_at, native)| {
-                        MessagePart::ToolResult(ToolResultPart {
-                            tool_call_id,
-                            tool_name: "execute".into(),
-                            result,
-                            is_error,
-                            is_media,
-                            provider_executed: is_media,
-                            mcp_server_config_id: None,
-                            created_at,
-                            native,
-                        })
-                    }
-                ),
+            (text(), any_json(), any::<bool>(), any::<bool>(), any_time(), any_native()).prop_map(
+                |(tool_call_id, result, is_error, is_media, created_at, native)| {
+                    MessagePart::ToolResult(ToolResultPart {
+                        tool_call_id,
+                        tool_name: "execute".into(),
+                        result,
+                        is_error,
+                        is_media,
+                        provider_executed: is_media,
+                        mcp_server_config_id: None,
+                        created_at,
+                        native,
+                    })
+                }
+            ),
             (text(), any_native()).prop_map(|(url, native)| {
-                MessagePart::Source(SourcePart {
-                    title: Some(url.clone()),
-                    url,
-                    source_id: None,
-                    native,
-                })
+                MessagePart::Source(SourcePart { title: Some(url.clone()), url, source_id: None, native })
             }),
             (text(), any::<bool>(), any_native()).prop_map(|(text, stored, native)| {
                 MessagePart::File(FilePart {
@@ -446,26 +396,11 @@ mod tests {
                 })
             }),
             (text(), lines()).prop_map(|(content, (start_line, end_line))| {
-                MessagePart::FileReference(FileReferencePart {
-                    file_name: "a".into(),
-                    start_line,
-                    end_line,
-                    content,
-                })
+                MessagePart::FileReference(FileReferencePart { file_name: "a".into(), start_line, end_line, content })
             }),
             (text(), lines()).prop_map(|(content, (start_line, end_line))| {
-                let side = if start_line < 0 {
-                    DiffSide::Old
-                } else {
-                    DiffSide::New
-                };
-                MessagePart::DiffComment(DiffCommentPart {
-                    file_name: "a".into(),
-                    start_line,
-                    end_line,
-                    side,
-                    content,
-                })
+                let side = if start_line < 0 { DiffSide::Old } else { DiffSide::New };
+                MessagePart::DiffComment(DiffCommentPart { file_name: "a".into(), start_line, end_line, side, content })
             }),
         ]
     }
@@ -491,20 +426,10 @@ mod tests {
     fn content_of_another_version_is_refused() {
         let content = json!([{"type": "text", "text": "x"}]).to_string();
         for version in [-1, 0, 2, i16::MAX] {
-            assert!(
-                matches!(content_decode(version, &content), Err(ContentError::UnknownVersion(v)) if v == version)
-            );
+            assert!(matches!(content_decode(version, &content), Err(ContentError::UnknownVersion(v)) if v == version));
         }
-        for broken in [
-            "",
-            "{}",
-            "[{\"type\":\"nothing\"}]",
-            "[{\"type\":\"text\"}]",
-        ] {
-            assert!(matches!(
-                content_decode(CONTENT_VERSION, broken),
-                Err(ContentError::Malformed { .. })
-            ));
+        for broken in ["", "{}", "[{\"type\":\"nothing\"}]", "[{\"type\":\"text\"}]"] {
+            assert!(matches!(content_decode(CONTENT_VERSION, broken), Err(ContentError::Malformed { .. })));
         }
     }
 }

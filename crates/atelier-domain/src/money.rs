@@ -66,12 +66,8 @@ impl FromStr for Price {
         if whole.len() > 7 {
             return Err(PriceError::TooLarge);
         }
-        let number = |part: &str| {
-            part.bytes()
-                .fold(0_i128, |sum, byte| sum * 10 + i128::from(byte - b'0'))
-        };
-        let missing =
-            u32::try_from(FRACTION_DIGITS - fraction.len()).expect("at most twelve digits");
+        let number = |part: &str| part.bytes().fold(0_i128, |sum, byte| sum * 10 + i128::from(byte - b'0'));
+        let missing = u32::try_from(FRACTION_DIGITS - fraction.len()).expect("at most twelve digits");
         let scaled = number(whole) * SCALE + number(fraction) * 10_i128.pow(missing);
         if scaled > PRICE_MAX * SCALE {
             return Err(PriceError::TooLarge);
@@ -146,31 +142,19 @@ pub struct PriceSheet {
 }
 
 impl PriceSheet {
-    pub const FREE: Self = Self {
-        base: ClassPrices::FREE,
-        long_context: None,
-    };
+    pub const FREE: Self = Self { base: ClassPrices::FREE, long_context: None };
 
     /// The prices in use: blanks of the configured sheet take the default. The default's long-context
     /// prices apply only while all four fields are defaults.
     #[must_use]
     pub fn with_defaults(&self, defaults: &Self) -> Self {
-        let long_context = self.long_context.or(if self.base.is_blank() {
-            defaults.long_context
-        } else {
-            None
-        });
-        Self {
-            base: self.base.or(&defaults.base),
-            long_context,
-        }
+        let long_context = self.long_context.or(if self.base.is_blank() { defaults.long_context } else { None });
+        Self { base: self.base.or(&defaults.base), long_context }
     }
 
     fn prices_for(&self, prompt_tokens: i128) -> ClassPrices {
         match &self.long_context {
-            Some(long) if prompt_tokens > i128::from(long.above_prompt_tokens) => {
-                long.prices.or(&self.base)
-            }
+            Some(long) if prompt_tokens > i128::from(long.above_prompt_tokens) => long.prices.or(&self.base),
             Some(_) | None => self.base,
         }
     }
@@ -205,25 +189,15 @@ pub struct Cost {
 /// The cost of a call: the exact sum over the classes, rounded up once.
 #[must_use]
 pub fn cost(usage: &Usage, sheet: &PriceSheet) -> Cost {
-    let reported = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_creation_tokens,
-    ];
+    let reported = [usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_creation_tokens];
     let negative_count = reported.iter().flatten().any(|count| *count < 0);
     let counts = reported.map(|count| count.filter(|count| *count >= 0).map(i128::from));
     let [input, _, cache_read, cache_write] = counts;
     let prompt_tokens = [input, cache_read, cache_write].into_iter().flatten().sum();
     let prices = sheet.prices_for(prompt_tokens).as_array();
 
-    let unpriced = |reason| Cost {
-        micros: None,
-        unpriced: Some(reason),
-        partial: false,
-        saturated: false,
-        negative_count,
-    };
+    let unpriced =
+        |reason| Cost { micros: None, unpriced: Some(reason), partial: false, saturated: false, negative_count };
     if prices.iter().all(Option::is_none) {
         return unpriced(Unpriced::NoPrice);
     }
@@ -231,29 +205,15 @@ pub fn cost(usage: &Usage, sheet: &PriceSheet) -> Cost {
         return unpriced(Unpriced::NoUsage);
     }
     let classes = counts.into_iter().zip(prices);
-    if !classes
-        .clone()
-        .any(|(count, price)| count.is_some() && price.is_some())
-    {
+    if !classes.clone().any(|(count, price)| count.is_some() && price.is_some()) {
         return unpriced(Unpriced::NoMatchingClass);
     }
     // four times i64::MAX times 10^18 fits an i128
-    let scaled: i128 = classes
-        .clone()
-        .filter_map(|(count, price)| Some(count? * price?.scaled()))
-        .sum();
-    let partial = classes
-        .into_iter()
-        .any(|(count, price)| count.is_some_and(|count| count > 0) && price.is_none());
+    let scaled: i128 = classes.clone().filter_map(|(count, price)| Some(count? * price?.scaled())).sum();
+    let partial = classes.into_iter().any(|(count, price)| count.is_some_and(|count| count > 0) && price.is_none());
     let exact = scaled / SCALE + i128::from(scaled % SCALE != 0);
     let micros = i64::try_from(exact).unwrap_or(i64::MAX);
-    Cost {
-        micros: Some(micros),
-        unpriced: None,
-        partial,
-        saturated: exact > i128::from(i64::MAX),
-        negative_count,
-    }
+    Cost { micros: Some(micros), unpriced: None, partial, saturated: exact > i128::from(i64::MAX), negative_count }
 }
 
 /// The sum of two amounts, which stops at `i64::MAX`.

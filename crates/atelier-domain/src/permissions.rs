@@ -167,9 +167,7 @@ impl Grant {
 
 /// The table: the grant of each role for `action`, in the order of [`Role::ALL`].
 const fn grants(action: Action) -> [Grant; 6] {
-    use Grant::{
-        Inside, No, Own, Redacted, Yes, YesAudited, YesButLastOwner, YesButOwners, YesButRoleOwner,
-    };
+    use Grant::{Inside, No, Own, Redacted, Yes, YesAudited, YesButLastOwner, YesButOwners, YesButRoleOwner};
     match action {
         Action::UserRead => [Yes, Yes, Own, Yes, Own, Own],
         Action::UserCreate => [Yes, No, No, Yes, No, No],
@@ -183,14 +181,10 @@ const fn grants(action: Action) -> [Grant; 6] {
         Action::OrganizationRolesAssign => [Yes, No, No, No, Inside, No],
         Action::TemplateRead => [Yes, Yes, Yes, Inside, Inside, Inside],
         Action::TemplateUse => [Yes, Inside, Yes, Inside, Inside, Inside],
-        Action::TemplateCreate | Action::TemplateUpdate | Action::TemplateDelete => {
-            [Yes, No, Yes, No, Inside, No]
-        }
+        Action::TemplateCreate | Action::TemplateUpdate | Action::TemplateDelete => [Yes, No, Yes, No, Inside, No],
         Action::WorkspaceRead => [Yes, Own, Own, Own, Inside, Own],
         Action::WorkspaceCreate => [Own, Own, Own, Own, Own, Own],
-        Action::WorkspaceStart | Action::WorkspaceStop | Action::WorkspaceDelete => {
-            [Yes, Own, Own, Own, Inside, Own]
-        }
+        Action::WorkspaceStart | Action::WorkspaceStop | Action::WorkspaceDelete => [Yes, Own, Own, Own, Inside, Own],
         Action::WorkspaceSsh | Action::WorkspaceAppConnect => [Own, Own, Own, Own, Own, Own],
         Action::ChatCreate
         | Action::ChatSend
@@ -202,15 +196,12 @@ const fn grants(action: Action) -> [Grant; 6] {
         | Action::ChatReadMark
         | Action::ChatWorkspace => [Own, Own, Own, Own, Own, Own],
         Action::ChatRead => [YesAudited, Own, Own, Own, Own, Own],
-        Action::ChatInterrupt
-        | Action::ChatArchive
-        | Action::ChatUnarchive
-        | Action::ChatRename => [Yes, Own, Own, Own, Own, Own],
+        Action::ChatInterrupt | Action::ChatArchive | Action::ChatUnarchive | Action::ChatRename => {
+            [Yes, Own, Own, Own, Own, Own]
+        }
         Action::DeploymentConfigRead => [Yes, Yes, No, No, No, No],
         Action::DeploymentConfigUpdate => [Yes, No, No, No, No, No],
-        Action::UsageOfOthersRead | Action::PullRequestInsightsRead | Action::AuditRead => {
-            [Yes, Yes, No, No, No, No]
-        }
+        Action::UsageOfOthersRead | Action::PullRequestInsightsRead | Action::AuditRead => [Yes, Yes, No, No, No, No],
         Action::McpServerRead => [Yes, Yes, Redacted, Redacted, Redacted, Redacted],
         Action::McpServerWrite => [Yes, No, No, No, No, No],
         Action::ExternalAuthLinkUse | Action::UserKeyUse => [Own, Own, Own, Own, Own, Own],
@@ -223,14 +214,7 @@ const fn grants(action: Action) -> [Grant; 6] {
 /// What `role` grants for `action`.
 #[must_use]
 pub const fn grant(role: Role, action: Action) -> Grant {
-    let [
-        owner,
-        auditor,
-        template_admin,
-        user_admin,
-        organization_admin,
-        member,
-    ] = grants(action);
+    let [owner, auditor, template_admin, user_admin, organization_admin, member] = grants(action);
     match role {
         Role::Owner => owner,
         Role::Auditor => auditor,
@@ -278,18 +262,12 @@ pub struct Object {
 impl Object {
     #[must_use]
     pub fn owned_by(owner_id: UserId) -> Self {
-        Self {
-            owner_id: Some(owner_id),
-            ..Self::default()
-        }
+        Self { owner_id: Some(owner_id), ..Self::default() }
     }
 
     #[must_use]
     pub fn inside(organization_id: OrganizationId) -> Self {
-        Self {
-            organization_id: Some(organization_id),
-            ..Self::default()
-        }
+        Self { organization_id: Some(organization_id), ..Self::default() }
     }
 }
 
@@ -326,25 +304,16 @@ pub fn decide(subject: &Subject, action: Action, object: &Object) -> Decision {
             SiteRole::Member => Role::Member,
         };
         // a site role's `inside` is any organization the subject is in
-        reach(subject, grant(role, action), object, |organization| {
-            subject.is_in(organization)
-        })
+        reach(subject, grant(role, action), object, |organization| subject.is_in(organization))
     });
     let organization = subject.organizations.iter().map(|(id, role)| {
         let role = match role {
             OrganizationRole::Admin => Role::OrganizationAdmin,
             OrganizationRole::Member => Role::Member,
         };
-        reach(subject, grant(role, action), object, |organization| {
-            organization == *id
-        })
+        reach(subject, grant(role, action), object, |organization| organization == *id)
     });
-    let everyone = reach(
-        subject,
-        grant(Role::Member, action),
-        object,
-        |organization| subject.is_in(organization),
-    );
+    let everyone = reach(subject, grant(Role::Member, action), object, |organization| subject.is_in(organization));
     site.chain(organization).fold(everyone, Decision::max)
 }
 
@@ -354,12 +323,7 @@ pub fn allows(subject: &Subject, action: Action, object: &Object) -> bool {
     decide(subject, action, object).is_allowed()
 }
 
-fn reach(
-    subject: &Subject,
-    grant: Grant,
-    object: &Object,
-    holds_in: impl Fn(OrganizationId) -> bool,
-) -> Decision {
+fn reach(subject: &Subject, grant: Grant, object: &Object, holds_in: impl Fn(OrganizationId) -> bool) -> Decision {
     let allowed = match grant {
         Grant::No => false,
         Grant::Yes => true,
@@ -369,19 +333,11 @@ fn reach(
         Grant::YesButLastOwner => !object.removes_last_owner,
         Grant::YesButRoleOwner => !object.changes_role_owner,
         Grant::YesAudited => {
-            return if object.owner_id == Some(subject.user_id) {
-                Decision::Allowed
-            } else {
-                Decision::AllowedAudited
-            };
+            return if object.owner_id == Some(subject.user_id) { Decision::Allowed } else { Decision::AllowedAudited };
         }
         Grant::Redacted => return Decision::Redacted,
     };
-    if allowed {
-        Decision::Allowed
-    } else {
-        Decision::Denied
-    }
+    if allowed { Decision::Allowed } else { Decision::Denied }
 }
 
 /// The whole table as text, one line an action.
@@ -391,18 +347,9 @@ pub fn matrix() -> String {
     let mut line = |cells: Vec<&str>| {
         let (first, rest) = cells.split_first().expect("a line has a first cell");
         let rest: Vec<String> = rest.iter().map(|cell| format!("{cell:<26}")).collect();
-        writeln!(
-            text,
-            "{}",
-            format!("{first:<30}{}", rest.concat()).trim_end()
-        )
-        .expect("a string takes any text");
+        writeln!(text, "{}", format!("{first:<30}{}", rest.concat()).trim_end()).expect("a string takes any text");
     };
-    line(
-        std::iter::once("action")
-            .chain(Role::ALL.iter().map(|role| role.as_str()))
-            .collect(),
-    );
+    line(std::iter::once("action").chain(Role::ALL.iter().map(|role| role.as_str())).collect());
     for action in Action::ALL {
         let cells = Role::ALL.iter().map(|role| grant(*role, *action).as_str());
         line(std::iter::once(action.as_str()).chain(cells).collect());
@@ -419,21 +366,11 @@ mod tests {
     fn the_printed_matrix_equals_the_committed_one() {
         let committed = include_str!("permissions/matrix.txt");
         let printed = matrix();
-        assert!(
-            printed == committed,
-            "the table changed; it is now\n{printed}"
-        );
+        assert!(printed == committed, "the table changed; it is now\n{printed}");
     }
 
-    fn subject(
-        site_roles: &[SiteRole],
-        organizations: &[(OrganizationId, OrganizationRole)],
-    ) -> Subject {
-        Subject {
-            user_id: UserId::new(),
-            site_roles: site_roles.to_vec(),
-            organizations: organizations.to_vec(),
-        }
+    fn subject(site_roles: &[SiteRole], organizations: &[(OrganizationId, OrganizationRole)]) -> Subject {
+        Subject { user_id: UserId::new(), site_roles: site_roles.to_vec(), organizations: organizations.to_vec() }
     }
 
     #[test]
@@ -443,52 +380,21 @@ mod tests {
         let chat = Object::owned_by(ada.user_id);
         assert_eq!(decide(&ada, Action::ChatSend, &chat), Decision::Allowed);
         assert_eq!(decide(&root, Action::ChatSend, &chat), Decision::Denied);
-        assert_eq!(
-            decide(&root, Action::ChatRead, &chat),
-            Decision::AllowedAudited
-        );
-        assert_eq!(
-            decide(&root, Action::ChatRead, &Object::owned_by(root.user_id)),
-            Decision::Allowed
-        );
+        assert_eq!(decide(&root, Action::ChatRead, &chat), Decision::AllowedAudited);
+        assert_eq!(decide(&root, Action::ChatRead, &Object::owned_by(root.user_id)), Decision::Allowed);
         assert!(allows(&root, Action::ChatInterrupt, &chat));
-        assert!(!allows(
-            &subject(&[SiteRole::Auditor], &[]),
-            Action::ChatRead,
-            &chat
-        ));
+        assert!(!allows(&subject(&[SiteRole::Auditor], &[]), Action::ChatRead, &chat));
     }
 
     #[test]
     fn an_organization_role_counts_in_its_organization_only() {
         let (here, there) = (OrganizationId::new(), OrganizationId::new());
-        let admin = subject(
-            &[],
-            &[
-                (here, OrganizationRole::Admin),
-                (there, OrganizationRole::Member),
-            ],
-        );
-        assert!(allows(
-            &admin,
-            Action::TemplateUpdate,
-            &Object::inside(here)
-        ));
-        assert!(!allows(
-            &admin,
-            Action::TemplateUpdate,
-            &Object::inside(there)
-        ));
+        let admin = subject(&[], &[(here, OrganizationRole::Admin), (there, OrganizationRole::Member)]);
+        assert!(allows(&admin, Action::TemplateUpdate, &Object::inside(here)));
+        assert!(!allows(&admin, Action::TemplateUpdate, &Object::inside(there)));
         assert!(allows(&admin, Action::TemplateRead, &Object::inside(there)));
-        assert!(!allows(
-            &admin,
-            Action::TemplateRead,
-            &Object::inside(OrganizationId::new())
-        ));
-        let workspace = Object {
-            organization_id: Some(here),
-            ..Object::owned_by(UserId::new())
-        };
+        assert!(!allows(&admin, Action::TemplateRead, &Object::inside(OrganizationId::new())));
+        let workspace = Object { organization_id: Some(here), ..Object::owned_by(UserId::new()) };
         assert!(allows(&admin, Action::WorkspaceRead, &workspace));
         assert!(!allows(&admin, Action::WorkspaceSsh, &workspace));
     }
@@ -497,22 +403,11 @@ mod tests {
     fn the_owner_role_is_protected() {
         let root = subject(&[SiteRole::Owner], &[]);
         let user_admin = subject(&[SiteRole::UserAdmin], &[]);
-        let last = Object {
-            changes_role_owner: true,
-            removes_last_owner: true,
-            ..Object::default()
-        };
+        let last = Object { changes_role_owner: true, removes_last_owner: true, ..Object::default() };
         assert!(!allows(&root, Action::SiteRolesAssign, &last));
         assert!(!allows(&user_admin, Action::SiteRolesAssign, &last));
-        assert!(allows(
-            &user_admin,
-            Action::SiteRolesAssign,
-            &Object::default()
-        ));
-        let owner = Object {
-            is_site_owner: true,
-            ..Object::default()
-        };
+        assert!(allows(&user_admin, Action::SiteRolesAssign, &Object::default()));
+        let owner = Object { is_site_owner: true, ..Object::default() };
         assert!(!allows(&user_admin, Action::UserSuspend, &owner));
         assert!(allows(&user_admin, Action::UserCreate, &Object::default()));
     }
@@ -521,23 +416,9 @@ mod tests {
     fn roles_add_up() {
         let both = subject(&[SiteRole::Auditor, SiteRole::TemplateAdmin], &[]);
         assert!(allows(&both, Action::AuditRead, &Object::default()));
-        assert!(allows(
-            &both,
-            Action::TemplateUpdate,
-            &Object::inside(OrganizationId::new())
-        ));
-        assert_eq!(
-            decide(&both, Action::McpServerRead, &Object::default()),
-            Decision::Allowed
-        );
-        assert_eq!(
-            decide(
-                &subject(&[], &[]),
-                Action::McpServerRead,
-                &Object::default()
-            ),
-            Decision::Redacted
-        );
+        assert!(allows(&both, Action::TemplateUpdate, &Object::inside(OrganizationId::new())));
+        assert_eq!(decide(&both, Action::McpServerRead, &Object::default()), Decision::Allowed);
+        assert_eq!(decide(&subject(&[], &[]), Action::McpServerRead, &Object::default()), Decision::Redacted);
     }
 
     #[test]

@@ -13,11 +13,7 @@ pub struct KeyPolicy {
 
 impl Default for KeyPolicy {
     fn default() -> Self {
-        Self {
-            central_enabled: true,
-            user_allowed: false,
-            central_fallback: false,
-        }
+        Self { central_enabled: true, user_allowed: false, central_fallback: false }
     }
 }
 
@@ -84,7 +80,7 @@ pub enum KeyMissing {
 impl KeyMissing {
     /// The stable word of `unavailable_reason`.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Central => "missing_api_key",
             Self::User => "user_api_key_required",
@@ -96,11 +92,7 @@ impl KeyMissing {
 ///
 /// # Errors
 /// The key that is missing.
-pub const fn key_choose(
-    policy: KeyPolicy,
-    has_central: bool,
-    has_user: bool,
-) -> Result<KeyChoice, KeyMissing> {
+pub const fn key_choose(policy: KeyPolicy, has_central: bool, has_user: bool) -> Result<KeyChoice, KeyMissing> {
     match (policy.user_allowed, policy.central_enabled) {
         (false, _) => {
             if has_central && policy.central_enabled {
@@ -126,11 +118,7 @@ mod tests {
     use super::*;
 
     const fn policy(central_enabled: bool, user_allowed: bool, central_fallback: bool) -> KeyPolicy {
-        KeyPolicy {
-            central_enabled,
-            user_allowed,
-            central_fallback,
-        }
+        KeyPolicy { central_enabled, user_allowed, central_fallback }
     }
 
     #[test]
@@ -187,11 +175,7 @@ mod tests {
             (fallback, true, false, Ok(Central)),
             (fallback, false, false, Err(KeyMissing::User)),
         ] {
-            assert_eq!(
-                key_choose(policy, has_central, has_user),
-                choice,
-                "{policy:?} {has_central} {has_user}"
-            );
+            assert_eq!(key_choose(policy, has_central, has_user), choice, "{policy:?} {has_central} {has_user}");
         }
     }
 }

@@ -35,12 +35,8 @@ pub const fn rule(kind: ErrorKind, is_server_error: bool) -> RetryRule {
         ErrorKind::Overloaded | ErrorKind::RateLimit | ErrorKind::Network | ErrorKind::Timeout => {
             RetryRule::Backoff { failures_max: None }
         }
-        ErrorKind::StartupTimeout => RetryRule::Backoff {
-            failures_max: Some(5),
-        },
-        ErrorKind::Malformed => RetryRule::Backoff {
-            failures_max: Some(3),
-        },
+        ErrorKind::StartupTimeout => RetryRule::Backoff { failures_max: Some(5) },
+        ErrorKind::Malformed => RetryRule::Backoff { failures_max: Some(3) },
         ErrorKind::Generic => {
             if is_server_error {
                 RetryRule::Backoff { failures_max: None }
@@ -104,14 +100,9 @@ pub fn plan(failure: &Failure) -> Plan {
     {
         return Plan::GiveUp;
     }
-    let delay = backoff(failure.requests, failure.unit_random)
-        .max(failure.retry_after.unwrap_or(Duration::ZERO));
+    let delay = backoff(failure.requests, failure.unit_random).max(failure.retry_after.unwrap_or(Duration::ZERO));
     // a wait that ends past the window is not begun
-    if failure.since_step_begun.saturating_add(delay) < STEP_WINDOW {
-        Plan::After(delay)
-    } else {
-        Plan::GiveUp
-    }
+    if failure.since_step_begun.saturating_add(delay) < STEP_WINDOW { Plan::After(delay) } else { Plan::GiveUp }
 }
 
 /// Full jitter: uniform between 0 and min(60 s, 1 s · 2^(attempt − 1)), at least 100 ms.
@@ -153,21 +144,13 @@ mod tests {
         ] {
             assert_eq!(plan(&failure(kind)), Plan::GiveUp, "{kind:?}");
         }
-        let server_side = Failure {
-            is_server_error: true,
-            ..failure(ErrorKind::Generic)
-        };
+        let server_side = Failure { is_server_error: true, ..failure(ErrorKind::Generic) };
         assert_eq!(plan(&server_side), Plan::After(Duration::from_millis(500)));
     }
 
     #[test]
     fn limits_of_a_kind_count_its_failures() {
-        let nth = |kind, n| {
-            plan(&Failure {
-                failures_of_kind: n,
-                ..failure(kind)
-            }) != Plan::GiveUp
-        };
+        let nth = |kind, n| plan(&Failure { failures_of_kind: n, ..failure(kind) }) != Plan::GiveUp;
         assert!(nth(ErrorKind::StartupTimeout, 4) && !nth(ErrorKind::StartupTimeout, 5));
         assert!(nth(ErrorKind::Malformed, 2) && !nth(ErrorKind::Malformed, 3));
         assert!(nth(ErrorKind::Network, 24));
@@ -177,12 +160,7 @@ mod tests {
     fn the_window_ends_a_step() {
         let late = |seconds, requests| {
             let since_step_begun = Duration::from_secs(seconds);
-            plan(&Failure {
-                since_step_begun,
-                requests,
-                unit_random: 0.0,
-                ..failure(ErrorKind::Overloaded)
-            })
+            plan(&Failure { since_step_begun, requests, unit_random: 0.0, ..failure(ErrorKind::Overloaded) })
         };
         assert_eq!(late(0, 24), Plan::After(DELAY_MIN));
         assert_eq!(late(0, 25), Plan::GiveUp);
@@ -194,10 +172,7 @@ mod tests {
     fn a_provider_may_ask_for_a_longer_wait() {
         let asked = |seconds| {
             let retry_after = Some(Duration::from_secs(seconds));
-            plan(&Failure {
-                retry_after,
-                ..failure(ErrorKind::RateLimit)
-            })
+            plan(&Failure { retry_after, ..failure(ErrorKind::RateLimit) })
         };
         assert_eq!(asked(20), Plan::After(Duration::from_secs(20)));
         assert_eq!(asked(0), Plan::After(Duration::from_millis(500)));
@@ -206,9 +181,7 @@ mod tests {
 
     #[test]
     fn the_ceiling_doubles_up_to_a_minute() {
-        let ceilings: Vec<u64> = (1..=9)
-            .map(|attempt| backoff(attempt, 1.0).as_secs())
-            .collect();
+        let ceilings: Vec<u64> = (1..=9).map(|attempt| backoff(attempt, 1.0).as_secs()).collect();
         assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(backoff(u32::MAX, 1.0), DELAY_MAX);
     }

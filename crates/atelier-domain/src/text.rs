@@ -29,7 +29,5 @@ pub fn tail(text: &str, max_bytes: usize) -> &str {
 /// The first `max_chars` characters of `text`.
 #[must_use]
 pub fn head_chars(text: &str, max_chars: usize) -> &str {
-    text.char_indices()
-        .nth(max_chars)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,1 +1,25 @@
-//! The HTTP API: handlers, authentication, OpenAPI, streams.
+//! The HTTP API: handlers extract, authorize, call one operation and map its result.
+//!
+//! Operations know nothing of HTTP and live below (`atelier_daemon::chats`, `atelier_workspaces`,
+//! `atelier_store`). Here are the routes, the login, the one mapping of errors, and the sockets of streams.
+
+mod auth;
+mod chats;
+mod error;
+mod extract;
+mod layers;
+mod listener;
+mod models;
+mod openapi;
+mod organizations;
+mod router;
+mod socket;
+mod state;
+mod streams;
+mod templates;
+mod users;
+mod workspaces;
+
+pub use auth::{HashError, hash_password, new_token};
+pub use openapi::document as openapi_document;
+pub use state::{DemoLogin, Rates, Server, ServerConfig, ServerParts};

@@ -4,9 +4,9 @@ use atelier_domain::{AgentId, BuildId, Timestamp, WorkspaceId};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
+use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
-use crate::named::named;
 
 /// Bytes of log lines that one build or agent keeps.
 const MAX_LOG_BYTES: i64 = 1024 * 1024;
@@ -159,44 +159,25 @@ pub(crate) async fn agent_insert_in_tx(
     token_hash: [u8; 32],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(
-        AGENT_INSERT,
-        args![agent, workspace, build, token_hash.to_vec(), now],
-    )
-    .await
-    .map(|_| ())
+    tx.run(AGENT_INSERT, args![agent, workspace, build, token_hash.to_vec(), now]).await.map(|_| ())
 }
 
 impl Store {
     pub async fn agent_get(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
-        self.fetch_first(AGENT_GET, args![id])
-            .await?
-            .as_ref()
-            .map(AgentRow::read)
-            .transpose()
+        self.fetch_first(AGENT_GET, args![id]).await?.as_ref().map(AgentRow::read).transpose()
     }
 
     pub async fn agent_of_build(&self, build: BuildId) -> Result<Option<AgentRow>, StoreError> {
-        self.fetch_first(AGENT_OF_BUILD, args![build])
-            .await?
-            .as_ref()
-            .map(AgentRow::read)
-            .transpose()
+        self.fetch_first(AGENT_OF_BUILD, args![build]).await?.as_ref().map(AgentRow::read).transpose()
     }
 
-    pub async fn agent_by_token_for_system(
-        &self,
-        token_hash: [u8; 32],
-    ) -> Result<Option<AgentByToken>, StoreError> {
-        let Some(row) = self
-            .fetch_first(AGENT_BY_TOKEN, args![token_hash.to_vec()])
-            .await?
-        else {
+    pub async fn agent_by_token_for_system(&self, token_hash: [u8; 32]) -> Result<Option<AgentByToken>, StoreError> {
+        let Some(row) = self.fetch_first(AGENT_BY_TOKEN, args![token_hash.to_vec()]).await? else {
             return Ok(None);
         };
         let is_newest = row.int32("build_number")? == row.int32("newest")?;
-        let is_start = row.text("transition")? == "start"
-            && !["failed", "canceled"].contains(&row.text("state")?.as_str());
+        let is_start =
+            row.text("transition")? == "start" && !["failed", "canceled"].contains(&row.text("state")?.as_str());
         Ok(Some(AgentByToken {
             agent_id: row.id("id")?,
             workspace_id: row.id("workspace_id")?,
@@ -214,20 +195,11 @@ impl Store {
     }
 
     /// Notes a new link; its generation fences the writes of older ones.
-    pub async fn agent_connected(
-        &self,
-        id: AgentId,
-        connected: AgentConnected,
-    ) -> Result<i64, StoreError> {
+    pub async fn agent_connected(&self, id: AgentId, connected: AgentConnected) -> Result<i64, StoreError> {
         self.write("agent_connected", move |tx| {
             Box::pin(async move {
                 let now = tx.now().await?;
-                tx.one(
-                    AGENT_CONNECTED,
-                    args![id, connected.ledger_id, connected.version, now],
-                )
-                .await?
-                .int("generation")
+                tx.one(AGENT_CONNECTED, args![id, connected.ledger_id, connected.version, now]).await?.int("generation")
             })
         })
         .await
@@ -238,9 +210,7 @@ impl Store {
         self.write("agent_disconnected", move |tx| {
             Box::pin(async move {
                 let now = tx.now().await?;
-                tx.run(AGENT_DISCONNECTED, args![id, generation, now])
-                    .await
-                    .map(|_| ())
+                tx.run(AGENT_DISCONNECTED, args![id, generation, now]).await.map(|_| ())
             })
         })
         .await
@@ -254,17 +224,9 @@ impl Store {
         .await
     }
 
-    pub async fn agent_lifecycle_set(
-        &self,
-        id: AgentId,
-        lifecycle: AgentLifecycle,
-    ) -> Result<(), StoreError> {
+    pub async fn agent_lifecycle_set(&self, id: AgentId, lifecycle: AgentLifecycle) -> Result<(), StoreError> {
         self.write("agent_lifecycle_set", move |tx| {
-            Box::pin(async move {
-                tx.run(AGENT_LIFECYCLE, args![id, lifecycle.as_str()])
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { tx.run(AGENT_LIFECYCLE, args![id, lifecycle.as_str()]).await.map(|_| ()) })
         })
         .await
     }
@@ -278,12 +240,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write("agent_facts_set", move |tx| {
             Box::pin(async move {
-                tx.run(
-                    AGENT_FACTS,
-                    args![id, operating_system, architecture, directory],
-                )
-                .await
-                .map(|_| ())
+                tx.run(AGENT_FACTS, args![id, operating_system, architecture, directory]).await.map(|_| ())
             })
         })
         .await
@@ -331,16 +288,7 @@ impl Store {
                     } else {
                         line.output
                     };
-                    let args = args![
-                        build,
-                        agent,
-                        now,
-                        line.log_source,
-                        line.log_level,
-                        line.stage,
-                        output,
-                        closed
-                    ];
+                    let args = args![build, agent, now, line.log_source, line.log_level, line.stage, output, closed];
                     tx.run(LOG_INSERT, args).await?;
                 }
                 Ok(())
@@ -349,29 +297,11 @@ impl Store {
         .await
     }
 
-    pub async fn logs_of_build(
-        &self,
-        build: BuildId,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.fetch_all(LOGS_OF_BUILD, args![build, after, limit])
-            .await?
-            .iter()
-            .map(LogRow::read)
-            .collect()
+    pub async fn logs_of_build(&self, build: BuildId, after: i64, limit: i64) -> Result<Vec<LogRow>, StoreError> {
+        self.fetch_all(LOGS_OF_BUILD, args![build, after, limit]).await?.iter().map(LogRow::read).collect()
     }
 
-    pub async fn logs_of_agent(
-        &self,
-        agent: AgentId,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.fetch_all(LOGS_OF_AGENT, args![agent, after, limit])
-            .await?
-            .iter()
-            .map(LogRow::read)
-            .collect()
+    pub async fn logs_of_agent(&self, agent: AgentId, after: i64, limit: i64) -> Result<Vec<LogRow>, StoreError> {
+        self.fetch_all(LOGS_OF_AGENT, args![agent, after, limit]).await?.iter().map(LogRow::read).collect()
     }
 }

@@ -4,9 +4,9 @@ use atelier_domain::{ChatId, OrganizationId, Timestamp, UserId};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
+use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
-use crate::named::named;
 
 statements! {
     AUDIT_INSERT = "INSERT INTO audit_logs (id, created_at, user_id, username, actor_kind, action, resource_type, resource_id,
@@ -76,11 +76,7 @@ impl AuditRow {
 }
 
 /// Adds an entry.
-pub async fn audit_insert_in_tx(
-    tx: &mut Tx<'_>,
-    entry: AuditNew,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub async fn audit_insert_in_tx(tx: &mut Tx<'_>, entry: AuditNew, now: Timestamp) -> Result<(), StoreError> {
     let args = args![
         uuid::Uuid::now_v7(),
         now,
@@ -105,22 +101,11 @@ pub async fn audit_insert_in_tx(
 
 impl Store {
     pub async fn audit(&self, entry: AuditNew, now: Timestamp) -> Result<(), StoreError> {
-        self.write("audit", move |tx| {
-            Box::pin(async move { audit_insert_in_tx(tx, entry, now).await })
-        })
-        .await
+        self.write("audit", move |tx| Box::pin(async move { audit_insert_in_tx(tx, entry, now).await })).await
     }
 
     /// Entries, newest first.
-    pub async fn audit_list_for_system(
-        &self,
-        limit: i64,
-        offset: i64,
-    ) -> Result<Vec<AuditRow>, StoreError> {
-        self.fetch_all(AUDIT_LIST, args![limit, offset])
-            .await?
-            .iter()
-            .map(AuditRow::read)
-            .collect()
+    pub async fn audit_list_for_system(&self, limit: i64, offset: i64) -> Result<Vec<AuditRow>, StoreError> {
+        self.fetch_all(AUDIT_LIST, args![limit, offset]).await?.iter().map(AuditRow::read).collect()
     }
 }

@@ -6,9 +6,7 @@
 //!    \___________\_______> canceling --> canceled
 //! ```
 
-use atelier_domain::{
-    AgentId, BuildId, CallToken, TemplateVersionId, Timestamp, UserId, WorkspaceId,
-};
+use atelier_domain::{AgentId, BuildId, CallToken, TemplateVersionId, Timestamp, UserId, WorkspaceId};
 
 use crate::agents::agent_insert_in_tx;
 use crate::database::{Store, Tx};
@@ -17,8 +15,8 @@ use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 use crate::workspaces::{
-    MAX_RUNNING_A_USER, WorkspaceError, user_lock_in_tx, workspace_delete_in_tx,
-    workspace_get_in_tx, workspace_lock_in_tx,
+    MAX_RUNNING_A_USER, WorkspaceError, user_lock_in_tx, workspace_delete_in_tx, workspace_get_in_tx,
+    workspace_lock_in_tx,
 };
 
 statements! {
@@ -162,11 +160,7 @@ pub(crate) async fn build_insert_in_tx(
 /// Refuses a start beyond the owner's quota.
 pub(crate) async fn check_running(tx: &mut Tx<'_>, owner: UserId) -> Result<(), WorkspaceError> {
     let running = tx.one(WORKSPACES_RUNNING, args![owner]).await?.int("n")?;
-    if running >= MAX_RUNNING_A_USER {
-        Err(WorkspaceError::TooManyRunning)
-    } else {
-        Ok(())
-    }
+    if running >= MAX_RUNNING_A_USER { Err(WorkspaceError::TooManyRunning) } else { Ok(()) }
 }
 
 /// Begins a build unless one is under way; a call that has begun one before gets that. A start counts against
@@ -177,9 +171,7 @@ pub async fn build_create_in_tx(
     build: &BuildNew,
     now: Timestamp,
 ) -> Result<BuildRow, WorkspaceError> {
-    let row = workspace_get_in_tx(tx, workspace)
-        .await?
-        .ok_or(WorkspaceError::NotFound)?;
+    let row = workspace_get_in_tx(tx, workspace).await?.ok_or(WorkspaceError::NotFound)?;
     // the user before the workspace, and for a start only: who stops one may have locked it already
     if build.transition == Transition::Start {
         user_lock_in_tx(tx, row.owner_id).await?;
@@ -212,45 +204,21 @@ pub async fn build_create_in_tx(
 }
 
 /// The build that a tool call has asked for before.
-pub async fn build_by_call_in_tx(
-    tx: &mut Tx<'_>,
-    call: CallToken,
-) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_BY_CALL, args![call])
-        .await?
-        .as_ref()
-        .map(BuildRow::read)
-        .transpose()
+pub async fn build_by_call_in_tx(tx: &mut Tx<'_>, call: CallToken) -> Result<Option<BuildRow>, StoreError> {
+    tx.first(BUILD_BY_CALL, args![call]).await?.as_ref().map(BuildRow::read).transpose()
 }
 
-pub async fn build_latest_in_tx(
-    tx: &mut Tx<'_>,
-    workspace: WorkspaceId,
-) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_LATEST, args![workspace])
-        .await?
-        .as_ref()
-        .map(BuildRow::read)
-        .transpose()
+pub async fn build_latest_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Result<Option<BuildRow>, StoreError> {
+    tx.first(BUILD_LATEST, args![workspace]).await?.as_ref().map(BuildRow::read).transpose()
 }
 
 /// The build that made the workspace.
-pub(crate) async fn build_first_in_tx(
-    tx: &mut Tx<'_>,
-    workspace: WorkspaceId,
-) -> Result<BuildRow, StoreError> {
+pub(crate) async fn build_first_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Result<BuildRow, StoreError> {
     BuildRow::read(&tx.one(BUILD_FIRST, args![workspace]).await?)
 }
 
-pub async fn build_get_in_tx(
-    tx: &mut Tx<'_>,
-    build: BuildId,
-) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_GET, args![build])
-        .await?
-        .as_ref()
-        .map(BuildRow::read)
-        .transpose()
+pub async fn build_get_in_tx(tx: &mut Tx<'_>, build: BuildId) -> Result<Option<BuildRow>, StoreError> {
+    tx.first(BUILD_GET, args![build]).await?.as_ref().map(BuildRow::read).transpose()
 }
 
 /// Moves the deadline of a start that has succeeded; of any other build there is none.
@@ -259,9 +227,7 @@ pub async fn build_deadline_set_in_tx(
     build: BuildId,
     deadline: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    tx.run(BUILD_DEADLINE, args![build, deadline])
-        .await
-        .map(|_| ())
+    tx.run(BUILD_DEADLINE, args![build, deadline]).await.map(|_| ())
 }
 
 /// Moves an unfinished build on; a finished `delete` deletes its workspace. False: it cannot get there from
@@ -272,14 +238,7 @@ pub async fn build_advance_in_tx(
     end: BuildEnd,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let args = args![
-        id,
-        end.state.as_str(),
-        end.error,
-        end.error_code,
-        end.deadline,
-        now
-    ];
+    let args = args![id, end.state.as_str(), end.error, end.error_code, end.deadline, now];
     if tx.run(BUILD_STATE, args).await? == 0 {
         return Ok(false);
     }
@@ -304,55 +263,26 @@ impl Store {
     }
 
     pub async fn build_get(&self, id: BuildId) -> Result<Option<BuildRow>, StoreError> {
-        self.fetch_first(BUILD_GET, args![id])
-            .await?
-            .as_ref()
-            .map(BuildRow::read)
-            .transpose()
+        self.fetch_first(BUILD_GET, args![id]).await?.as_ref().map(BuildRow::read).transpose()
     }
 
-    pub async fn build_latest(
-        &self,
-        workspace: WorkspaceId,
-    ) -> Result<Option<BuildRow>, StoreError> {
-        self.fetch_first(BUILD_LATEST, args![workspace])
-            .await?
-            .as_ref()
-            .map(BuildRow::read)
-            .transpose()
+    pub async fn build_latest(&self, workspace: WorkspaceId) -> Result<Option<BuildRow>, StoreError> {
+        self.fetch_first(BUILD_LATEST, args![workspace]).await?.as_ref().map(BuildRow::read).transpose()
     }
 
     /// Newest first.
     pub async fn builds(&self, workspace: WorkspaceId) -> Result<Vec<BuildRow>, StoreError> {
-        self.fetch_all(BUILDS, args![workspace])
-            .await?
-            .iter()
-            .map(BuildRow::read)
-            .collect()
+        self.fetch_all(BUILDS, args![workspace]).await?.iter().map(BuildRow::read).collect()
     }
 
     /// Builds that a host has not finished, oldest first.
-    pub async fn builds_unfinished_of_host_for_system(
-        &self,
-        host: &str,
-    ) -> Result<Vec<BuildId>, StoreError> {
-        self.fetch_all(BUILDS_UNFINISHED_OF_HOST, args![host])
-            .await?
-            .iter()
-            .map(|row| row.id("id"))
-            .collect()
+    pub async fn builds_unfinished_of_host_for_system(&self, host: &str) -> Result<Vec<BuildId>, StoreError> {
+        self.fetch_all(BUILDS_UNFINISHED_OF_HOST, args![host]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     /// As [`build_advance_in_tx`].
-    pub async fn build_advance(
-        &self,
-        id: BuildId,
-        end: BuildEnd,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.write("build_advance", move |tx| {
-            Box::pin(async move { build_advance_in_tx(tx, id, end, now).await })
-        })
-        .await
+    pub async fn build_advance(&self, id: BuildId, end: BuildEnd, now: Timestamp) -> Result<bool, StoreError> {
+        self.write("build_advance", move |tx| Box::pin(async move { build_advance_in_tx(tx, id, end, now).await }))
+            .await
     }
 }

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use atelier_domain::chat::{
-    Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind,
-};
+use atelier_domain::chat::{Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind};
 use atelier_domain::error::TurnError;
 use atelier_domain::{
-    ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId,
-    WorkspaceId,
+    ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::database::{Store, Tx};
@@ -40,15 +37,25 @@ macro_rules! pin_rank {
 
 macro_rules! lock_text {
     ($suffix:literal) => {
-        concat!("SELECT ", columns!(), ", (SELECT r.archived FROM chats r WHERE r.id = chats.root_chat_id) AS root_archived
-            FROM chats WHERE id = $1", $suffix)
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", (SELECT r.archived FROM chats r WHERE r.id = chats.root_chat_id) AS root_archived
+            FROM chats WHERE id = $1",
+            $suffix
+        )
     };
 }
 
 macro_rules! lock_pending_text {
     ($suffix:literal) => {
-        concat!("SELECT ", columns!(), ", archived AS root_archived FROM chats
-            WHERE id = $1 AND status = 'pending' AND NOT archived", $suffix)
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", archived AS root_archived FROM chats
+            WHERE id = $1 AND status = 'pending' AND NOT archived",
+            $suffix
+        )
     };
 }
 
@@ -135,9 +142,7 @@ impl TitleSource {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Given, Self::Fallback, Self::Model, Self::User]
-            .into_iter()
-            .find(|source| source.as_str() == name)
+        [Self::Given, Self::Fallback, Self::Model, Self::User].into_iter().find(|source| source.as_str() == name)
     }
 }
 
@@ -232,23 +237,12 @@ fn activity(row: &DbRow) -> Result<Activity, StoreError> {
     let owner = || row.id::<Incarnation>("owner_incarnation");
     Ok(match row.name("status", ChatStatus::from_name)? {
         ChatStatus::Waiting => Activity::Waiting,
-        ChatStatus::Pending => Activity::Pending {
-            since: row.time("pending_since")?,
-        },
+        ChatStatus::Pending => Activity::Pending { since: row.time("pending_since")? },
         ChatStatus::Running => {
             let (started_at, parked) = (row.time("started_at")?, row.boolean("parked")?);
             match row.name_opt("stop_kind", StopKind::from_name)? {
-                None => Activity::Running {
-                    owner: owner()?,
-                    started_at,
-                    parked,
-                },
-                Some(kind) => Activity::Stopping {
-                    owner: owner()?,
-                    started_at,
-                    parked,
-                    kind,
-                },
+                None => Activity::Running { owner: owner()?, started_at, parked },
+                Some(kind) => Activity::Stopping { owner: owner()?, started_at, parked, kind },
             }
         }
         ChatStatus::Error => Activity::Error(row.json::<TurnError>("last_error")?),
@@ -292,11 +286,7 @@ pub struct RunningRow {
 
 impl RunningRow {
     pub(crate) fn read(row: &DbRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            chat_id: row.id("id")?,
-            epoch: row.int("epoch")?,
-            is_stopping: row.text_opt("stop_kind")?.is_some(),
-        })
+        Ok(Self { chat_id: row.id("id")?, epoch: row.int("epoch")?, is_stopping: row.text_opt("stop_kind")?.is_some() })
     }
 }
 
@@ -331,10 +321,7 @@ pub async fn chat_lock_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<Cha
 }
 
 /// Locks the chat's row if it is pending and nobody else holds it.
-pub async fn chat_lock_pending_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-) -> Result<Option<ChatRow>, StoreError> {
+pub async fn chat_lock_pending_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
     locked(tx.first(CHAT_LOCK_PENDING, args![chat]).await?)
 }
 
@@ -372,17 +359,8 @@ fn state_args(chat: ChatId, state: &ChatState, changed_at: Timestamp) -> Vec<Arg
     let (pending_since, running, error) = match &state.activity {
         Activity::Waiting | Activity::RequiresAction => (None, None, None),
         Activity::Pending { since } => (Some(*since), None, None),
-        Activity::Running {
-            owner,
-            started_at,
-            parked,
-        } => (None, Some((*owner, *started_at, *parked)), None),
-        Activity::Stopping {
-            owner,
-            started_at,
-            parked,
-            ..
-        } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Running { owner, started_at, parked } => (None, Some((*owner, *started_at, *parked)), None),
+        Activity::Stopping { owner, started_at, parked, .. } => (None, Some((*owner, *started_at, *parked)), None),
         Activity::Error(error) => (None, None, Some(json(error))),
     };
     args![
@@ -424,11 +402,7 @@ pub struct MessagesSaw {
     pub context_tokens: Option<i64>,
 }
 
-pub async fn chat_messages_saw_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    saw: &MessagesSaw,
-) -> Result<(), StoreError> {
+pub async fn chat_messages_saw_in_tx(tx: &mut Tx<'_>, chat: ChatId, saw: &MessagesSaw) -> Result<(), StoreError> {
     let mut args = args![chat];
     args.extend(saw.args());
     tx.run(CHAT_MESSAGES_SAW, args).await.map(|_| ())
@@ -447,11 +421,7 @@ impl MessagesSaw {
 }
 
 pub async fn chat_get_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
-    tx.first(CHAT_GET, args![chat])
-        .await?
-        .as_ref()
-        .map(ChatRow::read)
-        .transpose()
+    tx.first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
 }
 
 /// Binds (or unbinds) a workspace; a change that viewers see. The caller holds the chat's lock.
@@ -461,9 +431,7 @@ pub async fn chat_workspace_set_in_tx(
     workspace: Option<WorkspaceId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now])
-        .await
-        .map(|_| ())
+    tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now]).await.map(|_| ())
 }
 
 pub async fn chat_title_set_in_tx(
@@ -473,9 +441,7 @@ pub async fn chat_title_set_in_tx(
     source: TitleSource,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now])
-        .await
-        .map(|_| ())
+    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now]).await.map(|_| ())
 }
 
 pub async fn chat_labels_set_in_tx(
@@ -484,9 +450,7 @@ pub async fn chat_labels_set_in_tx(
     labels: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now])
-        .await
-        .map(|_| ())
+    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now]).await.map(|_| ())
 }
 
 /// The user's runs that hold a place, over all replicas.
@@ -503,15 +467,8 @@ pub async fn owner_is_active_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<boo
 }
 
 /// Descendants of a root that are pending or running, in the order in which they are locked.
-pub async fn chats_unfinished_of_root_in_tx(
-    tx: &mut Tx<'_>,
-    root: ChatId,
-) -> Result<Vec<ChatId>, StoreError> {
-    tx.all(CHATS_UNFINISHED, args![root])
-        .await?
-        .iter()
-        .map(|row| row.id("id"))
-        .collect()
+pub async fn chats_unfinished_of_root_in_tx(tx: &mut Tx<'_>, root: ChatId) -> Result<Vec<ChatId>, StoreError> {
+    tx.all(CHATS_UNFINISHED, args![root]).await?.iter().map(|row| row.id("id")).collect()
 }
 
 /// Which part of a list of chats.
@@ -527,57 +484,27 @@ pub struct ChatPage {
 impl Store {
     /// A chat, whoever asks. Handlers check the right to see it.
     pub async fn chat_get_for_system(&self, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
-        self.fetch_first(CHAT_GET, args![chat])
-            .await?
-            .as_ref()
-            .map(ChatRow::read)
-            .transpose()
+        self.fetch_first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
     }
 
     /// A user's own chats: pinned first, then by the last update.
-    pub async fn chat_list(
-        &self,
-        owner: UserId,
-        page: ChatPage,
-    ) -> Result<Vec<ChatRow>, StoreError> {
+    pub async fn chat_list(&self, owner: UserId, page: ChatPage) -> Result<Vec<ChatRow>, StoreError> {
         let rows = match page.after {
-            None => {
-                self.fetch_all(
-                    CHATS_LIST,
-                    args![owner, page.archived, page.limit, page.offset],
-                )
-                .await?
-            }
+            None => self.fetch_all(CHATS_LIST, args![owner, page.archived, page.limit, page.offset]).await?,
             Some(after) => {
-                self.fetch_all(
-                    CHATS_LIST_AFTER,
-                    args![owner, page.archived, page.limit, page.offset, after],
-                )
-                .await?
+                self.fetch_all(CHATS_LIST_AFTER, args![owner, page.archived, page.limit, page.offset, after]).await?
             }
         };
         rows.iter().map(ChatRow::read).collect()
     }
 
     /// A user's chats that changed at or after a moment, oldest change first.
-    pub async fn chats_changed(
-        &self,
-        owner: UserId,
-        since: Timestamp,
-        limit: i64,
-    ) -> Result<Vec<ChatRow>, StoreError> {
-        self.fetch_all(CHATS_CHANGED, args![owner, since, limit])
-            .await?
-            .iter()
-            .map(ChatRow::read)
-            .collect()
+    pub async fn chats_changed(&self, owner: UserId, since: Timestamp, limit: i64) -> Result<Vec<ChatRow>, StoreError> {
+        self.fetch_all(CHATS_CHANGED, args![owner, since, limit]).await?.iter().map(ChatRow::read).collect()
     }
 
     pub async fn chat_version(&self, chat: ChatId) -> Result<Option<i64>, StoreError> {
-        self.fetch_first(CHAT_VERSION, args![chat])
-            .await?
-            .map(|row| row.int("version"))
-            .transpose()
+        self.fetch_first(CHAT_VERSION, args![chat]).await?.map(|row| row.int("version")).transpose()
     }
 
     /// The versions of these chats, in no order; deleted chats are absent.
@@ -587,83 +514,46 @@ impl Store {
     }
 
     /// The chats that have been pending for longest.
-    pub async fn chats_pending_for_system(
-        &self,
-    ) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
-        let rows = self
-            .fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE])
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok((
-                    row.id("id")?,
-                    row.id("owner_id")?,
-                    row.time("pending_since")?,
-                ))
-            })
-            .collect()
+    pub async fn chats_pending_for_system(&self) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
+        let rows = self.fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_id")?, row.time("pending_since")?))).collect()
     }
 
     /// Chats with a run, whoever owns it, with the owner. For the start of a single process.
-    pub async fn chats_running_for_system(
-        &self,
-        limit: i64,
-    ) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+    pub async fn chats_running_for_system(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING, args![limit]).await?;
-        rows.iter()
-            .map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
     }
 
     /// The running chats of one replica.
-    pub async fn chats_running_of(
-        &self,
-        owner: Incarnation,
-    ) -> Result<Vec<RunningRow>, StoreError> {
+    pub async fn chats_running_of(&self, owner: Incarnation) -> Result<Vec<RunningRow>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING_OF, args![owner]).await?;
         rows.iter().map(RunningRow::read).collect()
     }
 
     /// The fixed part of the prompt of a chat's turns.
-    pub async fn prompt_sources(
-        &self,
-        chat: ChatId,
-        owner: UserId,
-    ) -> Result<PromptSourcesRow, StoreError> {
+    pub async fn prompt_sources(&self, chat: ChatId, owner: UserId) -> Result<PromptSourcesRow, StoreError> {
         let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner]).await? else {
             return Ok(PromptSourcesRow::default());
         };
         let deployment = row.text_opt("system_content")?.and_then(|content| {
             use atelier_domain::message::{CONTENT_VERSION, MessagePart, content_decode};
-            content_decode(CONTENT_VERSION, &content)
-                .ok()?
-                .into_iter()
-                .find_map(|part| match part {
-                    MessagePart::Text(text) => Some(text.text),
-                    _ => None,
-                })
+            content_decode(CONTENT_VERSION, &content).ok()?.into_iter().find_map(|part| match part {
+                MessagePart::Text(text) => Some(text.text),
+                _ => None,
+            })
         });
         Ok(PromptSourcesRow {
             deployment,
             workspace_name: row.text_opt("workspace_name")?,
-            user: row
-                .text_opt("user_prompt")?
-                .filter(|prompt| !prompt.is_empty()),
+            user: row.text_opt("user_prompt")?.filter(|prompt| !prompt.is_empty()),
         })
     }
 
     /// Keeps the last good copy of a workspace's context. Nobody sees it: no version moves.
-    pub async fn chat_workspace_context_set(
-        &self,
-        chat: ChatId,
-        context: String,
-    ) -> Result<(), StoreError> {
+    pub async fn chat_workspace_context_set(&self, chat: ChatId, context: String) -> Result<(), StoreError> {
         self.write("chat_workspace_context_set", move |tx| {
-            Box::pin(async move {
-                tx.run(CHAT_CONTEXT_SET, args![chat, context])
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { tx.run(CHAT_CONTEXT_SET, args![chat, context]).await.map(|_| ()) })
         })
         .await
     }
@@ -677,9 +567,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("chat_read_set", move |tx| {
-            Box::pin(
-                async move { Ok(tx.run(CHAT_READ, args![chat, message, now, owner]).await? > 0) },
-            )
+            Box::pin(async move { Ok(tx.run(CHAT_READ, args![chat, message, now, owner]).await? > 0) })
         })
         .await
     }
@@ -693,26 +581,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("chat_read_up_to", move |tx| {
-            Box::pin(async move {
-                Ok(tx
-                    .run(CHAT_READ_UP_TO, args![chat, message, now, owner])
-                    .await?
-                    > 0)
-            })
+            Box::pin(async move { Ok(tx.run(CHAT_READ_UP_TO, args![chat, message, now, owner]).await? > 0) })
         })
         .await
     }
 
     /// The user's most recently updated chat of a workspace.
-    pub async fn chat_by_workspace(
-        &self,
-        owner: UserId,
-        workspace: WorkspaceId,
-    ) -> Result<Option<ChatId>, StoreError> {
-        self.fetch_first(CHATS_BY_WORKSPACE, args![workspace, owner])
-            .await?
-            .map(|row| row.id("id"))
-            .transpose()
+    pub async fn chat_by_workspace(&self, owner: UserId, workspace: WorkspaceId) -> Result<Option<ChatId>, StoreError> {
+        self.fetch_first(CHATS_BY_WORKSPACE, args![workspace, owner]).await?.map(|row| row.id("id")).transpose()
     }
 }
 

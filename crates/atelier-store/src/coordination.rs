@@ -58,9 +58,7 @@ impl Coordination {
     pub async fn join(&self, replica: Replica, lease: Duration) -> Result<(), StoreError> {
         match self {
             Self::InProcess(_) => Ok(()),
-            Self::Leases(store) => {
-                store.replica_register(replica, lease).await
-            }
+            Self::Leases(store) => store.replica_register(replica, lease).await,
         }
     }
 

@@ -106,19 +106,12 @@ pub async fn api_token_create_in_tx(
 }
 
 /// False: the user has no such token.
-pub async fn api_token_delete_in_tx(
-    tx: &mut Tx<'_>,
-    user: UserId,
-    token: ApiTokenId,
-) -> Result<bool, StoreError> {
+pub async fn api_token_delete_in_tx(tx: &mut Tx<'_>, user: UserId, token: ApiTokenId) -> Result<bool, StoreError> {
     Ok(tx.run(TOKEN_DELETE, args![user, token]).await? > 0)
 }
 
 /// Ends every session and token of a user.
-pub(crate) async fn credentials_delete_in_tx(
-    tx: &mut Tx<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
+pub(crate) async fn credentials_delete_in_tx(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
     tx.run(SESSIONS_DELETE, args![user]).await?;
     tx.run(TOKENS_DELETE, args![user]).await.map(|_| ())
 }
@@ -132,9 +125,7 @@ impl Store {
         expires_at: Timestamp,
     ) -> Result<SessionId, StoreError> {
         self.write("session_create", move |tx| {
-            Box::pin(async move {
-                session_create_in_tx(tx, user, token_hash, now, expires_at).await
-            })
+            Box::pin(async move { session_create_in_tx(tx, user, token_hash, now, expires_at).await })
         })
         .await
     }
@@ -145,20 +136,14 @@ impl Store {
         token_hash: [u8; 32],
         now: Timestamp,
     ) -> Result<Option<Credential>, StoreError> {
-        if let Some(row) = self
-            .fetch_first(SESSION_BY_HASH, args![token_hash.to_vec(), now])
-            .await?
-        {
+        if let Some(row) = self.fetch_first(SESSION_BY_HASH, args![token_hash.to_vec(), now]).await? {
             return Ok(Some(Credential {
                 kind: CredentialKind::Session(row.id("session_id")?),
                 last_used_at: row.time_opt("session_used_at")?,
                 user: UserRow::read(&row)?,
             }));
         }
-        let Some(row) = self
-            .fetch_first(TOKEN_BY_HASH, args![token_hash.to_vec(), now])
-            .await?
-        else {
+        let Some(row) = self.fetch_first(TOKEN_BY_HASH, args![token_hash.to_vec(), now]).await? else {
             return Ok(None);
         };
         Ok(Some(Credential {
@@ -175,19 +160,14 @@ impl Store {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        if credential
-            .last_used_at
-            .is_some_and(|used| now.duration_since(used) < TOUCH_EVERY)
-        {
+        if credential.last_used_at.is_some_and(|used| now.duration_since(used) < TOUCH_EVERY) {
             return Ok(());
         }
         let (kind, user) = (credential.kind, credential.user.id);
         self.write("credential_touch", move |tx| {
             Box::pin(async move {
                 match kind {
-                    CredentialKind::Session(id) => {
-                        tx.run(SESSION_TOUCHED, args![id, now, expires_at]).await?
-                    }
+                    CredentialKind::Session(id) => tx.run(SESSION_TOUCHED, args![id, now, expires_at]).await?,
                     CredentialKind::Token(id) => tx.run(TOKEN_TOUCHED, args![id, now]).await?,
                 };
                 tx.run(USER_SEEN, args![user, now]).await.map(|_| ())
@@ -214,31 +194,19 @@ impl Store {
         expires_at: Timestamp,
     ) -> Result<ApiTokenId, StoreError> {
         self.write("api_token_create", move |tx| {
-            Box::pin(async move {
-                api_token_create_in_tx(tx, user, name, token_hash, now, expires_at).await
-            })
+            Box::pin(async move { api_token_create_in_tx(tx, user, name, token_hash, now, expires_at).await })
         })
         .await
     }
 
     /// Newest first, expired ones too.
     pub async fn api_token_list(&self, user: UserId) -> Result<Vec<ApiTokenRow>, StoreError> {
-        self.fetch_all(TOKENS_LIST, args![user])
-            .await?
-            .iter()
-            .map(ApiTokenRow::read)
-            .collect()
+        self.fetch_all(TOKENS_LIST, args![user]).await?.iter().map(ApiTokenRow::read).collect()
     }
 
     /// False: the user has no such token.
-    pub async fn api_token_delete(
-        &self,
-        user: UserId,
-        token: ApiTokenId,
-    ) -> Result<bool, StoreError> {
-        self.write("api_token_delete", move |tx| {
-            Box::pin(async move { api_token_delete_in_tx(tx, user, token).await })
-        })
-        .await
+    pub async fn api_token_delete(&self, user: UserId, token: ApiTokenId) -> Result<bool, StoreError> {
+        self.write("api_token_delete", move |tx| Box::pin(async move { api_token_delete_in_tx(tx, user, token).await }))
+            .await
     }
 }

@@ -15,10 +15,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres,
-    SqlitePool, Transaction,
-};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlitePool, Transaction};
 
 use crate::error::StoreError;
 use crate::secrets::{Secrets, SecretsConfig};
@@ -91,16 +88,16 @@ impl Store {
             Database::Sqlite { file } => open_sqlite(file).await?,
             Database::Postgres { url } => open_postgres(url).await?,
         };
-        let mut store = Self {
-            inner: Arc::new(Inner {
-                backend,
-                secrets: Secrets::none(),
-            }),
+        let mut store = Self { inner: Arc::new(Inner { backend, secrets: Secrets::none() }) };
+        let secrets = match store.secrets_open(&config.secrets).await {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                // frees the lock, so that the next try does not meet it
+                store.close().await;
+                return Err(error);
+            }
         };
-        let secrets = store.secrets_open(&config.secrets).await?;
-        Arc::get_mut(&mut store.inner)
-            .expect("nobody else has this store yet")
-            .secrets = secrets;
+        Arc::get_mut(&mut store.inner).expect("nobody else has this store yet").secrets = secrets;
         Ok(store)
     }
 
@@ -168,16 +165,13 @@ impl Store {
         let result = match &self.inner.backend {
             Backend::Sqlite { readers, .. } => {
                 let mut transaction = readers.begin().await.map_err(StoreError::from)?;
-                let result = job(&mut Tx::sqlite(&mut transaction))
-                .await;
+                let result = job(&mut Tx::sqlite(&mut transaction)).await;
                 let _ = transaction.rollback().await;
                 result
             }
             Backend::Postgres { pool, .. } => {
-                let mut transaction =
-                    begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-                let result = job(&mut Tx::postgres(&mut transaction))
-                .await;
+                let mut transaction = begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+                let result = job(&mut Tx::postgres(&mut transaction)).await;
                 let _ = transaction.rollback().await;
                 result
             }
@@ -190,38 +184,20 @@ impl Store {
     }
 
     /// One statement that only reads.
-    pub(crate) async fn fetch_all(
-        &self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<Vec<DbRow>, StoreError> {
+    pub(crate) async fn fetch_all(&self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
         match &self.inner.backend {
             Backend::Sqlite { readers, .. } => {
                 let query = bind_sqlite(sqlx::query(statement.sqlite), args);
-                Ok(query
-                    .fetch_all(readers)
-                    .await?
-                    .into_iter()
-                    .map(DbRow::Sqlite)
-                    .collect())
+                Ok(query.fetch_all(readers).await?.into_iter().map(DbRow::Sqlite).collect())
             }
             Backend::Postgres { pool, .. } => {
                 let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query
-                    .fetch_all(pool)
-                    .await?
-                    .into_iter()
-                    .map(DbRow::Postgres)
-                    .collect())
+                Ok(query.fetch_all(pool).await?.into_iter().map(DbRow::Postgres).collect())
             }
         }
     }
 
-    pub(crate) async fn fetch_first(
-        &self,
-        statement: Statement,
-        args: Vec<Arg>,
-    ) -> Result<Option<DbRow>, StoreError> {
+    pub(crate) async fn fetch_first(&self, statement: Statement, args: Vec<Arg>) -> Result<Option<DbRow>, StoreError> {
         Ok(self.fetch_all(statement, args).await?.into_iter().next())
     }
 
@@ -259,14 +235,12 @@ impl Store {
                 continue;
             }
             let prepared = match &self.inner.backend {
-                Backend::Sqlite { readers, .. } => readers
-                    .prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite))
-                    .await
-                    .map(|_| ()),
-                Backend::Postgres { pool, .. } => pool
-                    .prepare(sqlx::SqlSafeStr::into_sql_str(statement.postgres))
-                    .await
-                    .map(|_| ()),
+                Backend::Sqlite { readers, .. } => {
+                    readers.prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite)).await.map(|_| ())
+                }
+                Backend::Postgres { pool, .. } => {
+                    pool.prepare(sqlx::SqlSafeStr::into_sql_str(statement.postgres)).await.map(|_| ())
+                }
             };
             prepared.map_err(|error| format!("{}: {error}", statement.name))?;
         }
@@ -275,10 +249,7 @@ impl Store {
 }
 
 /// Begins a transaction. A connection that turns out to be dead is exchanged: nothing has happened on it yet.
-async fn begin(
-    pool: &PgPool,
-    statement: &'static str,
-) -> Result<Transaction<'static, Postgres>, StoreError> {
+async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
     let mut dead = 0;
     loop {
         match pool.begin_with(statement).await {
@@ -320,8 +291,7 @@ where
 }
 
 async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
-    let setup =
-        |what: &str, error: &dyn std::fmt::Display| StoreError::Setup(format!("{what}: {error}"));
+    let setup = |what: &str, error: &dyn std::fmt::Display| StoreError::Setup(format!("{what}: {error}"));
     let lock_path = file.with_extension("lock");
     let lock = std::fs::File::options()
         .create(true)
@@ -347,29 +317,19 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .pragma("wal_autocheckpoint", MAX_LOG_PAGES)
         .disable_statement_logging();
     let mut connection = options.connect().await?;
-    SQLITE_MIGRATIONS
-        .run(&mut connection)
-        .await
-        .map_err(StoreError::Migrate)?;
+    SQLITE_MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(Duration::from_secs(5))
         .test_before_acquire(false)
         .connect_with(options.clone().read_only(true).create_if_missing(false))
         .await?;
-    Ok(Backend::Sqlite {
-        writer: Writer::start(connection, options, lock),
-        readers,
-    })
+    Ok(Backend::Sqlite { writer: Writer::start(connection, options, lock), readers })
 }
 
 async fn open_postgres(url: &str) -> Result<Backend, StoreError> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| {
-            StoreError::Setup(
-                "ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned(),
-            )
-        })?
+        .map_err(|_| StoreError::Setup("ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned()))?
         .options([
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),
@@ -379,12 +339,8 @@ async fn open_postgres(url: &str) -> Result<Backend, StoreError> {
         .application_name("atelier")
         .statement_cache_capacity(512)
         .disable_statement_logging();
-    let mut connection =
-        PgConnection::connect_with(&options.clone().options([("statement_timeout", "0")])).await?;
-    POSTGRES_MIGRATIONS
-        .run(&mut connection)
-        .await
-        .map_err(StoreError::Migrate)?;
+    let mut connection = PgConnection::connect_with(&options.clone().options([("statement_timeout", "0")])).await?;
+    POSTGRES_MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
     connection.close().await?;
     let pool = |connections| {
         PgPoolOptions::new()
@@ -401,8 +357,5 @@ async fn open_postgres(url: &str) -> Result<Backend, StoreError> {
             })
             .connect_lazy_with(options.clone())
     };
-    Ok(Backend::Postgres {
-        pool: pool(POSTGRES_CONNECTIONS),
-        upkeep: pool(POSTGRES_UPKEEP_CONNECTIONS),
-    })
+    Ok(Backend::Postgres { pool: pool(POSTGRES_CONNECTIONS), upkeep: pool(POSTGRES_UPKEEP_CONNECTIONS) })
 }

@@ -42,9 +42,7 @@ impl StoreError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::StorageFull => {
-                true
-            }
+            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::StorageFull => true,
             Self::Conflict { .. }
             | Self::Reference { .. }
             | Self::Aborted { .. }
@@ -72,20 +70,14 @@ impl StoreError {
 
     /// The failure of a transaction, for one of the writes that shared it.
     pub(crate) fn of_group(error: &sqlx::Error) -> Self {
-        match error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .as_deref()
-        {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             Some(SQLITE_FULL) => Self::StorageFull,
             _ => Self::Unavailable(sqlx::Error::Protocol(error.to_string())),
         }
     }
 
     pub(crate) fn unreadable(column: &str) -> Self {
-        Self::Unreadable {
-            column: column.to_owned(),
-        }
+        Self::Unreadable { column: column.to_owned() }
     }
 
     pub(crate) fn read(error: sqlx::Error) -> Self {
@@ -102,22 +94,13 @@ impl From<sqlx::Error> for StoreError {
         match &error {
             sqlx::Error::Database(database) => {
                 // SQLite names the columns in its message, PostgreSQL the constraint
-                let constraint = || {
-                    database
-                        .constraint()
-                        .unwrap_or_else(|| database.message())
-                        .to_owned()
-                };
+                let constraint = || database.constraint().unwrap_or_else(|| database.message()).to_owned();
                 match database.kind() {
                     ErrorKind::UniqueViolation => {
-                        return Self::Conflict {
-                            constraint: constraint(),
-                        };
+                        return Self::Conflict { constraint: constraint() };
                     }
                     ErrorKind::ForeignKeyViolation => {
-                        return Self::Reference {
-                            constraint: constraint(),
-                        };
+                        return Self::Reference { constraint: constraint() };
                     }
                     _ => {}
                 }
@@ -127,8 +110,8 @@ impl From<sqlx::Error> for StoreError {
                     // SQLITE_BUSY and its extensions; lock_not_available, query_canceled, serialization, deadlock,
                     // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
                     Some(
-                        "5" | "261" | "517" | "55P03" | "57014" | "40001" | "40P01" | "57P01"
-                        | "57P02" | "57P03" | "53300",
+                        "5" | "261" | "517" | "55P03" | "57014" | "40001" | "40P01" | "57P01" | "57P02" | "57P03"
+                        | "53300",
                     ) => Self::Unavailable(error),
                     _ => Self::Database(error),
                 }

@@ -92,31 +92,16 @@ pub enum GroupError {
     Store(#[from] StoreError),
 }
 
-pub async fn group_get_in_tx(
-    tx: &mut Tx<'_>,
-    group: GroupId,
-) -> Result<Option<GroupRow>, StoreError> {
-    tx.first(GROUP_GET, args![group])
-        .await?
-        .as_ref()
-        .map(GroupRow::read)
-        .transpose()
+pub async fn group_get_in_tx(tx: &mut Tx<'_>, group: GroupId) -> Result<Option<GroupRow>, StoreError> {
+    tx.first(GROUP_GET, args![group]).await?.as_ref().map(GroupRow::read).transpose()
 }
 
 fn group_taken(error: StoreError) -> GroupError {
-    if matches!(error, StoreError::Conflict { .. }) {
-        GroupError::NameTaken
-    } else {
-        error.into()
-    }
+    if matches!(error, StoreError::Conflict { .. }) { GroupError::NameTaken } else { error.into() }
 }
 
 fn refuse_everyone(name: &str) -> Result<(), GroupError> {
-    if name.eq_ignore_ascii_case("everyone") {
-        Err(GroupError::NameTaken)
-    } else {
-        Ok(())
-    }
+    if name.eq_ignore_ascii_case("everyone") { Err(GroupError::NameTaken) } else { Ok(()) }
 }
 
 pub async fn group_create_in_tx(tx: &mut Tx<'_>, group: &GroupRow) -> Result<(), GroupError> {
@@ -134,14 +119,8 @@ pub async fn group_create_in_tx(tx: &mut Tx<'_>, group: &GroupRow) -> Result<(),
 }
 
 /// Changes a group and who is in it. Members must be in the organization.
-pub async fn group_update_in_tx(
-    tx: &mut Tx<'_>,
-    group: GroupId,
-    update: GroupUpdate,
-) -> Result<GroupRow, GroupError> {
-    let row = group_get_in_tx(tx, group)
-        .await?
-        .ok_or(GroupError::NotFound)?;
+pub async fn group_update_in_tx(tx: &mut Tx<'_>, group: GroupId, update: GroupUpdate) -> Result<GroupRow, GroupError> {
+    let row = group_get_in_tx(tx, group).await?.ok_or(GroupError::NotFound)?;
     if row.is_everyone() {
         return Err(GroupError::Everyone);
     }
@@ -149,30 +128,21 @@ pub async fn group_update_in_tx(
     refuse_everyone(&name)?;
     let display_name = update.display_name.unwrap_or(row.display_name);
     let avatar_url = update.avatar_url.unwrap_or(row.avatar_url);
-    tx.run(GROUP_UPDATE, args![group, name, display_name, avatar_url])
-        .await
-        .map_err(group_taken)?;
+    tx.run(GROUP_UPDATE, args![group, name, display_name, avatar_url]).await.map_err(group_taken)?;
     for user in update.remove_users {
         tx.run(GROUP_MEMBER_DELETE, args![group, user]).await?;
     }
     for user in update.add_users {
-        if member_get_in_tx(tx, row.organization_id, user)
-            .await?
-            .is_none()
-        {
+        if member_get_in_tx(tx, row.organization_id, user).await?.is_none() {
             return Err(GroupError::Outsider(user));
         }
         tx.run(GROUP_MEMBER_INSERT, args![group, user]).await?;
     }
-    group_get_in_tx(tx, group)
-        .await?
-        .ok_or(GroupError::NotFound)
+    group_get_in_tx(tx, group).await?.ok_or(GroupError::NotFound)
 }
 
 pub async fn group_delete_in_tx(tx: &mut Tx<'_>, group: GroupId) -> Result<(), GroupError> {
-    let row = group_get_in_tx(tx, group)
-        .await?
-        .ok_or(GroupError::NotFound)?;
+    let row = group_get_in_tx(tx, group).await?.ok_or(GroupError::NotFound)?;
     if row.is_everyone() {
         return Err(GroupError::Everyone);
     }
@@ -183,19 +153,11 @@ pub async fn group_delete_in_tx(tx: &mut Tx<'_>, group: GroupId) -> Result<(), G
 impl Store {
     /// The groups of an organization by name, `Everyone` among them.
     pub async fn groups(&self, organization: OrganizationId) -> Result<Vec<GroupRow>, StoreError> {
-        self.fetch_all(GROUPS, args![organization])
-            .await?
-            .iter()
-            .map(GroupRow::read)
-            .collect()
+        self.fetch_all(GROUPS, args![organization]).await?.iter().map(GroupRow::read).collect()
     }
 
     pub async fn group_get(&self, group: GroupId) -> Result<Option<GroupRow>, StoreError> {
-        self.fetch_first(GROUP_GET, args![group])
-            .await?
-            .as_ref()
-            .map(GroupRow::read)
-            .transpose()
+        self.fetch_first(GROUP_GET, args![group]).await?.as_ref().map(GroupRow::read).transpose()
     }
 
     pub async fn group_members(&self, group: GroupId) -> Result<Vec<GroupMemberRow>, StoreError> {
@@ -220,21 +182,11 @@ impl Store {
     }
 
     /// As [`group_update_in_tx`].
-    pub async fn group_update(
-        &self,
-        group: GroupId,
-        update: GroupUpdate,
-    ) -> Result<GroupRow, GroupError> {
-        self.write("group_update", move |tx| {
-            Box::pin(async move { group_update_in_tx(tx, group, update).await })
-        })
-        .await
+    pub async fn group_update(&self, group: GroupId, update: GroupUpdate) -> Result<GroupRow, GroupError> {
+        self.write("group_update", move |tx| Box::pin(async move { group_update_in_tx(tx, group, update).await })).await
     }
 
     pub async fn group_delete(&self, group: GroupId) -> Result<(), GroupError> {
-        self.write("group_delete", move |tx| {
-            Box::pin(async move { group_delete_in_tx(tx, group).await })
-        })
-        .await
+        self.write("group_delete", move |tx| Box::pin(async move { group_delete_in_tx(tx, group).await })).await
     }
 }

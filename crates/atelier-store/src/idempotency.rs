@@ -54,11 +54,9 @@ pub async fn idempotency_finish_in_tx(
     tx: &mut Tx<'_>,
     scope: [u8; 32],
     status: u16,
-    body: &str,
+    body: String,
 ) -> Result<(), StoreError> {
-    tx.run(FINISH, args![scope.to_vec(), i32::from(status), body])
-        .await
-        .map(|_| ())
+    tx.run(FINISH, args![scope.to_vec(), i32::from(status), body]).await.map(|_| ())
 }
 
 impl Store {
@@ -85,8 +83,7 @@ impl Store {
                 Ok(match row.int32_opt("status")? {
                     None => Idempotency::InProgress,
                     Some(status) => Idempotency::Replay {
-                        status: u16::try_from(status)
-                            .map_err(|_| StoreError::unreadable("status"))?,
+                        status: u16::try_from(status).map_err(|_| StoreError::unreadable("status"))?,
                         body: row.text_opt("body")?.unwrap_or_default(),
                     },
                 })
@@ -96,14 +93,9 @@ impl Store {
     }
 
     /// As [`idempotency_finish_in_tx`].
-    pub async fn idempotency_finish(
-        &self,
-        scope: [u8; 32],
-        status: u16,
-        body: String,
-    ) -> Result<(), StoreError> {
+    pub async fn idempotency_finish(&self, scope: [u8; 32], status: u16, body: String) -> Result<(), StoreError> {
         self.write("idempotency_finish", move |tx| {
-            Box::pin(async move { idempotency_finish_in_tx(tx, scope, status, &body).await })
+            Box::pin(async move { idempotency_finish_in_tx(tx, scope, status, body).await })
         })
         .await
     }
@@ -111,11 +103,7 @@ impl Store {
     /// Frees the key of a request that was refused: it may be tried again.
     pub async fn idempotency_forget(&self, scope: [u8; 32]) -> Result<(), StoreError> {
         self.write("idempotency_forget", move |tx| {
-            Box::pin(async move {
-                tx.run(FORGET, args![scope.to_vec()])
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { tx.run(FORGET, args![scope.to_vec()]).await.map(|_| ()) })
         })
         .await
     }
@@ -123,11 +111,7 @@ impl Store {
     /// Frees the keys of requests that died with their process. For the start of a single process.
     pub async fn idempotency_forget_open_for_system(&self) -> Result<(), StoreError> {
         self.write("idempotency_forget_open", move |tx| {
-            Box::pin(async move {
-                tx.run(FORGET_OPEN, Vec::new())
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { tx.run(FORGET_OPEN, Vec::new()).await.map(|_| ()) })
         })
         .await
     }

@@ -1,8 +1,7 @@
 //! Messages of chats. They are inserted in batches of one statement and deleted softly.
 
 use atelier_domain::message::{
-    CONTENT_VERSION, ContentError, FinishReason, MessagePart, Role, Usage, Visibility,
-    content_decode, content_encode,
+    CONTENT_VERSION, ContentError, FinishReason, MessagePart, Role, Usage, Visibility, content_decode, content_encode,
 };
 use atelier_domain::{ChatId, MessageId, ModelConfigId, Timestamp, UserId};
 use uuid::Uuid;
@@ -102,11 +101,7 @@ statements! {
 }
 
 const INSERT_VALUES: ValuesInsert = ValuesInsert {
-    head: concat!(
-        "INSERT INTO chat_messages (",
-        insert_columns!(),
-        ") VALUES "
-    ),
+    head: concat!("INSERT INTO chat_messages (", insert_columns!(), ") VALUES "),
     row: insert_row!(),
     tail: " RETURNING id",
 };
@@ -139,8 +134,7 @@ pub struct MessageRow {
 impl MessageRow {
     /// The parts of the message.
     pub fn decode(&self) -> Result<Vec<MessagePart>, ContentError> {
-        let version = i16::try_from(self.content_version)
-            .map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
+        let version = i16::try_from(self.content_version).map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
         content_decode(version, &self.content)
     }
 
@@ -178,15 +172,11 @@ impl MessageRow {
 }
 
 fn role_from_name(name: &str) -> Option<Role> {
-    [Role::System, Role::User, Role::Assistant, Role::Tool]
-        .into_iter()
-        .find(|role| role.as_str() == name)
+    [Role::System, Role::User, Role::Assistant, Role::Tool].into_iter().find(|role| role.as_str() == name)
 }
 
 fn visibility_from_name(name: &str) -> Option<Visibility> {
-    [Visibility::User, Visibility::Model, Visibility::Both]
-        .into_iter()
-        .find(|visibility| visibility.as_str() == name)
+    [Visibility::User, Visibility::Model, Visibility::Both].into_iter().find(|visibility| visibility.as_str() == name)
 }
 
 fn finish_from_name(name: &str) -> Option<FinishReason> {
@@ -254,13 +244,7 @@ fn not_nil<T: Copy + Into<Uuid>>(id: Option<T>) -> Option<Uuid> {
 }
 
 /// A row of the batch, in order of the insert's columns.
-fn sqlite_row(
-    chat: ChatId,
-    turn_no: i64,
-    message: &MessageNew,
-    content: String,
-    now: Timestamp,
-) -> Vec<Arg> {
+fn sqlite_row(chat: ChatId, turn_no: i64, message: &MessageNew, content: String, now: Timestamp) -> Vec<Arg> {
     let usage = &message.usage;
     args![
         chat,
@@ -299,8 +283,7 @@ fn postgres_columns(
     contents: &[String],
     now: Timestamp,
 ) -> Vec<Arg> {
-    let texts =
-        |of: fn(&MessageNew) -> Option<String>| Arg::Texts(messages.iter().map(of).collect());
+    let texts = |of: fn(&MessageNew) -> Option<String>| Arg::Texts(messages.iter().map(of).collect());
     let ints = |of: fn(&MessageNew) -> Option<i64>| Arg::Ints(messages.iter().map(of).collect());
     let uuids = |of: fn(&MessageNew) -> Option<Uuid>| Arg::Uuids(messages.iter().map(of).collect());
     let bools = |of: fn(&MessageNew) -> bool| Arg::Bools(messages.iter().map(of).collect());
@@ -310,22 +293,13 @@ fn postgres_columns(
         Arg::from(turn_no),
         Arg::from(now),
         texts(|message| Some(message.role.as_str().to_owned())),
-        Arg::Texts(
-            contents
-                .iter()
-                .map(|content| Some(content.clone()))
-                .collect(),
-        ),
+        Arg::Texts(contents.iter().map(|content| Some(content.clone())).collect()),
         texts(|message| Some(message.visibility.as_str().to_owned())),
         uuids(|message| not_nil(message.created_by)),
         uuids(|message| not_nil(message.model_config_id)),
         ints(|message| message.step_no),
         texts(|message| message.tool_call_id.clone()),
-        texts(|message| {
-            message
-                .finish_reason
-                .map(|finish| finish.as_str().to_owned())
-        }),
+        texts(|message| message.finish_reason.map(|finish| finish.as_str().to_owned())),
         ints(|message| message.usage.input_tokens),
         ints(|message| message.usage.output_tokens),
         ints(|message| message.usage.reasoning_tokens),
@@ -356,10 +330,7 @@ pub async fn messages_insert_in_tx(
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let contents: Vec<String> = messages
-        .iter()
-        .map(|message| content_encode(&message.parts))
-        .collect();
+    let contents: Vec<String> = messages.iter().map(|message| content_encode(&message.parts)).collect();
     let rows = match tx.engine() {
         Engine::Sqlite => {
             let rows = messages
@@ -369,22 +340,11 @@ pub async fn messages_insert_in_tx(
                 .collect();
             tx.insert_values(&INSERT_VALUES, rows).await?
         }
-        Engine::Postgres => {
-            tx.all(
-                MESSAGES_INSERT,
-                postgres_columns(chat, turn_no, &messages, &contents, now),
-            )
-            .await?
-        }
+        Engine::Postgres => tx.all(MESSAGES_INSERT, postgres_columns(chat, turn_no, &messages, &contents, now)).await?,
     };
-    let ids = rows
-        .iter()
-        .map(|row| row.int("id"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ids = rows.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
     if ids.len() != messages.len() || !ids.is_sorted_by(|a, b| a < b) {
-        return Err(StoreError::Setup(
-            "a batch of messages did not keep its order".to_owned(),
-        ));
+        return Err(StoreError::Setup("a batch of messages did not keep its order".to_owned()));
     }
     Ok(messages
         .into_iter()
@@ -422,8 +382,7 @@ pub async fn messages_delete_from_in_tx(
     from: MessageId,
     rewind: i64,
 ) -> Result<u64, StoreError> {
-    tx.run(MESSAGES_DELETE_FROM, args![chat, from, rewind])
-        .await
+    tx.run(MESSAGES_DELETE_FROM, args![chat, from, rewind]).await
 }
 
 pub async fn message_get_in_tx(
@@ -431,11 +390,7 @@ pub async fn message_get_in_tx(
     chat: ChatId,
     message: MessageId,
 ) -> Result<Option<MessageRow>, StoreError> {
-    tx.first(MESSAGE_GET, args![chat, message])
-        .await?
-        .as_ref()
-        .map(MessageRow::read)
-        .transpose()
+    tx.first(MESSAGE_GET, args![chat, message]).await?.as_ref().map(MessageRow::read).transpose()
 }
 
 /// The live answer of a step.
@@ -444,11 +399,7 @@ pub async fn message_of_step_in_tx(
     chat: ChatId,
     step_no: i64,
 ) -> Result<Option<MessageRow>, StoreError> {
-    tx.first(MESSAGE_OF_STEP, args![chat, step_no])
-        .await?
-        .as_ref()
-        .map(MessageRow::read)
-        .transpose()
+    tx.first(MESSAGE_OF_STEP, args![chat, step_no]).await?.as_ref().map(MessageRow::read).transpose()
 }
 
 /// Visible messages with `after < id`, oldest first.
@@ -458,11 +409,7 @@ pub async fn messages_after_in_tx(
     after: MessageId,
     limit: i64,
 ) -> Result<Vec<MessageRow>, StoreError> {
-    tx.all(MESSAGES_ASCENDING, args![chat, after, i64::MAX, limit])
-        .await?
-        .iter()
-        .map(MessageRow::read)
-        .collect()
+    tx.all(MESSAGES_ASCENDING, args![chat, after, i64::MAX, limit]).await?.iter().map(MessageRow::read).collect()
 }
 
 /// A page of messages, bounded in number and in bytes.
@@ -486,30 +433,17 @@ pub struct MessageRange {
 impl MessageRange {
     /// One row more than asked for tells whether there are more.
     fn args(&self, chat: ChatId) -> Vec<Arg> {
-        args![
-            chat,
-            self.before,
-            self.after,
-            self.limit.saturating_add(1),
-            self.max_bytes
-        ]
+        args![chat, self.before, self.after, self.limit.saturating_add(1), self.max_bytes]
     }
 
     /// `rows` are those of a statement that was asked for one row more.
     fn page(&self, rows: &[DbRow]) -> Result<MessagePage, StoreError> {
         let limit = usize::try_from(self.limit).unwrap_or(0);
-        let mut messages = rows
-            .iter()
-            .take(limit)
-            .map(MessageRow::read)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut messages = rows.iter().take(limit).map(MessageRow::read).collect::<Result<Vec<_>, _>>()?;
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
         let is_cut = i64::try_from(bytes).unwrap_or(i64::MAX) >= self.max_bytes;
         messages.truncate(limit);
-        Ok(MessagePage {
-            has_more: rows.len() > limit || is_cut,
-            messages,
-        })
+        Ok(MessagePage { has_more: rows.len() > limit || is_cut, messages })
     }
 }
 
@@ -528,22 +462,13 @@ pub async fn message_of_request_in_tx(
     chat: ChatId,
     request_key: &str,
 ) -> Result<Option<MessageId>, StoreError> {
-    tx.first(MESSAGE_OF_REQUEST, args![chat, request_key])
-        .await?
-        .map(|row| Ok(MessageId(row.int("id")?)))
-        .transpose()
+    tx.first(MESSAGE_OF_REQUEST, args![chat, request_key]).await?.map(|row| Ok(MessageId(row.int("id")?))).transpose()
 }
 
 /// The newest visible message and the newest visible answer, 0 for none. For after a deletion.
-pub async fn messages_last_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-) -> Result<(MessageId, MessageId), StoreError> {
+pub async fn messages_last_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<(MessageId, MessageId), StoreError> {
     let row = tx.one(MESSAGES_LAST, args![chat]).await?;
-    Ok((
-        MessageId(row.int("last_message")?),
-        MessageId(row.int("last_answer")?),
-    ))
+    Ok((MessageId(row.int("last_message")?), MessageId(row.int("last_answer")?)))
 }
 
 /// The last visible message before the lowest row that was deleted by a rewind after `rewind`.
@@ -552,11 +477,7 @@ pub async fn last_message_before_rewind_in_tx(
     chat: ChatId,
     rewind: i64,
 ) -> Result<MessageId, StoreError> {
-    Ok(MessageId(
-        tx.one(MESSAGE_LAST_BEFORE_REWIND, args![chat, rewind])
-            .await?
-            .int("id")?,
-    ))
+    Ok(MessageId(tx.one(MESSAGE_LAST_BEFORE_REWIND, args![chat, rewind]).await?.int("id")?))
 }
 
 impl Store {
@@ -567,11 +488,7 @@ impl Store {
         before: MessageId,
         limit: i64,
     ) -> Result<Vec<MessageRow>, StoreError> {
-        self.fetch_all(MESSAGES_NEWEST, args![chat, before, limit])
-            .await?
-            .iter()
-            .map(MessageRow::read)
-            .collect()
+        self.fetch_all(MESSAGES_NEWEST, args![chat, before, limit]).await?.iter().map(MessageRow::read).collect()
     }
 
     /// Visible messages with `after < id < before`, oldest first.
@@ -583,49 +500,21 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<MessageRow>, StoreError> {
         let args = args![chat, after, before, limit];
-        self.fetch_all(MESSAGES_ASCENDING, args)
-            .await?
-            .iter()
-            .map(MessageRow::read)
-            .collect()
+        self.fetch_all(MESSAGES_ASCENDING, args).await?.iter().map(MessageRow::read).collect()
     }
 
     /// Visible messages of a range, newest first. `has_more` may be true for a page that its bytes have ended.
-    pub async fn messages_page_newest(
-        &self,
-        chat: ChatId,
-        range: MessageRange,
-    ) -> Result<MessagePage, StoreError> {
-        range.page(
-            &self
-                .fetch_all(MESSAGES_NEWEST_UP_TO, range.args(chat))
-                .await?,
-        )
+    pub async fn messages_page_newest(&self, chat: ChatId, range: MessageRange) -> Result<MessagePage, StoreError> {
+        range.page(&self.fetch_all(MESSAGES_NEWEST_UP_TO, range.args(chat)).await?)
     }
 
     /// Visible messages of a range, oldest first. `has_more` may be true for a page that its bytes have ended.
-    pub async fn messages_page_ascending(
-        &self,
-        chat: ChatId,
-        range: MessageRange,
-    ) -> Result<MessagePage, StoreError> {
-        range.page(
-            &self
-                .fetch_all(MESSAGES_ASCENDING_UP_TO, range.args(chat))
-                .await?,
-        )
+    pub async fn messages_page_ascending(&self, chat: ChatId, range: MessageRange) -> Result<MessagePage, StoreError> {
+        range.page(&self.fetch_all(MESSAGES_ASCENDING_UP_TO, range.args(chat)).await?)
     }
 
     /// Live rows that a model may see, after `after`, oldest first.
-    pub async fn messages_for_prompt(
-        &self,
-        chat: ChatId,
-        after: MessageId,
-    ) -> Result<Vec<MessageRow>, StoreError> {
-        self.fetch_all(MESSAGES_PROMPT, args![chat, after])
-            .await?
-            .iter()
-            .map(MessageRow::read)
-            .collect()
+    pub async fn messages_for_prompt(&self, chat: ChatId, after: MessageId) -> Result<Vec<MessageRow>, StoreError> {
+        self.fetch_all(MESSAGES_PROMPT, args![chat, after]).await?.iter().map(MessageRow::read).collect()
     }
 }

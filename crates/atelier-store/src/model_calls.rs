@@ -1,9 +1,7 @@
 //! The ledger of money: one row for each request a provider may bill, and the sum of each day.
 
 use atelier_domain::message::Usage;
-use atelier_domain::{
-    ChatId, Incarnation, MessageId, ModelCallId, ModelConfigId, OrganizationId, Timestamp, UserId,
-};
+use atelier_domain::{ChatId, Incarnation, MessageId, ModelCallId, ModelConfigId, OrganizationId, Timestamp, UserId};
 
 use crate::database::{Engine, Store, Tx};
 use crate::error::StoreError;
@@ -189,12 +187,7 @@ pub async fn model_call_insert_in_tx(
     if inserted == 0 || micros <= 0 || call.paid_by != PaidBy::Deployment {
         return Ok(());
     }
-    tx.run(
-        SPEND_ADD,
-        args![call.owner_id, call.organization_id, day, micros],
-    )
-    .await
-    .map(|_| ())
+    tx.run(SPEND_ADD, args![call.owner_id, call.organization_id, day, micros]).await.map(|_| ())
 }
 
 /// What a step may cost, held back from the owner's budget until its request is booked.

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use atelier_domain::provider_keys::{
-    CentralKey, CentralKeys, KeyChoice, KeyMissing, KeyPolicy, ProviderKeyRow, central_key,
-    key_choose,
+    CentralKey, CentralKeys, KeyChoice, KeyMissing, KeyPolicy, ProviderKeyRow, central_key, key_choose,
 };
 use atelier_domain::{ModelConfigId, ProviderId, UserId};
 
@@ -14,9 +13,7 @@ use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::model_calls::PaidBy;
 use crate::models::{ModelConfigRow, model_default_in_tx, model_get_in_tx};
-use crate::providers::{
-    ProviderRow, provider_get_in_tx, user_provider_key_exists_in_tx, user_provider_key_in_tx,
-};
+use crate::providers::{ProviderRow, provider_get_in_tx, user_provider_key_exists_in_tx, user_provider_key_in_tx};
 use crate::secrets::{SecretString, Secrets};
 
 /// What the server's settings add to the rows of providers.
@@ -39,9 +36,7 @@ impl ProviderPresets {
     /// The preset of a provider with this type and name.
     #[must_use]
     pub fn of(&self, provider: &str, name: &str) -> Option<&ProviderPreset> {
-        self.presets
-            .iter()
-            .find(|preset| preset.provider == provider && provider == name)
+        self.presets.iter().find(|preset| preset.provider == provider && provider == name)
     }
 }
 
@@ -109,9 +104,7 @@ pub async fn model_resolve_in_tx(
 ) -> Result<ResolvedModel, ModelResolveError> {
     let last = match wanted {
         ModelWanted::Explicit(id) => {
-            let model = model_get_in_tx(tx, id)
-                .await?
-                .ok_or(ModelResolveError::Unavailable)?;
+            let model = model_get_in_tx(tx, id).await?.ok_or(ModelResolveError::Unavailable)?;
             return use_model(tx, secrets, owner, model, presets).await;
         }
         ModelWanted::LastOrDefault(last) => last,
@@ -124,9 +117,7 @@ pub async fn model_resolve_in_tx(
             other => return other,
         }
     }
-    let model = model_default_in_tx(tx)
-        .await?
-        .ok_or(ModelResolveError::NoDefault)?;
+    let model = model_default_in_tx(tx).await?.ok_or(ModelResolveError::NoDefault)?;
     use_model(tx, secrets, owner, model, presets).await
 }
 
@@ -152,20 +143,13 @@ async fn use_model(
     let keys = keys_in_tx(tx, owner, kind, row.as_ref(), presets).await?;
     let choice = keys.choice.map_err(ModelResolveError::KeyMissing)?;
     let api_key = match (choice, keys.central, &row) {
-        (KeyChoice::User, _, Some(row)) => {
-            user_provider_key_in_tx(tx, secrets, owner, row.id).await?
-        }
+        (KeyChoice::User, _, Some(row)) => user_provider_key_in_tx(tx, secrets, owner, row.id).await?,
         (KeyChoice::Central, CentralKey::Row, Some(row)) => row.key_open(secrets)?,
-        (KeyChoice::Central, CentralKey::Preset, _) => {
-            preset.and_then(|preset| preset.api_key.clone())
-        }
-        (KeyChoice::Central, CentralKey::Row | CentralKey::Absent, _)
-        | (KeyChoice::User, _, None) => None,
+        (KeyChoice::Central, CentralKey::Preset, _) => preset.and_then(|preset| preset.api_key.clone()),
+        (KeyChoice::Central, CentralKey::Row | CentralKey::Absent, _) | (KeyChoice::User, _, None) => None,
     };
-    let base_url = row
-        .as_ref()
-        .and_then(|row| row.base_url.clone())
-        .or_else(|| preset.and_then(|preset| preset.base_url.clone()));
+    let base_url =
+        row.as_ref().and_then(|row| row.base_url.clone()).or_else(|| preset.and_then(|preset| preset.base_url.clone()));
     Ok(ResolvedModel {
         provider: ResolvedProvider {
             id: row.as_ref().map(|row| row.id),
@@ -190,9 +174,7 @@ impl Store {
     ) -> Result<ResolvedModel, ModelResolveError> {
         let secrets = self.secrets().clone();
         self.read("model_resolve_for_chat", move |tx| {
-            Box::pin(async move {
-                model_resolve_in_tx(tx, &secrets, owner, wanted, &presets).await
-            })
+            Box::pin(async move { model_resolve_in_tx(tx, &secrets, owner, wanted, &presets).await })
         })
         .await
     }
@@ -225,28 +207,17 @@ async fn keys_in_tx(
 ) -> Result<Keys, StoreError> {
     let (provider, name) = kind;
     let central = central_key(CentralKeys {
-        row: row.map(|row| ProviderKeyRow {
-            enabled: row.enabled,
-            has_key: row.has_api_key,
-        }),
-        has_preset: presets
-            .of(provider, name)
-            .is_some_and(|preset| preset.api_key.is_some()),
+        row: row.map(|row| ProviderKeyRow { enabled: row.enabled, has_key: row.has_api_key }),
+        has_preset: presets.of(provider, name).is_some_and(|preset| preset.api_key.is_some()),
     });
     let policy = row.map_or_else(KeyPolicy::default, ProviderRow::key_policy);
     let has_user = match row {
-        Some(row) if policy.user_allowed => {
-            user_provider_key_exists_in_tx(tx, owner, row.id).await?
-        }
+        Some(row) if policy.user_allowed => user_provider_key_exists_in_tx(tx, owner, row.id).await?,
         Some(_) | None => false,
     };
     let is_enabled = row.is_none_or(|row| row.enabled);
-    let has_central =
-        central != CentralKey::Absent || (is_enabled && presets.keyless.contains(provider));
-    Ok(Keys {
-        choice: key_choose(policy, has_central, has_user),
-        central,
-    })
+    let has_central = central != CentralKey::Absent || (is_enabled && presets.keyless.contains(provider));
+    Ok(Keys { choice: key_choose(policy, has_central, has_user), central })
 }
 
 const fn paid_by(choice: KeyChoice) -> PaidBy {

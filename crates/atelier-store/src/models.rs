@@ -112,20 +112,13 @@ pub struct DefaultMove {
 impl DefaultMove {
     /// The same move, begun at an earlier moment.
     pub(crate) const fn since(self, before: Option<ModelConfigId>) -> Self {
-        Self {
-            before,
-            after: self.after,
-        }
+        Self { before, after: self.after }
     }
 
     /// The model that lost the default and the one that gained it.
     #[must_use]
     pub fn changed(self) -> [Option<ModelConfigId>; 2] {
-        if self.before == self.after {
-            [None, None]
-        } else {
-            [self.before, self.after]
-        }
+        if self.before == self.after { [None, None] } else { [self.before, self.after] }
     }
 }
 
@@ -153,42 +146,20 @@ pub async fn models_lock_in_tx(tx: &mut Tx<'_>) -> Result<(), StoreError> {
 }
 
 /// A model config, also a deleted one.
-pub async fn model_get_in_tx(
-    tx: &mut Tx<'_>,
-    id: ModelConfigId,
-) -> Result<Option<ModelConfigRow>, StoreError> {
-    tx.first(MODEL_GET, args![id])
-        .await?
-        .as_ref()
-        .map(ModelConfigRow::read)
-        .transpose()
+pub async fn model_get_in_tx(tx: &mut Tx<'_>, id: ModelConfigId) -> Result<Option<ModelConfigRow>, StoreError> {
+    tx.first(MODEL_GET, args![id]).await?.as_ref().map(ModelConfigRow::read).transpose()
 }
 
 pub async fn model_default_in_tx(tx: &mut Tx<'_>) -> Result<Option<ModelConfigRow>, StoreError> {
-    tx.first(MODEL_DEFAULT, Vec::new())
-        .await?
-        .as_ref()
-        .map(ModelConfigRow::read)
-        .transpose()
+    tx.first(MODEL_DEFAULT, Vec::new()).await?.as_ref().map(ModelConfigRow::read).transpose()
 }
 
-async fn model_live_in_tx(
-    tx: &mut Tx<'_>,
-    id: ModelConfigId,
-) -> Result<ModelConfigRow, ModelError> {
-    model_get_in_tx(tx, id)
-        .await?
-        .filter(|model| !model.deleted)
-        .ok_or(ModelError::NotFound)
+async fn model_live_in_tx(tx: &mut Tx<'_>, id: ModelConfigId) -> Result<ModelConfigRow, ModelError> {
+    model_get_in_tx(tx, id).await?.filter(|model| !model.deleted).ok_or(ModelError::NotFound)
 }
 
-pub(crate) async fn default_id_in_tx(
-    tx: &mut Tx<'_>,
-) -> Result<Option<ModelConfigId>, StoreError> {
-    tx.first(DEFAULT_ID, Vec::new())
-        .await?
-        .map(|row| row.id("id"))
-        .transpose()
+pub(crate) async fn default_id_in_tx(tx: &mut Tx<'_>) -> Result<Option<ModelConfigId>, StoreError> {
+    tx.first(DEFAULT_ID, Vec::new()).await?.map(|row| row.id("id")).transpose()
 }
 
 /// Keeps exactly one live default as long as a model is fit to be one.
@@ -197,10 +168,7 @@ pub(crate) async fn default_upkeep_in_tx(tx: &mut Tx<'_>) -> Result<DefaultMove,
 }
 
 /// `skip` becomes the default only if no other model is fit to be.
-async fn default_upkeep_skipping(
-    tx: &mut Tx<'_>,
-    skip: ModelConfigId,
-) -> Result<DefaultMove, StoreError> {
+async fn default_upkeep_skipping(tx: &mut Tx<'_>, skip: ModelConfigId) -> Result<DefaultMove, StoreError> {
     let before = default_id_in_tx(tx).await?;
     tx.run(DEFAULT_UNFIT, Vec::new()).await?;
     let mut after = default_id_in_tx(tx).await?;
@@ -244,17 +212,8 @@ async fn refuse_double(
     fields: &ModelConfigFields,
     own: ModelConfigId,
 ) -> Result<(), ModelError> {
-    let args = args![
-        provider_name,
-        fields.model.clone(),
-        fields.display_name.clone(),
-        own
-    ];
-    if tx.first(MODEL_DOUBLE, args).await?.is_some() {
-        Err(ModelError::Double)
-    } else {
-        Ok(())
-    }
+    let args = args![provider_name, fields.model.clone(), fields.display_name.clone(), own];
+    if tx.first(MODEL_DOUBLE, args).await?.is_some() { Err(ModelError::Double) } else { Ok(()) }
 }
 
 /// Creates a model config. `provider`: id (absent for a preset), type and name; what the provider's row says
@@ -268,11 +227,7 @@ pub async fn model_create_in_tx(
     models_lock_in_tx(tx).await?;
     let (provider_id, kind, name) = provider;
     let row = match provider_id {
-        Some(id) => Some(
-            provider_get_in_tx(tx, id)
-                .await?
-                .ok_or(ModelError::UnknownProvider)?,
-        ),
+        Some(id) => Some(provider_get_in_tx(tx, id).await?.ok_or(ModelError::UnknownProvider)?),
         None => provider_by_name_in_tx(tx, &name).await?,
     };
     let (provider_id, kind, name) = match row {
@@ -327,11 +282,7 @@ pub async fn model_update_in_tx(
 }
 
 /// Deletes softly: costs stay, chats fall back to the default.
-pub async fn model_delete_in_tx(
-    tx: &mut Tx<'_>,
-    id: ModelConfigId,
-    now: Timestamp,
-) -> Result<DefaultMove, ModelError> {
+pub async fn model_delete_in_tx(tx: &mut Tx<'_>, id: ModelConfigId, now: Timestamp) -> Result<DefaultMove, ModelError> {
     models_lock_in_tx(tx).await?;
     let before = default_id_in_tx(tx).await?;
     if tx.run(MODEL_DELETE, args![id, now]).await? == 0 {
@@ -343,28 +294,16 @@ pub async fn model_delete_in_tx(
 impl Store {
     /// Live model configs, oldest first.
     pub async fn model_list(&self) -> Result<Vec<ModelConfigRow>, StoreError> {
-        self.fetch_all(MODELS, Vec::new())
-            .await?
-            .iter()
-            .map(ModelConfigRow::read)
-            .collect()
+        self.fetch_all(MODELS, Vec::new()).await?.iter().map(ModelConfigRow::read).collect()
     }
 
     /// A model config, also a deleted one.
     pub async fn model_get(&self, id: ModelConfigId) -> Result<Option<ModelConfigRow>, StoreError> {
-        self.fetch_first(MODEL_GET, args![id])
-            .await?
-            .as_ref()
-            .map(ModelConfigRow::read)
-            .transpose()
+        self.fetch_first(MODEL_GET, args![id]).await?.as_ref().map(ModelConfigRow::read).transpose()
     }
 
     pub async fn model_default(&self) -> Result<Option<ModelConfigRow>, StoreError> {
-        self.fetch_first(MODEL_DEFAULT, Vec::new())
-            .await?
-            .as_ref()
-            .map(ModelConfigRow::read)
-            .transpose()
+        self.fetch_first(MODEL_DEFAULT, Vec::new()).await?.as_ref().map(ModelConfigRow::read).transpose()
     }
 
     /// As [`model_create_in_tx`].
@@ -401,9 +340,7 @@ impl Store {
 
     /// As [`model_delete_in_tx`].
     pub async fn model_delete(&self, id: ModelConfigId, now: Timestamp) -> Result<(), ModelError> {
-        self.write("model_delete", move |tx| {
-            Box::pin(async move { model_delete_in_tx(tx, id, now).await.map(|_| ()) })
-        })
-        .await
+        self.write("model_delete", move |tx| Box::pin(async move { model_delete_in_tx(tx, id, now).await.map(|_| ()) }))
+            .await
     }
 }

@@ -104,24 +104,14 @@ pub(crate) async fn organization_insert_in_tx(
     now: Timestamp,
 ) -> Result<OrganizationId, StoreError> {
     let id = OrganizationId::new();
-    tx.run(
-        ORGANIZATION_INSERT,
-        args![id, name, display_name, is_default, now],
-    )
-    .await
-    .map(|_| id)
+    tx.run(ORGANIZATION_INSERT, args![id, name, display_name, is_default, now]).await.map(|_| id)
 }
 
-pub(crate) async fn organization_default_in_tx(
-    tx: &mut Tx<'_>,
-) -> Result<OrganizationId, StoreError> {
+pub(crate) async fn organization_default_in_tx(tx: &mut Tx<'_>) -> Result<OrganizationId, StoreError> {
     tx.one(ORGANIZATION_DEFAULT, Vec::new()).await?.id("id")
 }
 
-pub(crate) async fn organization_exists_in_tx(
-    tx: &mut Tx<'_>,
-    id: OrganizationId,
-) -> Result<bool, StoreError> {
+pub(crate) async fn organization_exists_in_tx(tx: &mut Tx<'_>, id: OrganizationId) -> Result<bool, StoreError> {
     Ok(tx.first(ORGANIZATION_GET, args![id]).await?.is_some())
 }
 
@@ -131,9 +121,7 @@ pub(crate) async fn member_insert_in_tx(
     user: UserId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(MEMBER_INSERT, args![organization, user, now])
-        .await
-        .map(|_| ())
+    tx.run(MEMBER_INSERT, args![organization, user, now]).await.map(|_| ())
 }
 
 /// Creates an organization whose first member is `creator`.
@@ -161,23 +149,14 @@ pub async fn organization_update_in_tx(
     row: &OrganizationRow,
     now: Timestamp,
 ) -> Result<OrganizationRow, StoreError> {
-    let args = args![
-        row.id,
-        row.name.clone(),
-        row.display_name.clone(),
-        row.description.clone(),
-        row.icon.clone(),
-        now
-    ];
+    let args =
+        args![row.id, row.name.clone(), row.display_name.clone(), row.description.clone(), row.icon.clone(), now];
     tx.run(ORGANIZATION_UPDATE, args).await?;
     OrganizationRow::read(&tx.one(ORGANIZATION_GET, args![row.id]).await?)
 }
 
 /// False: it is the default one or not empty.
-pub async fn organization_delete_in_tx(
-    tx: &mut Tx<'_>,
-    id: OrganizationId,
-) -> Result<bool, StoreError> {
+pub async fn organization_delete_in_tx(tx: &mut Tx<'_>, id: OrganizationId) -> Result<bool, StoreError> {
     Ok(tx.run(ORGANIZATION_DELETE, args![id]).await? > 0)
 }
 
@@ -186,11 +165,7 @@ pub async fn member_get_in_tx(
     organization: OrganizationId,
     user: UserId,
 ) -> Result<Option<MemberRow>, StoreError> {
-    tx.first(MEMBER, args![organization, user])
-        .await?
-        .as_ref()
-        .map(MemberRow::read)
-        .transpose()
+    tx.first(MEMBER, args![organization, user]).await?.as_ref().map(MemberRow::read).transpose()
 }
 
 /// Makes a user a member; one that is stays one.
@@ -207,9 +182,7 @@ pub async fn member_add_in_tx(
     member_get_in_tx(tx, organization, user)
         .await?
         // a user that is deleted
-        .ok_or_else(|| StoreError::Reference {
-            constraint: "organization_members.user_id".to_owned(),
-        })
+        .ok_or_else(|| StoreError::Reference { constraint: "organization_members.user_id".to_owned() })
 }
 
 /// Takes a user out of an organization and its groups. False: was no member.
@@ -230,70 +203,38 @@ pub async fn member_roles_set_in_tx(
     roles: &[String],
 ) -> Result<Option<MemberRow>, StoreError> {
     let roles = serde_json::to_string(roles).expect("a list of strings always serializes");
-    tx.run(MEMBER_ROLES, args![organization, user, roles])
-        .await?;
+    tx.run(MEMBER_ROLES, args![organization, user, roles]).await?;
     member_get_in_tx(tx, organization, user).await
 }
 
 impl Store {
-    pub async fn organization_get(
-        &self,
-        id: OrganizationId,
-    ) -> Result<Option<OrganizationRow>, StoreError> {
-        self.fetch_first(ORGANIZATION_GET, args![id])
-            .await?
-            .as_ref()
-            .map(OrganizationRow::read)
-            .transpose()
+    pub async fn organization_get(&self, id: OrganizationId) -> Result<Option<OrganizationRow>, StoreError> {
+        self.fetch_first(ORGANIZATION_GET, args![id]).await?.as_ref().map(OrganizationRow::read).transpose()
     }
 
-    pub async fn organization_by_name(
-        &self,
-        name: &str,
-    ) -> Result<Option<OrganizationRow>, StoreError> {
-        self.fetch_first(ORGANIZATION_BY_NAME, args![name])
-            .await?
-            .as_ref()
-            .map(OrganizationRow::read)
-            .transpose()
+    pub async fn organization_by_name(&self, name: &str) -> Result<Option<OrganizationRow>, StoreError> {
+        self.fetch_first(ORGANIZATION_BY_NAME, args![name]).await?.as_ref().map(OrganizationRow::read).transpose()
     }
 
     pub async fn organization_default(&self) -> Result<Option<OrganizationRow>, StoreError> {
-        self.fetch_first(ORGANIZATION_DEFAULT, Vec::new())
-            .await?
-            .as_ref()
-            .map(OrganizationRow::read)
-            .transpose()
+        self.fetch_first(ORGANIZATION_DEFAULT, Vec::new()).await?.as_ref().map(OrganizationRow::read).transpose()
     }
 
     /// Every organization, by name.
     pub async fn organizations_for_system(&self) -> Result<Vec<OrganizationRow>, StoreError> {
-        self.fetch_all(ORGANIZATIONS_ALL, Vec::new())
-            .await?
-            .iter()
-            .map(OrganizationRow::read)
-            .collect()
+        self.fetch_all(ORGANIZATIONS_ALL, Vec::new()).await?.iter().map(OrganizationRow::read).collect()
     }
 
     /// A user's organizations, oldest membership first.
     pub async fn organizations_of(&self, user: UserId) -> Result<Vec<OrganizationRow>, StoreError> {
-        self.fetch_all(ORGANIZATIONS_OF, args![user])
-            .await?
-            .iter()
-            .map(OrganizationRow::read)
-            .collect()
+        self.fetch_all(ORGANIZATIONS_OF, args![user]).await?.iter().map(OrganizationRow::read).collect()
     }
 
     /// A user's memberships with their roles, oldest first.
     pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
         let rows = self.fetch_all(MEMBERSHIPS, args![user]).await?;
         rows.iter()
-            .map(|row| {
-                Ok(Membership {
-                    organization_id: row.id("organization_id")?,
-                    roles: row.json("roles")?,
-                })
-            })
+            .map(|row| Ok(Membership { organization_id: row.id("organization_id")?, roles: row.json("roles")? }))
             .collect()
     }
 
@@ -324,21 +265,12 @@ impl Store {
 
     /// False: it is the default one or not empty.
     pub async fn organization_delete(&self, id: OrganizationId) -> Result<bool, StoreError> {
-        self.write("organization_delete", move |tx| {
-            Box::pin(async move { organization_delete_in_tx(tx, id).await })
-        })
-        .await
+        self.write("organization_delete", move |tx| Box::pin(async move { organization_delete_in_tx(tx, id).await }))
+            .await
     }
 
-    pub async fn members(
-        &self,
-        organization: OrganizationId,
-    ) -> Result<Vec<MemberRow>, StoreError> {
-        self.fetch_all(MEMBERS, args![organization])
-            .await?
-            .iter()
-            .map(MemberRow::read)
-            .collect()
+    pub async fn members(&self, organization: OrganizationId) -> Result<Vec<MemberRow>, StoreError> {
+        self.fetch_all(MEMBERS, args![organization]).await?.iter().map(MemberRow::read).collect()
     }
 
     pub async fn member_get(
@@ -346,11 +278,7 @@ impl Store {
         organization: OrganizationId,
         user: UserId,
     ) -> Result<Option<MemberRow>, StoreError> {
-        self.fetch_first(MEMBER, args![organization, user])
-            .await?
-            .as_ref()
-            .map(MemberRow::read)
-            .transpose()
+        self.fetch_first(MEMBER, args![organization, user]).await?.as_ref().map(MemberRow::read).transpose()
     }
 
     /// As [`member_add_in_tx`].
@@ -360,18 +288,12 @@ impl Store {
         user: UserId,
         now: Timestamp,
     ) -> Result<MemberRow, StoreError> {
-        self.write("member_add", move |tx| {
-            Box::pin(async move { member_add_in_tx(tx, organization, user, now).await })
-        })
-        .await
+        self.write("member_add", move |tx| Box::pin(async move { member_add_in_tx(tx, organization, user, now).await }))
+            .await
     }
 
     /// Takes a user out of an organization and its groups. False: was no member.
-    pub async fn member_remove(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-    ) -> Result<bool, StoreError> {
+    pub async fn member_remove(&self, organization: OrganizationId, user: UserId) -> Result<bool, StoreError> {
         self.write("member_remove", move |tx| {
             Box::pin(async move { member_remove_in_tx(tx, organization, user).await })
         })

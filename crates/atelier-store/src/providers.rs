@@ -126,12 +126,7 @@ fn user_key_place(user: UserId, provider: ProviderId) -> String {
     format!("user_provider_keys|api_key|{user}/{provider}")
 }
 
-fn sealed(
-    secrets: &Secrets,
-    id: ProviderId,
-    change: &ApiKeyChange,
-    before: Option<Vec<u8>>,
-) -> Option<Vec<u8>> {
+fn sealed(secrets: &Secrets, id: ProviderId, change: &ApiKeyChange, before: Option<Vec<u8>>) -> Option<Vec<u8>> {
     match change {
         ApiKeyChange::Keep => before,
         ApiKeyChange::Clear => None,
@@ -141,47 +136,22 @@ fn sealed(
 
 /// A second row with a name, or models that would be doubles under one.
 fn taken(error: StoreError) -> ModelError {
-    if error.is_conflict_on("model_configs") {
-        ModelError::Double
-    } else {
-        error.into()
-    }
+    if error.is_conflict_on("model_configs") { ModelError::Double } else { error.into() }
 }
 
 pub async fn provider_list_in_tx(tx: &mut Tx<'_>) -> Result<Vec<ProviderRow>, StoreError> {
-    tx.all(PROVIDERS, Vec::new())
-        .await?
-        .iter()
-        .map(ProviderRow::read)
-        .collect()
+    tx.all(PROVIDERS, Vec::new()).await?.iter().map(ProviderRow::read).collect()
 }
 
-pub async fn provider_get_in_tx(
-    tx: &mut Tx<'_>,
-    id: ProviderId,
-) -> Result<Option<ProviderRow>, StoreError> {
-    tx.first(PROVIDER_GET, args![id])
-        .await?
-        .as_ref()
-        .map(ProviderRow::read)
-        .transpose()
+pub async fn provider_get_in_tx(tx: &mut Tx<'_>, id: ProviderId) -> Result<Option<ProviderRow>, StoreError> {
+    tx.first(PROVIDER_GET, args![id]).await?.as_ref().map(ProviderRow::read).transpose()
 }
 
-pub async fn provider_by_name_in_tx(
-    tx: &mut Tx<'_>,
-    name: &str,
-) -> Result<Option<ProviderRow>, StoreError> {
-    tx.first(PROVIDER_BY_NAME, args![name])
-        .await?
-        .as_ref()
-        .map(ProviderRow::read)
-        .transpose()
+pub async fn provider_by_name_in_tx(tx: &mut Tx<'_>, name: &str) -> Result<Option<ProviderRow>, StoreError> {
+    tx.first(PROVIDER_BY_NAME, args![name]).await?.as_ref().map(ProviderRow::read).transpose()
 }
 
-async fn provider_existing_in_tx(
-    tx: &mut Tx<'_>,
-    id: ProviderId,
-) -> Result<ProviderRow, ModelError> {
+async fn provider_existing_in_tx(tx: &mut Tx<'_>, id: ProviderId) -> Result<ProviderRow, ModelError> {
     provider_get_in_tx(tx, id).await?.ok_or(ModelError::NotFound)
 }
 
@@ -257,11 +227,7 @@ pub async fn provider_update_in_tx(
 ///
 /// # Errors
 /// [`ModelError::InUse`] while one of its models is the last one of a chat.
-pub async fn provider_delete_in_tx(
-    tx: &mut Tx<'_>,
-    id: ProviderId,
-    now: Timestamp,
-) -> Result<DefaultMove, ModelError> {
+pub async fn provider_delete_in_tx(tx: &mut Tx<'_>, id: ProviderId, now: Timestamp) -> Result<DefaultMove, ModelError> {
     models_lock_in_tx(tx).await?;
     provider_existing_in_tx(tx, id).await?;
     if tx.first(PROVIDER_IN_USE, args![id]).await?.is_some() {
@@ -279,10 +245,7 @@ pub async fn user_provider_key_exists_in_tx(
     user: UserId,
     provider: ProviderId,
 ) -> Result<bool, StoreError> {
-    Ok(tx
-        .first(USER_KEY_GET, args![user, provider])
-        .await?
-        .is_some())
+    Ok(tx.first(USER_KEY_GET, args![user, provider]).await?.is_some())
 }
 
 /// A user's own key, opened.
@@ -295,10 +258,7 @@ pub async fn user_provider_key_in_tx(
     let Some(row) = tx.first(USER_KEY_GET, args![user, provider]).await? else {
         return Ok(None);
     };
-    Ok(Some(secrets.open(
-        &user_key_place(user, provider),
-        &row.bytes("api_key")?,
-    )?))
+    Ok(Some(secrets.open(&user_key_place(user, provider), &row.bytes("api_key")?)?))
 }
 
 /// Sets a user's own key.
@@ -314,9 +274,7 @@ pub async fn user_provider_key_set_in_tx(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sealed = secrets.seal(&user_key_place(user, provider), key.expose());
-    tx.run(USER_KEY_SET, args![user, provider, sealed, now])
-        .await
-        .map(|_| ())
+    tx.run(USER_KEY_SET, args![user, provider, sealed, now]).await.map(|_| ())
 }
 
 /// False: there was none.
@@ -331,35 +289,20 @@ pub async fn user_provider_key_delete_in_tx(
 impl Store {
     /// Every provider, by type in the fixed order, then by name.
     pub async fn provider_list(&self) -> Result<Vec<ProviderRow>, StoreError> {
-        self.fetch_all(PROVIDERS, Vec::new())
-            .await?
-            .iter()
-            .map(ProviderRow::read)
-            .collect()
+        self.fetch_all(PROVIDERS, Vec::new()).await?.iter().map(ProviderRow::read).collect()
     }
 
     pub async fn provider_get(&self, id: ProviderId) -> Result<Option<ProviderRow>, StoreError> {
-        self.fetch_first(PROVIDER_GET, args![id])
-            .await?
-            .as_ref()
-            .map(ProviderRow::read)
-            .transpose()
+        self.fetch_first(PROVIDER_GET, args![id]).await?.as_ref().map(ProviderRow::read).transpose()
     }
 
     /// The provider's own key, opened.
-    pub fn provider_api_key(
-        &self,
-        provider: &ProviderRow,
-    ) -> Result<Option<SecretString>, StoreError> {
+    pub fn provider_api_key(&self, provider: &ProviderRow) -> Result<Option<SecretString>, StoreError> {
         provider.key_open(self.secrets())
     }
 
     /// As [`provider_create_in_tx`].
-    pub async fn provider_create(
-        &self,
-        fields: ProviderFields,
-        now: Timestamp,
-    ) -> Result<ProviderRow, ModelError> {
+    pub async fn provider_create(&self, fields: ProviderFields, now: Timestamp) -> Result<ProviderRow, ModelError> {
         let secrets = self.secrets().clone();
         self.write("provider_create", move |tx| {
             Box::pin(async move {
@@ -397,11 +340,7 @@ impl Store {
 
     /// The providers a user has a key of their own for.
     pub async fn user_provider_keys(&self, user: UserId) -> Result<Vec<ProviderId>, StoreError> {
-        self.fetch_all(USER_KEYS, args![user])
-            .await?
-            .iter()
-            .map(|row| row.id("provider_id"))
-            .collect()
+        self.fetch_all(USER_KEYS, args![user]).await?.iter().map(|row| row.id("provider_id")).collect()
     }
 
     /// As [`user_provider_key_set_in_tx`].
@@ -414,19 +353,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let secrets = self.secrets().clone();
         self.write("user_provider_key_set", move |tx| {
-            Box::pin(async move {
-                user_provider_key_set_in_tx(tx, &secrets, user, provider, &key, now).await
-            })
+            Box::pin(async move { user_provider_key_set_in_tx(tx, &secrets, user, provider, &key, now).await })
         })
         .await
     }
 
     /// False: there was none.
-    pub async fn user_provider_key_delete(
-        &self,
-        user: UserId,
-        provider: ProviderId,
-    ) -> Result<bool, StoreError> {
+    pub async fn user_provider_key_delete(&self, user: UserId, provider: ProviderId) -> Result<bool, StoreError> {
         self.write("user_provider_key_delete", move |tx| {
             Box::pin(async move { user_provider_key_delete_in_tx(tx, user, provider).await })
         })

@@ -1,9 +1,7 @@
 //! Messages that wait for a chat to become idle.
 
 use atelier_domain::chat::{EntryRef, QueueEntry};
-use atelier_domain::message::{
-    CONTENT_VERSION, ContentError, MessagePart, content_decode, content_encode,
-};
+use atelier_domain::message::{CONTENT_VERSION, ContentError, MessagePart, content_decode, content_encode};
 use atelier_domain::{ChatId, McpServerId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 
 use crate::database::{Store, Tx};
@@ -40,18 +38,14 @@ pub struct QueueRow {
 
 impl QueueRow {
     pub fn decode(&self) -> Result<Vec<MessagePart>, ContentError> {
-        let version = i16::try_from(self.content_version)
-            .map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
+        let version = i16::try_from(self.content_version).map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
         content_decode(version, &self.content)
     }
 
     /// The entry as a decision sees it.
     #[must_use]
     pub const fn as_entry(&self) -> QueueEntry {
-        QueueEntry {
-            entry: EntryRef::Stored(self.id),
-            urgent_no: self.urgent_no,
-        }
+        QueueEntry { entry: EntryRef::Stored(self.id), urgent_no: self.urgent_no }
     }
 
     fn read(row: &DbRow) -> Result<Self, StoreError> {
@@ -83,11 +77,7 @@ pub struct QueueNew {
 
 /// The chat's queue, oldest first.
 pub async fn queue_list_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Vec<QueueRow>, StoreError> {
-    tx.all(QUEUE_LIST, args![chat])
-        .await?
-        .iter()
-        .map(QueueRow::read)
-        .collect()
+    tx.all(QUEUE_LIST, args![chat]).await?.iter().map(QueueRow::read).collect()
 }
 
 pub async fn queue_insert_in_tx(
@@ -97,10 +87,8 @@ pub async fn queue_insert_in_tx(
     now: Timestamp,
 ) -> Result<QueueRow, StoreError> {
     let content = content_encode(&entry.parts);
-    let servers = entry
-        .mcp_server_ids
-        .as_ref()
-        .map(|ids| serde_json::to_string(ids).expect("a list of ids always serializes"));
+    let servers =
+        entry.mcp_server_ids.as_ref().map(|ids| serde_json::to_string(ids).expect("a list of ids always serializes"));
     let args = args![
         chat,
         content.clone(),
@@ -127,11 +115,7 @@ pub async fn queue_insert_in_tx(
     })
 }
 
-pub async fn queue_delete_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    entry: QueueEntryId,
-) -> Result<(), StoreError> {
+pub async fn queue_delete_in_tx(tx: &mut Tx<'_>, chat: ChatId, entry: QueueEntryId) -> Result<(), StoreError> {
     tx.run(QUEUE_DELETE, args![chat, entry]).await.map(|_| ())
 }
 
@@ -145,9 +129,7 @@ pub async fn queue_make_urgent_in_tx(
     entry: QueueEntryId,
     urgent_no: i64,
 ) -> Result<(), StoreError> {
-    tx.run(QUEUE_URGENT, args![chat, entry, urgent_no])
-        .await
-        .map(|_| ())
+    tx.run(QUEUE_URGENT, args![chat, entry, urgent_no]).await.map(|_| ())
 }
 
 /// The entry that a request with this key has stored, while it waits.
@@ -162,10 +144,6 @@ pub async fn queue_of_request_in_tx(
 impl Store {
     /// The chat's queue, oldest first.
     pub async fn queue_list(&self, chat: ChatId) -> Result<Vec<QueueRow>, StoreError> {
-        self.fetch_all(QUEUE_LIST, args![chat])
-            .await?
-            .iter()
-            .map(QueueRow::read)
-            .collect()
+        self.fetch_all(QUEUE_LIST, args![chat]).await?.iter().map(QueueRow::read).collect()
     }
 }

@@ -21,6 +21,7 @@ use crate::value::args;
 
 statements! {
     SECRET_KEYS = "SELECT id, canary FROM secret_keys WHERE state = 'active' ORDER BY created_at, id";
+    SECRET_KEYS_LOCK = { sqlite: "SELECT 1 AS one", postgres: "SELECT 1 AS one FROM pg_advisory_xact_lock(4711003)" };
     // every column that holds sealed values: the ids of their keys stand behind the version byte
     SEALING_KEYS = {
         sqlite: "SELECT DISTINCT substr(sealed, 1, 1) AS version, substr(sealed, 2, 8) AS key_id FROM (
@@ -128,19 +129,14 @@ impl Key {
         let hash = Sha256::digest(bytes);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
-        Self {
-            id,
-            cipher: Aes256Gcm::new(&(*bytes).into()),
-        }
+        Self { id, cipher: Aes256Gcm::new(&(*bytes).into()) }
     }
 }
 
 impl Secrets {
     /// A ring without keys: it seals nothing.
     pub(crate) fn none() -> Self {
-        Self {
-            keys: Arc::new([]),
-        }
+        Self { keys: Arc::new([]) }
     }
 
     fn has_key(&self, id: &str) -> bool {
@@ -167,17 +163,12 @@ impl Secrets {
                 let made = <&[u8; 32]>::try_from(bytes.as_slice()).map(Key::new);
                 wipe(&mut bytes);
                 made.map_err(|_| {
-                    StoreError::Setup(
-                        "a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)"
-                            .to_owned(),
-                    )
+                    StoreError::Setup("a secret key is not the base64 of 32 bytes (ATELIER_SECRET_KEYS)".to_owned())
                 })
             })
             .collect::<Result<Arc<[_]>, _>>()?;
         if keys.is_empty() {
-            return Err(StoreError::Setup(
-                "there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned(),
-            ));
+            return Err(StoreError::Setup("there is no secret key in ATELIER_SECRET_KEYS or its file".to_owned()));
         }
         Ok(Self { keys })
     }
@@ -188,14 +179,8 @@ impl Secrets {
             return [&[PLAIN], text.as_bytes()].concat();
         };
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload {
-            msg: text.as_bytes(),
-            aad: place.as_bytes(),
-        };
-        let sealed = key
-            .cipher
-            .encrypt(&nonce.into(), payload)
-            .expect("AES-GCM seals any text of less than 64 GiB");
+        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
+        let sealed = key.cipher.encrypt(&nonce.into(), payload).expect("AES-GCM seals any text of less than 64 GiB");
         [&[SEALED][..], &key.id, &nonce, &sealed].concat()
     }
 
@@ -211,21 +196,13 @@ impl Secrets {
                     .iter()
                     .find(|key| key.id == id)
                     .ok_or_else(|| SecretError::UnknownKey { key_id: hex(id) })?;
-                let nonce: [u8; NONCE_BYTES] =
-                    nonce.try_into().map_err(|_| SecretError::Refused)?;
-                let payload = Payload {
-                    msg: sealed,
-                    aad: place.as_bytes(),
-                };
-                key.cipher
-                    .decrypt(&nonce.into(), payload)
-                    .map_err(|_| SecretError::Refused)?
+                let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| SecretError::Refused)?;
+                let payload = Payload { msg: sealed, aad: place.as_bytes() };
+                key.cipher.decrypt(&nonce.into(), payload).map_err(|_| SecretError::Refused)?
             }
             _ => return Err(SecretError::Refused),
         };
-        String::from_utf8(opened)
-            .map(SecretString)
-            .map_err(|_| SecretError::Refused)
+        String::from_utf8(opened).map(SecretString).map_err(|_| SecretError::Refused)
     }
 }
 
@@ -241,14 +218,10 @@ fn hex(bytes: &[u8]) -> String {
 fn key_file(path: &Path, may_make: bool) -> Result<SecretString, StoreError> {
     use std::io::Read as _;
     use std::os::unix::fs::PermissionsExt as _;
-    let setup = |what: &str, error: std::io::Error| {
-        StoreError::Setup(format!("{what} {}: {error}", path.display()))
-    };
+    let setup = |what: &str, error: std::io::Error| StoreError::Setup(format!("{what} {}: {error}", path.display()));
     match std::fs::File::open(path) {
         Ok(mut file) => {
-            let metadata = file
-                .metadata()
-                .map_err(|error| setup("cannot read", error))?;
+            let metadata = file.metadata().map_err(|error| setup("cannot read", error))?;
             if metadata.permissions().mode() & 0o077 != 0 {
                 return Err(StoreError::Setup(format!(
                     "others may read the secret keys in {0}; run: chmod 600 {0}",
@@ -256,8 +229,7 @@ fn key_file(path: &Path, may_make: bool) -> Result<SecretString, StoreError> {
                 )));
             }
             let mut text = String::new();
-            file.read_to_string(&mut text)
-                .map_err(|error| setup("cannot read", error))?;
+            file.read_to_string(&mut text).map_err(|error| setup("cannot read", error))?;
             Ok(SecretString(text))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_make => {
@@ -267,13 +239,11 @@ fn key_file(path: &Path, may_make: bool) -> Result<SecretString, StoreError> {
             make_key_file(path, &key).map_err(|error| setup("cannot make", error))?;
             Ok(key)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::Setup(format!(
-                "this database holds sealed secrets and their keys are not in {}; restore that file or set \
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Setup(format!(
+            "this database holds sealed secrets and their keys are not in {}; restore that file or set \
                  ATELIER_SECRET_KEYS",
-                path.display()
-            )))
-        }
+            path.display()
+        ))),
         Err(error) => Err(setup("cannot read", error)),
     }
 }
@@ -284,11 +254,7 @@ fn make_key_file(path: &Path, key: &SecretString) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension(format!("new.{}", std::process::id()));
     let _ = std::fs::remove_file(&fresh);
-    let mut file = std::fs::File::options()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&fresh)?;
     let written = file
         .write_all(key.expose().as_bytes())
         .and_then(|()| file.write_all(b"\n"))
@@ -297,7 +263,7 @@ fn make_key_file(path: &Path, key: &SecretString) -> std::io::Result<()> {
         .and_then(|()| std::fs::hard_link(&fresh, path));
     let removed = std::fs::remove_file(&fresh);
     written.and(removed)?;
-    if let Some(folder) = path.parent() {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
@@ -325,37 +291,49 @@ async fn known_keys_in_tx(tx: &mut Tx<'_>) -> Result<KnownKeys, StoreError> {
     Ok(KnownKeys { active, sealing })
 }
 
+impl KnownKeys {
+    fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.sealing.is_empty()
+    }
+
+    fn is_active(&self, key: &str) -> bool {
+        self.active.iter().any(|(id, _)| id == key)
+    }
+
+    /// Whether the ring opens all that the database holds.
+    fn prove(&self, secrets: &Secrets) -> Result<(), StoreError> {
+        let opens = |(id, canary): &(String, Vec<u8>)| {
+            secrets.open(&canary_place(id), canary).is_ok_and(|canary| canary.expose() == CANARY)
+        };
+        let closed = self.active.iter().find(|key| !opens(key)).map(|(id, _)| id);
+        match closed.or_else(|| self.sealing.iter().find(|id| !secrets.has_key(id))) {
+            None => Ok(()),
+            Some(id) => Err(StoreError::Setup(format!(
+                "this database holds secrets sealed with key {id}, which this server does not have; \
+                 set ATELIER_SECRET_KEYS or restore the key file"
+            ))),
+        }
+    }
+}
+
 impl Store {
     /// Reads the ring of keys and proves that it is the one of this database: a server with other keys
     /// must not start, and must not make new ones.
     pub(crate) async fn secrets_open(&self, config: &SecretsConfig) -> Result<Secrets, StoreError> {
         let known = self.read("secret_keys", |tx| Box::pin(known_keys_in_tx(tx))).await?;
-        let is_fresh = known.active.is_empty() && known.sealing.is_empty();
-        let secrets = Secrets::new(config, is_fresh)?;
-        let foreign = |id: &str| {
-            StoreError::Setup(format!(
-                "this database holds secrets sealed with key {id}, which this server does not have; \
-                 set ATELIER_SECRET_KEYS or restore the key file"
-            ))
-        };
-        for (id, canary) in &known.active {
-            let opened = secrets.open(&canary_place(id), canary);
-            if !opened.is_ok_and(|canary| canary.expose() == CANARY) {
-                return Err(foreign(id));
-            }
-        }
-        if let Some(id) = known.sealing.iter().find(|id| !secrets.has_key(id)) {
-            return Err(foreign(id));
-        }
+        let secrets = Secrets::new(config, known.is_empty())?;
+        known.prove(&secrets)?;
         let first = secrets.keys.first().map(|key| hex(&key.id));
-        if let Some(first) = first.filter(|first| known.active.iter().all(|(id, _)| id != first)) {
-            let canary = secrets.seal(&canary_place(&first), CANARY);
+        if let Some(first) = first.filter(|first| !known.is_active(first)) {
+            let ring = secrets.clone();
             self.write("secret_key_insert", move |tx: &mut Tx<'_>| {
                 Box::pin(async move {
+                    // another replica may have begun with other keys just now
+                    tx.one(SECRET_KEYS_LOCK, Vec::new()).await?;
+                    known_keys_in_tx(tx).await?.prove(&ring)?;
+                    let canary = ring.seal(&canary_place(&first), CANARY);
                     let now = atelier_domain::clock::to_micros(Timestamp::now());
-                    tx.run(SECRET_KEY_INSERT, args![first, canary, now])
-                        .await
-                        .map(|_| ())
+                    tx.run(SECRET_KEY_INSERT, args![first, canary, now]).await.map(|_| ())
                 })
             })
             .await?;
@@ -373,19 +351,14 @@ mod tests {
     use super::*;
 
     fn ring(count: u8) -> Secrets {
-        Secrets {
-            keys: (1..=count).map(|at| Key::new(&[at; 32])).collect::<Arc<[_]>>(),
-        }
+        Secrets { keys: (1..=count).map(|at| Key::new(&[at; 32])).collect::<Arc<[_]>>() }
     }
 
     #[test]
     fn a_value_opens_at_its_place_only() {
         let ring = ring(1);
         let sealed = ring.seal("providers|api_key|1", "sk-secret");
-        assert_eq!(
-            ring.open("providers|api_key|1", &sealed).unwrap().expose(),
-            "sk-secret"
-        );
+        assert_eq!(ring.open("providers|api_key|1", &sealed).unwrap().expose(), "sk-secret");
         assert!(ring.open("providers|api_key|2", &sealed).is_err());
         assert!(!sealed.windows(3).any(|window| window == b"sk-"));
         let mut damaged = sealed;
@@ -395,9 +368,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_and_an_old_one_still_opens() {
-        let old = Secrets {
-            keys: Arc::new([Key::new(&[2; 32])]),
-        };
+        let old = Secrets { keys: Arc::new([Key::new(&[2; 32])]) };
         let sealed = old.seal("t|c|1", "x");
         assert_eq!(ring(2).open("t|c|1", &sealed).unwrap().expose(), "x");
         let error = ring(1).open("t|c|1", &sealed).unwrap_err();
@@ -412,29 +383,15 @@ mod tests {
         assert!(key_file(&path, false).unwrap_err().to_string().contains("restore that file"));
         assert!(!path.exists());
         let made = key_file(&path, true).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(
-            key_file(&path, true).unwrap().expose().trim(),
-            made.expose()
-        );
+        assert_eq!(key_file(&path, true).unwrap().expose().trim(), made.expose());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(
-            key_file(&path, true)
-                .unwrap_err()
-                .to_string()
-                .contains("chmod 600")
-        );
+        assert!(key_file(&path, true).unwrap_err().to_string().contains("chmod 600"));
     }
 
     #[test]
     fn a_secret_does_not_print_itself() {
-        assert_eq!(
-            format!("{:?}", SecretString::new("sk-secret")),
-            "SecretString(..)"
-        );
+        assert_eq!(format!("{:?}", SecretString::new("sk-secret")), "SecretString(..)");
     }
 }

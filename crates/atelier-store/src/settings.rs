@@ -39,14 +39,8 @@ impl Setting {
 }
 
 /// The value of a setting, for a decision in the same transaction.
-pub async fn setting_in_tx(
-    tx: &mut Tx<'_>,
-    setting: Setting,
-) -> Result<Option<String>, StoreError> {
-    tx.first(SETTING_GET, args![setting.name()])
-        .await?
-        .map(|row| row.text("value"))
-        .transpose()
+pub async fn setting_in_tx(tx: &mut Tx<'_>, setting: Setting) -> Result<Option<String>, StoreError> {
+    tx.first(SETTING_GET, args![setting.name()]).await?.map(|row| row.text("value")).transpose()
 }
 
 pub async fn setting_set_in_tx(
@@ -55,29 +49,17 @@ pub async fn setting_set_in_tx(
     value: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(SETTING_SET, args![setting.name(), value, now])
-        .await
-        .map(|_| ())
+    tx.run(SETTING_SET, args![setting.name(), value, now]).await.map(|_| ())
 }
 
 impl Store {
     pub async fn setting(&self, setting: Setting) -> Result<Option<String>, StoreError> {
-        self.fetch_first(SETTING_GET, args![setting.name()])
-            .await?
-            .map(|row| row.text("value"))
-            .transpose()
+        self.fetch_first(SETTING_GET, args![setting.name()]).await?.map(|row| row.text("value")).transpose()
     }
 
-    pub async fn setting_set(
-        &self,
-        setting: Setting,
-        value: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write("setting_set", move |tx| {
-            Box::pin(async move { setting_set_in_tx(tx, setting, &value, now).await })
-        })
-        .await
+    pub async fn setting_set(&self, setting: Setting, value: String, now: Timestamp) -> Result<(), StoreError> {
+        self.write("setting_set", move |tx| Box::pin(async move { setting_set_in_tx(tx, setting, &value, now).await }))
+            .await
     }
 
     /// The id of this deployment, made when it is first asked for.
@@ -99,9 +81,7 @@ impl Store {
     pub async fn setting_workspace_ttl_ms(&self) -> Result<i64, StoreError> {
         match self.setting(Setting::WorkspaceTtlMs).await? {
             None => Ok(0),
-            Some(value) => value
-                .parse()
-                .map_err(|_| StoreError::unreadable("site_settings.value")),
+            Some(value) => value.parse().map_err(|_| StoreError::unreadable("site_settings.value")),
         }
     }
 }

@@ -130,22 +130,12 @@ pub struct TemplateFields {
     pub spec: Option<String>,
 }
 
-async fn template_in_tx(
-    tx: &mut Tx<'_>,
-    id: TemplateId,
-) -> Result<Option<TemplateRow>, StoreError> {
-    tx.first(TEMPLATE_SELECT, args![id])
-        .await?
-        .as_ref()
-        .map(TemplateRow::read)
-        .transpose()
+async fn template_in_tx(tx: &mut Tx<'_>, id: TemplateId) -> Result<Option<TemplateRow>, StoreError> {
+    tx.first(TEMPLATE_SELECT, args![id]).await?.as_ref().map(TemplateRow::read).transpose()
 }
 
 /// Keeps a template from being deleted until the transaction ends. False: there is none.
-pub(crate) async fn template_use_in_tx(
-    tx: &mut Tx<'_>,
-    id: TemplateId,
-) -> Result<bool, StoreError> {
+pub(crate) async fn template_use_in_tx(tx: &mut Tx<'_>, id: TemplateId) -> Result<bool, StoreError> {
     Ok(tx.first(TEMPLATE_USE, args![id]).await?.is_some())
 }
 
@@ -178,11 +168,8 @@ pub async fn template_create_in_tx(
     ];
     tx.run(TEMPLATE_INSERT, args).await?;
     let spec = fields.spec.unwrap_or_else(|| "{}".to_owned());
-    tx.run(VERSION_INSERT, args![version, id, spec, creator, now])
-        .await?;
-    template_in_tx(tx, id)
-        .await?
-        .ok_or(StoreError::Database(sqlx::Error::RowNotFound))
+    tx.run(VERSION_INSERT, args![version, id, spec, creator, now]).await?;
+    template_in_tx(tx, id).await?.ok_or(StoreError::Database(sqlx::Error::RowNotFound))
 }
 
 /// Sets all fields but the driver; a changed spec makes a new version. None: no such template.
@@ -200,8 +187,7 @@ pub async fn template_update_in_tx(
     let mut version = before.active_version_id;
     if let Some(spec) = fields.spec.filter(|spec| *spec != before.spec) {
         version = TemplateVersionId::new();
-        tx.run(VERSION_INSERT, args![version, id, spec, editor, now])
-            .await?;
+        tx.run(VERSION_INSERT, args![version, id, spec, editor, now]).await?;
     }
     let args = args![
         id,
@@ -219,11 +205,7 @@ pub async fn template_update_in_tx(
 }
 
 /// False: it has workspaces, or is gone.
-pub async fn template_delete_in_tx(
-    tx: &mut Tx<'_>,
-    id: TemplateId,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+pub async fn template_delete_in_tx(tx: &mut Tx<'_>, id: TemplateId, now: Timestamp) -> Result<bool, StoreError> {
     // first, so that a workspace that is being made is seen by the statement behind
     tx.first(TEMPLATE_LOCK, args![id]).await?;
     Ok(tx.run(TEMPLATE_DELETE, args![id, now]).await? > 0)
@@ -240,9 +222,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<TemplateRow, StoreError> {
         self.write("template_create", move |tx| {
-            Box::pin(async move {
-                template_create_in_tx(tx, organization, driver, fields, creator, now).await
-            })
+            Box::pin(async move { template_create_in_tx(tx, organization, driver, fields, creator, now).await })
         })
         .await
     }
@@ -262,77 +242,37 @@ impl Store {
     }
 
     /// False: it has workspaces, or is gone.
-    pub async fn template_delete(
-        &self,
-        id: TemplateId,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.write("template_delete", move |tx| {
-            Box::pin(async move { template_delete_in_tx(tx, id, now).await })
-        })
-        .await
+    pub async fn template_delete(&self, id: TemplateId, now: Timestamp) -> Result<bool, StoreError> {
+        self.write("template_delete", move |tx| Box::pin(async move { template_delete_in_tx(tx, id, now).await })).await
     }
 
     /// A template, whoever asks. Callers check the right to see it.
-    pub async fn template_get_for_system(
-        &self,
-        id: TemplateId,
-    ) -> Result<Option<TemplateRow>, StoreError> {
-        self.fetch_first(TEMPLATE_SELECT, args![id])
-            .await?
-            .as_ref()
-            .map(TemplateRow::read)
-            .transpose()
+    pub async fn template_get_for_system(&self, id: TemplateId) -> Result<Option<TemplateRow>, StoreError> {
+        self.fetch_first(TEMPLATE_SELECT, args![id]).await?.as_ref().map(TemplateRow::read).transpose()
     }
 
     /// Templates of the organizations a user is in, by name.
     pub async fn templates_of(&self, user: UserId) -> Result<Vec<TemplateRow>, StoreError> {
-        self.fetch_all(TEMPLATES_OF, args![user])
-            .await?
-            .iter()
-            .map(TemplateRow::read)
-            .collect()
+        self.fetch_all(TEMPLATES_OF, args![user]).await?.iter().map(TemplateRow::read).collect()
     }
 
     pub async fn templates_of_organization(
         &self,
         organization: OrganizationId,
     ) -> Result<Vec<TemplateRow>, StoreError> {
-        self.fetch_all(TEMPLATES_OF_ORGANIZATION, args![organization])
-            .await?
-            .iter()
-            .map(TemplateRow::read)
-            .collect()
+        self.fetch_all(TEMPLATES_OF_ORGANIZATION, args![organization]).await?.iter().map(TemplateRow::read).collect()
     }
 
     pub async fn templates_for_system(&self) -> Result<Vec<TemplateRow>, StoreError> {
-        self.fetch_all(TEMPLATES_ALL, Vec::new())
-            .await?
-            .iter()
-            .map(TemplateRow::read)
-            .collect()
+        self.fetch_all(TEMPLATES_ALL, Vec::new()).await?.iter().map(TemplateRow::read).collect()
     }
 
     /// Newest first.
-    pub async fn template_versions(
-        &self,
-        template: TemplateId,
-    ) -> Result<Vec<TemplateVersionRow>, StoreError> {
-        self.fetch_all(VERSIONS, args![template])
-            .await?
-            .iter()
-            .map(TemplateVersionRow::read)
-            .collect()
+    pub async fn template_versions(&self, template: TemplateId) -> Result<Vec<TemplateVersionRow>, StoreError> {
+        self.fetch_all(VERSIONS, args![template]).await?.iter().map(TemplateVersionRow::read).collect()
     }
 
-    pub async fn template_version_get(
-        &self,
-        id: TemplateVersionId,
-    ) -> Result<Option<TemplateVersionRow>, StoreError> {
-        self.fetch_first(VERSION_GET, args![id])
-            .await?
-            .as_ref()
-            .map(TemplateVersionRow::read)
-            .transpose()
+    pub async fn template_version_get(&self, id: TemplateVersionId) -> Result<Option<TemplateVersionRow>, StoreError> {
+        self.fetch_first(VERSION_GET, args![id]).await?.as_ref().map(TemplateVersionRow::read).transpose()
     }
 }

@@ -119,24 +119,12 @@ pub async fn tool_calls_insert_in_tx(
             })
         })
         .collect();
-    tx.run(
-        CALLS_INSERT,
-        args![chat, Value::Array(batch).to_string(), step_no, epoch, now],
-    )
-    .await
-    .map(|_| ())
+    tx.run(CALLS_INSERT, args![chat, Value::Array(batch).to_string(), step_no, epoch, now]).await.map(|_| ())
 }
 
 /// Calls without a result, in order of steps and calls.
-pub async fn tool_calls_open_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-) -> Result<Vec<ToolCallRow>, StoreError> {
-    tx.all(CALLS_OPEN, args![chat])
-        .await?
-        .iter()
-        .map(ToolCallRow::read)
-        .collect()
+pub async fn tool_calls_open_in_tx(tx: &mut Tx<'_>, chat: ChatId) -> Result<Vec<ToolCallRow>, StoreError> {
+    tx.all(CALLS_OPEN, args![chat]).await?.iter().map(ToolCallRow::read).collect()
 }
 
 pub async fn tool_call_start_in_tx(
@@ -146,16 +134,10 @@ pub async fn tool_call_start_in_tx(
     epoch: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_START, args![call, chat, epoch, now])
-        .await
-        .map(|_| ())
+    tx.run(CALL_START, args![call, chat, epoch, now]).await.map(|_| ())
 }
 
-pub async fn tool_call_detach_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    call: CallToken,
-) -> Result<(), StoreError> {
+pub async fn tool_call_detach_in_tx(tx: &mut Tx<'_>, chat: ChatId, call: CallToken) -> Result<(), StoreError> {
     tx.run(CALL_DETACH, args![call, chat]).await.map(|_| ())
 }
 
@@ -166,9 +148,7 @@ pub async fn tool_call_ledger_in_tx(
     call: CallToken,
     ledger_id: &str,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_LEDGER, args![call, chat, ledger_id])
-        .await
-        .map(|_| ())
+    tx.run(CALL_LEDGER, args![call, chat, ledger_id]).await.map(|_| ())
 }
 
 /// Ends a call: `finished` or `unknown`, with its result row if it has one.
@@ -180,9 +160,7 @@ pub async fn tool_call_end_in_tx(
     result: Option<MessageId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(CALL_END, args![call, chat, state.as_str(), result, now])
-        .await
-        .map(|_| ())
+    tx.run(CALL_END, args![call, chat, state.as_str(), result, now]).await.map(|_| ())
 }
 
 /// The result row of a call that has ended.

@@ -6,8 +6,7 @@ use crate::credentials::credentials_delete_in_tx;
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::organizations::{
-    member_insert_in_tx, organization_default_in_tx, organization_exists_in_tx,
-    organization_insert_in_tx,
+    member_insert_in_tx, organization_default_in_tx, organization_exists_in_tx, organization_insert_in_tx,
 };
 use crate::statement::statements;
 use crate::value::{DbRow, args};
@@ -64,9 +63,7 @@ impl UserStatus {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Active, Self::Suspended]
-            .into_iter()
-            .find(|status| status.as_str() == name)
+        [Self::Active, Self::Suspended].into_iter().find(|status| status.as_str() == name)
     }
 }
 
@@ -133,11 +130,8 @@ pub struct UserFilter {
 
 impl UserFilter {
     fn args(&self) -> (String, String, String) {
-        let text = if self.text.is_empty() {
-            String::new()
-        } else {
-            format!("%{}%", like_escaped(&self.text.to_lowercase()))
-        };
+        let text =
+            if self.text.is_empty() { String::new() } else { format!("%{}%", like_escaped(&self.text.to_lowercase())) };
         (
             self.status.map_or("", UserStatus::as_str).to_owned(),
             like_escaped(self.role.as_deref().unwrap_or_default()),
@@ -148,9 +142,7 @@ impl UserFilter {
 
 /// `text` with the wildcards of LIKE taken literally.
 pub(crate) fn like_escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_")
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// Why a change of users is refused.
@@ -218,11 +210,7 @@ async fn user_insert_in_tx(
 }
 
 pub async fn user_get_in_tx(tx: &mut Tx<'_>, user: UserId) -> Result<Option<UserRow>, StoreError> {
-    tx.first(USER_GET, args![user])
-        .await?
-        .as_ref()
-        .map(UserRow::read)
-        .transpose()
+    tx.first(USER_GET, args![user]).await?.as_ref().map(UserRow::read).transpose()
 }
 
 async fn user_existing_in_tx(tx: &mut Tx<'_>, user: UserId) -> Result<UserRow, UserError> {
@@ -243,11 +231,7 @@ async fn keep_an_owner(tx: &mut Tx<'_>, user: UserId) -> Result<(), UserError> {
         return Ok(());
     }
     let others = tx.one(OWNERS_COUNT, args![user]).await?.int("n")?;
-    if others == 0 {
-        Err(UserError::LastOwner)
-    } else {
-        Ok(())
-    }
+    if others == 0 { Err(UserError::LastOwner) } else { Ok(()) }
 }
 
 /// Creates the first user, who owns the site, with the default organization. The group of everybody in it
@@ -268,11 +252,7 @@ pub async fn user_create_first_in_tx(
 }
 
 /// Creates a user in the organizations given, or in the default one.
-pub async fn user_create_in_tx(
-    tx: &mut Tx<'_>,
-    user: &UserNew,
-    now: Timestamp,
-) -> Result<UserRow, UserError> {
+pub async fn user_create_in_tx(tx: &mut Tx<'_>, user: &UserNew, now: Timestamp) -> Result<UserRow, UserError> {
     let row = user_insert_in_tx(tx, user, &user.roles, now).await?;
     let mut organizations = user.organization_ids.clone();
     if organizations.is_empty() {
@@ -308,11 +288,7 @@ pub async fn user_password_set_in_tx(
     password_hash: &str,
     now: Timestamp,
 ) -> Result<(), UserError> {
-    if tx
-        .run(USER_PASSWORD, args![user, password_hash, now])
-        .await?
-        == 0
-    {
+    if tx.run(USER_PASSWORD, args![user, password_hash, now]).await? == 0 {
         return Err(UserError::NotFound);
     }
     Ok(credentials_delete_in_tx(tx, user).await?)
@@ -328,8 +304,7 @@ pub async fn user_roles_set_in_tx(
     if !roles.iter().any(|role| role == "owner") {
         keep_an_owner(tx, user).await?;
     }
-    tx.run(USER_ROLES, args![user, roles_json(roles), now])
-        .await?;
+    tx.run(USER_ROLES, args![user, roles_json(roles), now]).await?;
     user_existing_in_tx(tx, user).await
 }
 
@@ -344,17 +319,12 @@ pub async fn user_status_set_in_tx(
         keep_an_owner(tx, user).await?;
         credentials_delete_in_tx(tx, user).await?;
     }
-    tx.run(USER_STATUS, args![user, status.as_str(), now])
-        .await?;
+    tx.run(USER_STATUS, args![user, status.as_str(), now]).await?;
     user_existing_in_tx(tx, user).await
 }
 
 /// Deletes softly: what the user made stays, what lets the user in or belongs to the user alone goes.
-pub async fn user_delete_in_tx(
-    tx: &mut Tx<'_>,
-    user: UserId,
-    now: Timestamp,
-) -> Result<(), UserError> {
+pub async fn user_delete_in_tx(tx: &mut Tx<'_>, user: UserId, now: Timestamp) -> Result<(), UserError> {
     keep_an_owner(tx, user).await?;
     tx.run(USER_DELETE, args![user, now]).await?;
     credentials_delete_in_tx(tx, user).await?;
@@ -379,43 +349,24 @@ impl Store {
 
     /// Whether there ever was a user.
     pub async fn user_exists(&self) -> Result<bool, StoreError> {
-        Ok(self
-            .fetch_first(USER_COUNT, Vec::new())
-            .await?
-            .map_or(Ok(0), |row| row.int("n"))?
-            > 0)
+        Ok(self.fetch_first(USER_COUNT, Vec::new()).await?.map_or(Ok(0), |row| row.int("n"))? > 0)
     }
 
     /// As [`user_create_in_tx`].
     pub async fn user_create(&self, user: UserNew, now: Timestamp) -> Result<UserRow, UserError> {
-        self.write("user_create", move |tx| {
-            Box::pin(async move { user_create_in_tx(tx, &user, now).await })
-        })
-        .await
+        self.write("user_create", move |tx| Box::pin(async move { user_create_in_tx(tx, &user, now).await })).await
     }
 
     pub async fn user_get(&self, user: UserId) -> Result<Option<UserRow>, StoreError> {
-        self.fetch_first(USER_GET, args![user])
-            .await?
-            .as_ref()
-            .map(UserRow::read)
-            .transpose()
+        self.fetch_first(USER_GET, args![user]).await?.as_ref().map(UserRow::read).transpose()
     }
 
     pub async fn user_by_email(&self, email: &str) -> Result<Option<UserRow>, StoreError> {
-        self.fetch_first(USER_BY_EMAIL, args![email_key(email)])
-            .await?
-            .as_ref()
-            .map(UserRow::read)
-            .transpose()
+        self.fetch_first(USER_BY_EMAIL, args![email_key(email)]).await?.as_ref().map(UserRow::read).transpose()
     }
 
     pub async fn user_by_username(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
-        self.fetch_first(USER_BY_USERNAME, args![username])
-            .await?
-            .as_ref()
-            .map(UserRow::read)
-            .transpose()
+        self.fetch_first(USER_BY_USERNAME, args![username]).await?.as_ref().map(UserRow::read).transpose()
     }
 
     /// A page of users by username, and how many match in all.
@@ -426,20 +377,10 @@ impl Store {
         offset: i64,
     ) -> Result<(Vec<UserRow>, i64), StoreError> {
         let (status, role, text) = filter.args();
-        let rows = self
-            .fetch_all(
-                USERS_LIST,
-                args![status.clone(), role.clone(), text.clone(), limit, offset],
-            )
-            .await?;
-        let count = self
-            .fetch_first(USERS_COUNT, args![status, role, text])
-            .await?
-            .map_or(Ok(0), |row| row.int("n"))?;
-        Ok((
-            rows.iter().map(UserRow::read).collect::<Result<_, _>>()?,
-            count,
-        ))
+        let rows = self.fetch_all(USERS_LIST, args![status.clone(), role.clone(), text.clone(), limit, offset]).await?;
+        let count =
+            self.fetch_first(USERS_COUNT, args![status, role, text]).await?.map_or(Ok(0), |row| row.int("n"))?;
+        Ok((rows.iter().map(UserRow::read).collect::<Result<_, _>>()?, count))
     }
 
     /// As [`user_profile_set_in_tx`].
@@ -470,12 +411,7 @@ impl Store {
     }
 
     /// As [`user_roles_set_in_tx`].
-    pub async fn user_roles_set(
-        &self,
-        user: UserId,
-        roles: Vec<String>,
-        now: Timestamp,
-    ) -> Result<UserRow, UserError> {
+    pub async fn user_roles_set(&self, user: UserId, roles: Vec<String>, now: Timestamp) -> Result<UserRow, UserError> {
         self.write("user_roles_set", move |tx| {
             Box::pin(async move { user_roles_set_in_tx(tx, user, &roles, now).await })
         })
@@ -497,23 +433,12 @@ impl Store {
 
     /// As [`user_delete_in_tx`].
     pub async fn user_delete(&self, user: UserId, now: Timestamp) -> Result<(), UserError> {
-        self.write("user_delete", move |tx| {
-            Box::pin(async move { user_delete_in_tx(tx, user, now).await })
-        })
-        .await
+        self.write("user_delete", move |tx| Box::pin(async move { user_delete_in_tx(tx, user, now).await })).await
     }
 
-    pub async fn user_preferences_set(
-        &self,
-        user: UserId,
-        preferences: String,
-    ) -> Result<(), StoreError> {
+    pub async fn user_preferences_set(&self, user: UserId, preferences: String) -> Result<(), StoreError> {
         self.write("user_preferences_set", move |tx| {
-            Box::pin(async move {
-                tx.run(USER_PREFERENCES, args![user, preferences])
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(async move { tx.run(USER_PREFERENCES, args![user, preferences]).await.map(|_| ()) })
         })
         .await
     }

@@ -234,22 +234,16 @@ pub(crate) enum DbRow {
 impl DbRow {
     pub(crate) fn uuid_opt(&self, column: &str) -> Result<Option<Uuid>, StoreError> {
         match self {
-            Self::Sqlite(row) => match row
-                .try_get::<Option<String>, _>(column)
-                .map_err(StoreError::read)?
-            {
+            Self::Sqlite(row) => match row.try_get::<Option<String>, _>(column).map_err(StoreError::read)? {
                 None => Ok(None),
-                Some(text) => Uuid::from_str(&text)
-                    .map(Some)
-                    .map_err(|_| StoreError::unreadable(column)),
+                Some(text) => Uuid::from_str(&text).map(Some).map_err(|_| StoreError::unreadable(column)),
             },
             Self::Postgres(row) => row.try_get(column).map_err(StoreError::read),
         }
     }
 
     pub(crate) fn id<T: From<Uuid>>(&self, column: &str) -> Result<T, StoreError> {
-        self.id_opt(column)?
-            .ok_or_else(|| StoreError::unreadable(column))
+        self.id_opt(column)?.ok_or_else(|| StoreError::unreadable(column))
     }
 
     pub(crate) fn id_opt<T: From<Uuid>>(&self, column: &str) -> Result<Option<T>, StoreError> {
@@ -258,25 +252,20 @@ impl DbRow {
 
     pub(crate) fn time_opt(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
         match self {
-            Self::Sqlite(row) => match row
-                .try_get::<Option<i64>, _>(column)
-                .map_err(StoreError::read)?
-            {
+            Self::Sqlite(row) => match row.try_get::<Option<i64>, _>(column).map_err(StoreError::read)? {
                 None => Ok(None),
-                Some(micros) => Timestamp::from_microsecond(micros)
-                    .map(Some)
-                    .map_err(|_| StoreError::unreadable(column)),
+                Some(micros) => {
+                    Timestamp::from_microsecond(micros).map(Some).map_err(|_| StoreError::unreadable(column))
+                }
             },
-            Self::Postgres(row) => Ok(row
-                .try_get::<Option<PgTime>, _>(column)
-                .map_err(StoreError::read)?
-                .map(|time| time.0)),
+            Self::Postgres(row) => {
+                Ok(row.try_get::<Option<PgTime>, _>(column).map_err(StoreError::read)?.map(|time| time.0))
+            }
         }
     }
 
     pub(crate) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
-        self.time_opt(column)?
-            .ok_or_else(|| StoreError::unreadable(column))
+        self.time_opt(column)?.ok_or_else(|| StoreError::unreadable(column))
     }
 
     /// A `text` or an enum label.
@@ -288,49 +277,30 @@ impl DbRow {
     }
 
     pub(crate) fn text(&self, column: &str) -> Result<String, StoreError> {
-        self.text_opt(column)?
-            .ok_or_else(|| StoreError::unreadable(column))
+        self.text_opt(column)?.ok_or_else(|| StoreError::unreadable(column))
     }
 
     /// A text that stands for one of some values; an unknown one is an error, never a default.
-    pub(crate) fn name<T>(
-        &self,
-        column: &str,
-        from_name: fn(&str) -> Option<T>,
-    ) -> Result<T, StoreError> {
+    pub(crate) fn name<T>(&self, column: &str, from_name: fn(&str) -> Option<T>) -> Result<T, StoreError> {
         from_name(&self.text(column)?).ok_or_else(|| StoreError::unreadable(column))
     }
 
-    pub(crate) fn name_opt<T>(
-        &self,
-        column: &str,
-        from_name: fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, StoreError> {
+    pub(crate) fn name_opt<T>(&self, column: &str, from_name: fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
         match self.text_opt(column)? {
             None => Ok(None),
-            Some(name) => from_name(&name)
-                .map(Some)
-                .ok_or_else(|| StoreError::unreadable(column)),
+            Some(name) => from_name(&name).map(Some).ok_or_else(|| StoreError::unreadable(column)),
         }
     }
 
     /// A column of JSON text.
-    pub(crate) fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        column: &str,
-    ) -> Result<T, StoreError> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         serde_json::from_str(&self.text(column)?).map_err(|_| StoreError::unreadable(column))
     }
 
-    pub(crate) fn json_opt<T: serde::de::DeserializeOwned>(
-        &self,
-        column: &str,
-    ) -> Result<Option<T>, StoreError> {
+    pub(crate) fn json_opt<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
         match self.text_opt(column)? {
             None => Ok(None),
-            Some(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|_| StoreError::unreadable(column)),
+            Some(text) => serde_json::from_str(&text).map(Some).map_err(|_| StoreError::unreadable(column)),
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Workspaces. A live one has a name that is unique among its owner's.
 
 use atelier_domain::{
-    BuildId, CallToken, ChatId, OrganizationId, TemplateId, TemplateVersionId, Timestamp, UserId,
-    WorkspaceId,
+    BuildId, CallToken, ChatId, OrganizationId, TemplateId, TemplateVersionId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::builds::{
-    BuildNew, BuildRow, build_deadline_set_in_tx, build_first_in_tx, build_insert_in_tx,
-    check_running,
+    BuildNew, BuildRow, build_deadline_set_in_tx, build_first_in_tx, build_insert_in_tx, check_running,
 };
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
@@ -157,16 +155,9 @@ pub async fn workspace_create_in_tx(
         return Ok(build_first_in_tx(tx, made).await?);
     }
     if !template_use_in_tx(tx, new.template_id).await? {
-        return Err(WorkspaceError::Store(StoreError::Reference {
-            constraint: "workspaces.template_id".to_owned(),
-        }));
+        return Err(WorkspaceError::Store(StoreError::Reference { constraint: "workspaces.template_id".to_owned() }));
     }
-    if tx
-        .one(WORKSPACES_COUNT, args![new.owner_id])
-        .await?
-        .int("n")?
-        >= MAX_WORKSPACES_A_USER
-    {
+    if tx.one(WORKSPACES_COUNT, args![new.owner_id]).await?.int("n")? >= MAX_WORKSPACES_A_USER {
         return Err(WorkspaceError::TooMany);
     }
     check_running(tx, new.owner_id).await?;
@@ -205,9 +196,7 @@ pub(crate) async fn workspace_delete_in_tx(
     workspace: WorkspaceId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(WORKSPACE_DELETE, args![workspace, now])
-        .await
-        .map(|_| ())
+    tx.run(WORKSPACE_DELETE, args![workspace, now]).await.map(|_| ())
 }
 
 /// Notes that a workspace was used, and moves the deadline of its newest build.
@@ -229,20 +218,12 @@ pub async fn workspace_ttl_set_in_tx(
     ttl_ms: Option<i64>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.run(WORKSPACE_TTL, args![id, ttl_ms, now])
-        .await
-        .map(|_| ())
+    tx.run(WORKSPACE_TTL, args![id, ttl_ms, now]).await.map(|_| ())
 }
 
 /// The workspace that a tool call has made before.
-pub async fn workspace_by_call_in_tx(
-    tx: &mut Tx<'_>,
-    call: CallToken,
-) -> Result<Option<WorkspaceId>, StoreError> {
-    tx.first(WORKSPACE_BY_CALL, args![call])
-        .await?
-        .map(|row| row.id("id"))
-        .transpose()
+pub async fn workspace_by_call_in_tx(tx: &mut Tx<'_>, call: CallToken) -> Result<Option<WorkspaceId>, StoreError> {
+    tx.first(WORKSPACE_BY_CALL, args![call]).await?.map(|row| row.id("id")).transpose()
 }
 
 /// Locks a live workspace until the transaction ends. False: there is none.
@@ -250,15 +231,8 @@ pub async fn workspace_lock_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Re
     Ok(tx.first(WORKSPACE_LOCK, args![workspace]).await?.is_some())
 }
 
-pub async fn workspace_get_in_tx(
-    tx: &mut Tx<'_>,
-    workspace: WorkspaceId,
-) -> Result<Option<WorkspaceRow>, StoreError> {
-    tx.first(WORKSPACE_GET, args![workspace])
-        .await?
-        .as_ref()
-        .map(WorkspaceRow::read)
-        .transpose()
+pub async fn workspace_get_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
+    tx.first(WORKSPACE_GET, args![workspace]).await?.as_ref().map(WorkspaceRow::read).transpose()
 }
 
 impl Store {
@@ -285,69 +259,33 @@ impl Store {
         self.secrets().open(&format!("workspaces|parameters|{workspace}|{name}"), &sealed)
     }
 
-    pub async fn workspace_create(
-        &self,
-        new: WorkspaceNew,
-        now: Timestamp,
-    ) -> Result<BuildRow, WorkspaceError> {
-        self.write("workspace_create", move |tx| {
-            Box::pin(async move { workspace_create_in_tx(tx, &new, now).await })
-        })
-        .await
+    pub async fn workspace_create(&self, new: WorkspaceNew, now: Timestamp) -> Result<BuildRow, WorkspaceError> {
+        self.write("workspace_create", move |tx| Box::pin(async move { workspace_create_in_tx(tx, &new, now).await }))
+            .await
     }
 
     /// A workspace, also a deleted one, whoever asks. Callers check the right to see it.
-    pub async fn workspace_get_for_system(
-        &self,
-        id: WorkspaceId,
-    ) -> Result<Option<WorkspaceRow>, StoreError> {
-        self.fetch_first(WORKSPACE_GET, args![id])
-            .await?
-            .as_ref()
-            .map(WorkspaceRow::read)
-            .transpose()
+    pub async fn workspace_get_for_system(&self, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
+        self.fetch_first(WORKSPACE_GET, args![id]).await?.as_ref().map(WorkspaceRow::read).transpose()
     }
 
-    pub async fn workspace_by_name(
-        &self,
-        owner: UserId,
-        name: &str,
-    ) -> Result<Option<WorkspaceRow>, StoreError> {
-        self.fetch_first(WORKSPACE_BY_NAME, args![owner, name])
-            .await?
-            .as_ref()
-            .map(WorkspaceRow::read)
-            .transpose()
+    pub async fn workspace_by_name(&self, owner: UserId, name: &str) -> Result<Option<WorkspaceRow>, StoreError> {
+        self.fetch_first(WORKSPACE_BY_NAME, args![owner, name]).await?.as_ref().map(WorkspaceRow::read).transpose()
     }
 
     /// A user's live workspaces, by name.
     pub async fn workspaces_of(&self, owner: UserId) -> Result<Vec<WorkspaceRow>, StoreError> {
-        self.fetch_all(WORKSPACES_OF, args![owner])
-            .await?
-            .iter()
-            .map(WorkspaceRow::read)
-            .collect()
+        self.fetch_all(WORKSPACES_OF, args![owner]).await?.iter().map(WorkspaceRow::read).collect()
     }
 
     /// Every live workspace, by name.
     pub async fn workspaces_for_system(&self) -> Result<Vec<WorkspaceRow>, StoreError> {
-        self.fetch_all(WORKSPACES_ALL, Vec::new())
-            .await?
-            .iter()
-            .map(WorkspaceRow::read)
-            .collect()
+        self.fetch_all(WORKSPACES_ALL, Vec::new()).await?.iter().map(WorkspaceRow::read).collect()
     }
 
     /// Live workspaces whose objects lie on a host.
-    pub async fn workspaces_of_host_for_system(
-        &self,
-        host: &str,
-    ) -> Result<Vec<WorkspaceId>, StoreError> {
-        self.fetch_all(WORKSPACES_OF_HOST, args![host])
-            .await?
-            .iter()
-            .map(|row| row.id("id"))
-            .collect()
+    pub async fn workspaces_of_host_for_system(&self, host: &str) -> Result<Vec<WorkspaceId>, StoreError> {
+        self.fetch_all(WORKSPACES_OF_HOST, args![host]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     pub async fn workspace_ttl_set(

@@ -10,6 +10,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::environment::Environment;
 use crate::events::Events;
+use crate::files::Files;
 use crate::ledger::Ledger;
 use crate::processes::{ProcessSettings, Processes};
 use crate::{api, paths, startup};
@@ -43,6 +44,7 @@ struct Shared {
     events: Events,
     ledger: Arc<Ledger>,
     processes: Processes,
+    files: Arc<Files>,
     boot_id: String,
     git_version: OnceCell<Option<String>>,
     shutdown: watch::Sender<Option<Duration>>,
@@ -62,6 +64,7 @@ impl Agent {
         let settings =
             ProcessSettings { state: config.state.clone(), program: config.program.clone(), limits: limits.clone() };
         let processes = Processes::open(settings, Arc::clone(&ledger), events.clone())?;
+        let files = Arc::new(Files::open(&config.state, limits.clone(), Arc::clone(&ledger))?);
         Ok(Self {
             shared: Arc::new(Shared {
                 config,
@@ -70,6 +73,7 @@ impl Agent {
                 events,
                 ledger,
                 processes,
+                files,
                 boot_id: uuid::Uuid::new_v4().to_string(),
                 git_version: OnceCell::new(),
                 shutdown: watch::Sender::new(None),
@@ -139,6 +143,10 @@ impl Agent {
 
     pub(crate) fn processes(&self) -> &Processes {
         &self.shared.processes
+    }
+
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.shared.files
     }
 
     /// Where commands start: the template's folder, else the clone, else home; home also while the other

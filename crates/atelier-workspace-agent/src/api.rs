@@ -80,12 +80,12 @@ async fn shutdown(
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    pub(crate) body: ErrorBody,
+    pub(crate) body: Box<ErrorBody>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody { code: code.to_owned(), message: message.into(), detail: None } }
+        Self { status, body: Box::new(ErrorBody { code: code.to_owned(), message: message.into(), detail: None }) }
     }
 
     pub(crate) fn with_detail(mut self, detail: Value) -> Self {
@@ -113,7 +113,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        (self.status, Json(*self.body)).into_response()
     }
 }
 

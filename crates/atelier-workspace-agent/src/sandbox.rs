@@ -1,6 +1,7 @@
 //! `sandbox-exec`: the Landlock mode of local workspaces (`workspaces.md` 5.4).
 //!
-//! For hosts without bubblewrap. Paths that are not named are out of reach, signals and abstract sockets
+//! For hosts without bubblewrap. All capabilities go,
+//! paths that are not named are out of reach, signals and abstract sockets
 //! stay inside where the kernel can do that, and system calls that no workspace needs are refused. The
 //! network is not shut off, and sockets with a name are not either; the driver says so.
 
@@ -16,6 +17,7 @@ use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
     RulesetStatus, Scope, path_beneath_rules,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::command::{SandboxExecArgs, complain};
 
@@ -43,11 +45,24 @@ fn check() -> anyhow::Result<()> {
 
 fn exec(args: &SandboxExecArgs) -> anyhow::Result<()> {
     let Some((program, arguments)) = args.program.split_first() else { bail!("no program is named") };
+    drop_capabilities()?;
     restrict(&args.read_only, &args.writable)?;
     seccomp::apply()?;
     // Only returns when it fails.
     let error = command(program, arguments).exec();
     Err(error).with_context(|| format!("run {}", program.display()))
+}
+
+/// Some of them see through Landlock (`perfmon` reads the memory of any process).
+fn drop_capabilities() -> anyhow::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        // Refused to one who has none to lose; unknown to an older kernel.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    rustix::thread::clear_ambient_capability_set().context("clear the ambient capabilities")?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets).context("drop all capabilities")
 }
 
 fn command(program: &OsString, arguments: &[OsString]) -> Command {

@@ -15,6 +15,8 @@ use crate::init::OWN_PROGRAM;
 use crate::startup;
 use crate::tunnel::{self, Address, TunnelEnd, TunnelSettings};
 
+/// Time for the answer to a shutdown request to leave.
+const ANSWER: Duration = Duration::from_millis(100);
 const URLS_VARIABLE: &str = "ATELIER_AGENT_URLS";
 
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
@@ -78,16 +80,21 @@ async fn work(config: AgentConfig, settings: TunnelSettings) -> anyhow::Result<E
     // Each arm may be dropped: the link is closed with its future, the others only wait.
     let code = tokio::select! {
         TunnelEnd::Retired = tunnel::run(&agent, &settings) => EXIT_RETIRED,
-        deadline = agent.shutdown_asked() => {
-            shutdown_script(&agent, deadline).await;
-            EXIT_RETIRED
-        }
+        () = end_when_asked(&agent) => EXIT_RETIRED,
         _ = terminate.recv() => 0,
     };
     for task in tasks {
         task.abort();
     }
     Ok(ExitCode::from(code))
+}
+
+/// Ends when the server asked for the end and the shutdown script has run. The link lives on meanwhile.
+async fn end_when_asked(agent: &Agent) {
+    let deadline = agent.shutdown_asked().await;
+    // The answer to the request is still on its way.
+    tokio::time::sleep(ANSWER).await;
+    shutdown_script(agent, deadline).await;
 }
 
 /// Runs the template's shutdown script for at most `deadline`.

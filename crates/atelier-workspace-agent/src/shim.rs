@@ -17,7 +17,7 @@ mod spill;
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -44,16 +44,14 @@ const BACKLOG: Duration = Duration::from_secs(5);
 
 enum Event {
     /// The command itself has ended.
-    Ended {
-        exit_code: Option<i32>,
-        signal: Option<i32>,
-    },
+    Ended { exit_code: Option<i32>, signal: Option<i32> },
     /// Nobody holds the pipe any more.
     PipeClosed,
     Signal {
         signal: ProcessSignal,
         kill_after: Option<Duration>,
-        done: Sender<bool>,
+        /// Gets `ok` or `ended`.
+        asker: Option<UnixStream>,
     },
 }
 
@@ -170,6 +168,13 @@ fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).stack_size(128 * 1024).spawn(body).map(drop)
 }
 
+fn answer(asker: Option<UnixStream>, words: &str) {
+    if let Some(mut stream) = asker {
+        // One who has left does not need it.
+        let _ = stream.write_all(words.as_bytes());
+    }
+}
+
 struct Keeper<'a> {
     meta: &'a Meta,
     spill: Arc<Mutex<Spill>>,
@@ -204,11 +209,11 @@ impl Keeper<'_> {
             match incoming.recv_timeout(wait) {
                 Ok(Event::Ended { exit_code, signal }) => ended = Some((exit_code, signal, Instant::now())),
                 Ok(Event::PipeClosed) => closed = true,
-                Ok(Event::Signal { signal, kill_after, done }) => {
+                Ok(Event::Signal { signal, kill_after, asker }) => {
                     killed |= signal == ProcessSignal::Kill;
                     kill_at = kill_after.map(|after| Instant::now() + after).or(kill_at);
                     self.send(signal);
-                    let _ = done.send(true);
+                    answer(asker, "ok\n");
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the shim's threads are gone"),
@@ -223,9 +228,10 @@ impl Keeper<'_> {
         while !closed {
             match incoming.recv() {
                 Ok(Event::PipeClosed) | Err(_) => closed = true,
-                Ok(Event::Signal { done, .. }) => {
-                    let _ = done.send(false);
-                }
+                Ok(Event::Signal { asker, .. }) => answer(
+                    asker, "ended
+",
+                ),
                 Ok(Event::Ended { .. }) => {}
             }
         }

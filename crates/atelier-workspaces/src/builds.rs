@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atelier_domain::{BuildId, SharedClock, Timestamp, WorkspaceId};
+use atelier_daemon::workspace::{Access, AgentRequest, CallContext, Method, WorkspaceConnection as _};
+use atelier_domain::{BuildId, ChatId, SharedClock, Timestamp, WorkspaceId};
 use atelier_store::{
     BuildEnd, BuildNew, BuildRow, BuildState, LogNew, Store, StoreError, Transition, WorkspaceError, WorkspaceRow,
     build_create_in_tx, build_latest_in_tx, workspace_lock_in_tx,
 };
-use atelier_workspace_protocol::{AgentLimits, run_file};
+use atelier_workspace_protocol::{AgentLimits, ShutdownRequest, run_file};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -373,12 +374,41 @@ impl Builds {
     }
 
     async fn stop(&self, workspace: &WorkspaceRow) -> Result<(), Ended> {
+        self.ask_to_end(workspace.id).await;
         self.shared.driver.stop(workspace.id).await?;
         self.let_go(workspace.id).await?;
         Ok(())
     }
 
+    /// Asks a connected agent to run the shutdown script and end, and waits for that. The driver ends what
+    /// does not.
+    async fn ask_to_end(&self, workspace: WorkspaceId) {
+        let Some(link) = self.shared.connections.link_of(workspace) else { return };
+        let grace = self.shared.driver.stop_grace();
+        // Half of it for the script, the rest for processes that must be killed.
+        let deadline_ms = u64::try_from((grace / 2).as_millis()).unwrap_or(u64::MAX);
+        let Ok(body) = serde_json::to_vec(&ShutdownRequest { deadline_ms }) else { return };
+        let request = AgentRequest {
+            method: Method::Post,
+            path: "/v1/shutdown".into(),
+            context: CallContext { chat_id: ChatId::nil(), ancestors: Vec::new(), access: Access::Full, call: None },
+            body: Some(body.into()),
+            max_response_bytes: 64 * 1024,
+        };
+        let asked = async {
+            match link.request(request).await {
+                Ok(answer) if answer.status >= 300 => {
+                    tracing::debug!(workspace.id = %workspace, answer.status, "the agent does not end");
+                }
+                // The link may end with the agent before the answer is here.
+                Ok(_) | Err(_) => self.shared.driver.ended(workspace).await,
+            }
+        };
+        let _ = tokio::time::timeout(grace, asked).await;
+    }
+
     async fn delete(&self, workspace: &WorkspaceRow) -> Result<(), Ended> {
+        self.ask_to_end(workspace.id).await;
         self.shared.driver.delete(workspace.id).await?;
         self.let_go(workspace.id).await?;
         Ok(())

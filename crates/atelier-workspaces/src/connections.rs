@@ -174,7 +174,6 @@ impl Connections {
                         async move { Ok::<_, std::convert::Infallible>(connections.handle(request, Some(workspace)).await) }
                     });
                     let connection = hyper::server::conn::http1::Builder::new()
-                        .keep_alive(false)
                         .max_buf_size(16 * 1024)
                         .serve_connection(TokioIo::new(stream), service)
                         .with_upgrades();
@@ -198,15 +197,19 @@ impl Connections {
 
     /// Closes the links of a workspace's agents, because it has stopped, and forgets what they said.
     pub(crate) fn close_links(&self, workspace: WorkspaceId) {
-        let mut agents = lock(&self.shared.agents);
+        lock(&self.shared.agents).retain(|_, known| known.workspace_id != workspace);
         self.links().retain(|_, link| {
             let keep = link.facts().workspace_id != workspace;
             if !keep {
                 link.close();
-                agents.remove(&link.facts().agent_id);
             }
             keep
         });
+    }
+
+    /// The live link to any agent of a workspace.
+    pub(crate) fn link_of(&self, workspace: WorkspaceId) -> Option<Arc<Link>> {
+        self.links().values().find(|link| link.facts().workspace_id == workspace && !link.is_ended()).cloned()
     }
 
     /// Whether a workspace's socket is served.

@@ -4,8 +4,10 @@
 //! decides nothing about who may do what with a template or a workspace of somebody else; handlers do,
 //! before they call. Operations for tools act with the rights of the chat's owner and check them here.
 
+mod errors;
 mod names;
 mod operations;
+mod provision;
 mod report;
 mod tools;
 

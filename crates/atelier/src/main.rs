@@ -1,2 +1,80 @@
-//! The Atelier binary.
-fn main() {}
+//! One binary, three roles: the server, the program inside workspaces, and the command line.
+//!
+//! No logic lives here: settings are read, parts are put together, and they are ended in order.
+
+mod clock;
+mod demo;
+mod doctor;
+mod generate;
+mod server;
+mod settings;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+/// A self-hosted platform for AI coding agents.
+#[derive(Parser)]
+#[command(name = "atelier", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: atelier_cli::Connection,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Server(Box<settings::Settings>),
+    /// Check database, sandbox, git and providers of a server's settings, and say what to do
+    Doctor(Box<settings::Settings>),
+    /// The program inside a workspace
+    #[command(subcommand, hide = true)]
+    Agent(atelier_workspace_agent::AgentCommand),
+    /// Write openapi/atelier.json and docs/reference/settings.md below the current folder
+    #[command(hide = true)]
+    Generate,
+    #[command(flatten)]
+    Cli(atelier_cli::CliCommand),
+}
+
+fn main() -> ExitCode {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let command = match settings::with_file_defaults(Arguments::command(), &given) {
+        Ok(command) => command,
+        Err(error) => return failed(&error, 2),
+    };
+    let arguments = match Arguments::from_arg_matches(&command.get_matches_from(given)) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match arguments.command {
+        // before any thread: the agent forks and shuts itself in
+        Command::Agent(command) => atelier_workspace_agent::run(command),
+        Command::Generate => result(generate::run()),
+        Command::Server(settings) => runtime(async { result(server::run(*settings).await) }),
+        Command::Doctor(settings) => runtime(async { doctor::run(*settings).await }),
+        Command::Cli(command) => runtime(atelier_cli::run(command, arguments.connection)),
+    }
+}
+
+fn runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => failed(&error.into(), 1),
+    }
+}
+
+fn result(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, 1),
+    }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("atelier: {error:#}");
+    ExitCode::from(code)
+}

@@ -58,6 +58,7 @@ impl RunSignals for Signals {
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) commits: Commits,
+    pub(crate) hubs: Hubs,
     pub(crate) chats: Chats,
     pub(crate) signals: Arc<Signals>,
     pub(crate) owner: UserId,
@@ -102,11 +103,12 @@ impl Fixture {
         };
         let model = store.model_create((None, "scripted".into(), "scripted".into()), fields, now).await.unwrap();
         let signals = Arc::new(Signals::default());
-        let commits = commits(&store, Arc::clone(&signals));
+        let (commits, hubs) = commits(&store, Arc::clone(&signals));
         Self {
             chats: Chats::new(commits.clone()),
             store,
             commits,
+            hubs,
             signals,
             owner: owner.id,
             organization,
@@ -116,7 +118,7 @@ impl Fixture {
 
     /// Another process on the same database.
     pub(crate) fn other_replica(&self) -> Commits {
-        commits(&self.store, Arc::new(Signals::default()))
+        commits(&self.store, Arc::new(Signals::default())).0
     }
 
     pub(crate) async fn create(&self, text: &str) -> ChatRow {
@@ -252,10 +254,10 @@ impl Fixture {
     }
 }
 
-fn commits(store: &Store, signals: Arc<Signals>) -> Commits {
+fn commits(store: &Store, signals: Arc<Signals>) -> (Commits, Hubs) {
     let clock: SharedClock = Arc::new(TestClock(Instant::now()));
     let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
-    Commits::new(store.clone(), hubs, clock, Incarnation::new(), signals)
+    (Commits::new(store.clone(), hubs.clone(), clock, Incarnation::new(), signals), hubs)
 }
 
 fn usage() -> Usage {

@@ -3,6 +3,7 @@
 //! Changes of chats, on both databases.
 
 mod fixture;
+mod publication;
 mod recovery;
 mod runs;
 mod sends;

@@ -204,31 +204,14 @@ impl ChatEvent {
         let stopping = matches!(state.activity, Activity::Stopping { .. });
         let owned = state.activity.owner().is_some();
         let none = Needs::default();
-        let queue = Needs {
-            queue: true,
-            open_calls: false,
-        };
-        let calls = Needs {
-            queue: false,
-            open_calls: true,
-        };
-        let both = Needs {
-            queue: true,
-            open_calls: true,
-        };
-        if self
-            .fence()
-            .is_some_and(|epoch| epoch != state.epoch || !owned)
-        {
+        let queue = Needs { queue: true, open_calls: false };
+        let calls = Needs { queue: false, open_calls: true };
+        let both = Needs { queue: true, open_calls: true };
+        if self.fence().is_some_and(|epoch| epoch != state.epoch || !owned) {
             return none;
         }
         match self {
-            Self::Send {
-                behavior: BusyBehavior::Interrupt,
-                ..
-            }
-            | Self::Promote { .. }
-            | Self::Interrupt { .. }
+            Self::Send { behavior: BusyBehavior::Interrupt, .. } | Self::Promote { .. } | Self::Interrupt { .. }
                 if pending =>
             {
                 both
@@ -245,20 +228,11 @@ impl ChatEvent {
             }
             Self::Claim { .. } => {
                 // a turn without a step yet has no calls
-                if pending && state.step_begun_at.is_some() {
-                    calls
-                } else {
-                    none
-                }
+                if pending && state.step_begun_at.is_some() { calls } else { none }
             }
             Self::StepBegin { .. } => calls,
-            Self::RetryPlanned { .. }
-            | Self::Park { .. }
-            | Self::Unpark { .. }
-            | Self::Compacted { .. } => none,
-            Self::AnswerStored {
-                answer, ends_turn, ..
-            } => {
+            Self::RetryPlanned { .. } | Self::Park { .. } | Self::Unpark { .. } | Self::Compacted { .. } => none,
+            Self::AnswerStored { answer, ends_turn, .. } => {
                 if stopping {
                     both
                 } else if *ends_turn && answer.calls.is_empty() {

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::event::{Admission, BusyBehavior, CallOutcome, ChatEvent, EditTarget, StepAnswer};
-use super::state::{
-    Activity, CallClass, CallState, ChatState, EntryRef, OpenCall, RetryInfo, StopKind,
-};
+use super::state::{Activity, CallClass, CallState, ChatState, EntryRef, OpenCall, RetryInfo, StopKind};
 use super::{ChatEffect, QUEUE_MAX, TransitionError, apply, create};
 use crate::error::{ErrorKind, TurnError};
 use crate::id::{CallToken, Incarnation, MessageId, QueueEntryId};
@@ -29,28 +27,17 @@ enum Intent {
     Claim(u8),
     StepBegin(u8),
     RetryPlanned,
-    AnswerStored {
-        calls: u8,
-        ends_turn: bool,
-        same_step: bool,
-    },
+    AnswerStored { calls: u8, ends_turn: bool, same_step: bool },
     CallStart(usize),
     Park,
     Unpark,
     CallEnd(usize, bool),
     Compacted,
     SettledDone,
-    SettledStopped {
-        calls: u8,
-        has_answer: bool,
-    },
-    Failed {
-        refused: bool,
-    },
+    SettledStopped { calls: u8, has_answer: bool },
+    Failed { refused: bool },
     Released,
-    LeaseEnded {
-        of_owner: bool,
-    },
+    LeaseEnded { of_owner: bool },
 }
 
 /// How a run's event names its epoch.
@@ -169,18 +156,11 @@ impl World {
     }
 
     fn call(&self, index: usize) -> CallToken {
-        self.state
-            .open_calls
-            .get(index)
-            .map_or(CallToken::nil(), |call| call.token)
+        self.state.open_calls.get(index).map_or(CallToken::nil(), |call| call.token)
     }
 
     fn answer(&self, calls: u8, same_step: bool, refused: bool) -> StepAnswer {
-        let step_no = if same_step {
-            self.state.step_no
-        } else {
-            self.state.step_no + 1
-        };
+        let step_no = if same_step { self.state.step_no } else { self.state.step_no + 1 };
         let classes = [CallClass::Repeatable, CallClass::Keyed, CallClass::Opaque];
         let calls = (0..calls)
             .map(|index| OpenCall {
@@ -188,59 +168,29 @@ impl World {
                 step_no,
                 call_index: i32::from(index),
                 class: classes[usize::from(index) % 3],
-                state: if index % 2 == 0 {
-                    CallState::Started
-                } else {
-                    CallState::Ready
-                },
+                state: if index % 2 == 0 { CallState::Started } else { CallState::Ready },
             })
             .collect();
-        StepAnswer {
-            step_no,
-            calls,
-            refused,
-        }
+        StepAnswer { step_no, calls, refused }
     }
 
     fn event(&self, intent: &Intent, fence: Fence) -> ChatEvent {
         let (at, epoch) = (self.now, self.epoch(fence));
         match *intent {
             Intent::Send(behavior) => ChatEvent::Send { at, behavior },
-            Intent::Edit(0) => ChatEvent::Edit {
-                at,
-                target: EditTarget::NotFound,
-            },
-            Intent::Edit(1) => ChatEvent::Edit {
-                at,
-                target: EditTarget::OtherRole,
-            },
-            Intent::Edit(id) => ChatEvent::Edit {
-                at,
-                target: EditTarget::UserMessage(MessageId(i64::from(id))),
-            },
-            Intent::Promote(index) => ChatEvent::Promote {
-                at,
-                entry: self.entry(index),
-            },
-            Intent::QueueDelete(index) => ChatEvent::QueueDelete {
-                entry: self.entry(index),
-            },
+            Intent::Edit(0) => ChatEvent::Edit { at, target: EditTarget::NotFound },
+            Intent::Edit(1) => ChatEvent::Edit { at, target: EditTarget::OtherRole },
+            Intent::Edit(id) => ChatEvent::Edit { at, target: EditTarget::UserMessage(MessageId(i64::from(id))) },
+            Intent::Promote(index) => ChatEvent::Promote { at, entry: self.entry(index) },
+            Intent::QueueDelete(index) => ChatEvent::QueueDelete { entry: self.entry(index) },
             Intent::Interrupt => ChatEvent::Interrupt { at },
             Intent::TreeStop => ChatEvent::TreeStop { at },
             Intent::Close => ChatEvent::Close { at },
             Intent::Archive => ChatEvent::Archive { at },
             Intent::Unarchive => ChatEvent::Unarchive { at },
             Intent::SetMeta(visible) => ChatEvent::SetMeta { visible },
-            Intent::Claim(choice) => ChatEvent::Claim {
-                at,
-                owner: Incarnation::new(),
-                admission: admission(choice),
-            },
-            Intent::StepBegin(choice) => ChatEvent::StepBegin {
-                epoch,
-                at,
-                admission: admission(choice),
-            },
+            Intent::Claim(choice) => ChatEvent::Claim { at, owner: Incarnation::new(), admission: admission(choice) },
+            Intent::StepBegin(choice) => ChatEvent::StepBegin { epoch, at, admission: admission(choice) },
             Intent::RetryPlanned => ChatEvent::RetryPlanned {
                 epoch,
                 retry: RetryInfo {
@@ -250,41 +200,22 @@ impl World {
                     error: error(ErrorKind::Network),
                 },
             },
-            Intent::AnswerStored {
-                calls,
-                ends_turn,
-                same_step,
-            } => ChatEvent::AnswerStored {
-                epoch,
-                at,
-                answer: self.answer(calls, same_step, false),
-                ends_turn,
-            },
-            Intent::CallStart(index) => ChatEvent::CallStart {
-                epoch,
-                tokens: vec![self.call(index)],
-            },
+            Intent::AnswerStored { calls, ends_turn, same_step } => {
+                ChatEvent::AnswerStored { epoch, at, answer: self.answer(calls, same_step, false), ends_turn }
+            }
+            Intent::CallStart(index) => ChatEvent::CallStart { epoch, tokens: vec![self.call(index)] },
             Intent::Park => ChatEvent::Park { epoch },
             Intent::Unpark => ChatEvent::Unpark { epoch },
             Intent::CallEnd(index, unknown) => ChatEvent::CallEnd {
                 epoch,
                 token: self.call(index),
-                outcome: if unknown {
-                    CallOutcome::Unknown
-                } else {
-                    CallOutcome::Finished
-                },
+                outcome: if unknown { CallOutcome::Unknown } else { CallOutcome::Finished },
             },
-            Intent::Compacted => ChatEvent::Compacted {
-                epoch,
-                step_no: self.state.step_no,
-            },
+            Intent::Compacted => ChatEvent::Compacted { epoch, step_no: self.state.step_no },
             Intent::SettledDone => ChatEvent::SettledDone { epoch, at },
-            Intent::SettledStopped { calls, has_answer } => ChatEvent::SettledStopped {
-                epoch,
-                at,
-                answer: has_answer.then(|| self.answer(calls, true, false)),
-            },
+            Intent::SettledStopped { calls, has_answer } => {
+                ChatEvent::SettledStopped { epoch, at, answer: has_answer.then(|| self.answer(calls, true, false)) }
+            }
             Intent::Failed { refused } => ChatEvent::Failed {
                 epoch,
                 at,
@@ -293,12 +224,7 @@ impl World {
             },
             Intent::Released => ChatEvent::Released { epoch, at },
             Intent::LeaseEnded { of_owner } => {
-                let owner = self
-                    .state
-                    .activity
-                    .owner()
-                    .filter(|_| of_owner)
-                    .unwrap_or_else(Incarnation::new);
+                let owner = self.state.activity.owner().filter(|_| of_owner).unwrap_or_else(Incarnation::new);
                 ChatEvent::LeaseEnded { owner, at }
             }
         }
@@ -324,11 +250,7 @@ impl World {
     }
 
     /// The lists an event does not ask for make no difference.
-    fn check_needs(
-        &self,
-        event: &ChatEvent,
-        outcome: &Result<(ChatState, Vec<ChatEffect>), TransitionError>,
-    ) {
+    fn check_needs(&self, event: &ChatEvent, outcome: &Result<(ChatState, Vec<ChatEffect>), TransitionError>) {
         let mut lean = self.state.clone();
         lean.queue.clear();
         lean.open_calls.clear();
@@ -341,16 +263,10 @@ impl World {
         }
         match (apply(&lean, event.clone()), outcome) {
             (Ok((mut next, effects)), Ok((full, full_effects))) => {
-                assert_eq!(
-                    &effects, full_effects,
-                    "{event:?} looks at a list it does not ask for"
-                );
+                assert_eq!(&effects, full_effects, "{event:?} looks at a list it does not ask for");
                 if !needs.queue {
                     next.queue.clone_from(&full.queue);
-                    assert_eq!(
-                        full.queue, self.state.queue,
-                        "{event:?} changes a queue it does not ask for"
-                    );
+                    assert_eq!(full.queue, self.state.queue, "{event:?} changes a queue it does not ask for");
                 }
                 if !needs.open_calls {
                     next.open_calls.clone_from(&full.open_calls);
@@ -364,33 +280,17 @@ impl World {
         }
     }
 
-    fn check_transition(
-        &mut self,
-        before: &ChatState,
-        event: &ChatEvent,
-        next: &ChatState,
-        effects: &[ChatEffect],
-    ) {
+    fn check_transition(&mut self, before: &ChatState, event: &ChatEvent, next: &ChatState, effects: &[ChatEffect]) {
         // I2
         assert!(next.epoch >= before.epoch, "the epoch fell");
         if let Some(epoch) = event.fence() {
-            assert_eq!(
-                epoch, before.epoch,
-                "a run wrote under an epoch that is not its own"
-            );
-            assert!(
-                self.writes_of_epoch.is_none_or(|last| last <= epoch),
-                "an exceeded epoch wrote again"
-            );
+            assert_eq!(epoch, before.epoch, "a run wrote under an epoch that is not its own");
+            assert!(self.writes_of_epoch.is_none_or(|last| last <= epoch), "an exceeded epoch wrote again");
             self.writes_of_epoch = Some(epoch);
         }
         // counters never fall; the version moves by one at most
         assert!((before.version..=before.version + 1).contains(&next.version));
-        assert!(
-            next.rewind >= before.rewind
-                && next.step_no >= before.step_no
-                && next.turn_no >= before.turn_no
-        );
+        assert!(next.rewind >= before.rewind && next.step_no >= before.step_no && next.turn_no >= before.turn_no);
         assert!(next.committed_step >= before.committed_step);
         let published = effects.iter().any(|effect| {
             matches!(
@@ -401,18 +301,11 @@ impl World {
                     | ChatEffect::Watch(_)
             )
         });
-        assert!(
-            !published || next.version == before.version + 1,
-            "{event:?} published without a version"
-        );
+        assert!(!published || next.version == before.version + 1, "{event:?} published without a version");
         // I13: nothing begins after a stop
         if matches!(before.activity, Activity::Stopping { .. }) && event.fence().is_some() {
             assert_eq!(next.step_no, before.step_no);
-            assert!(
-                !effects
-                    .iter()
-                    .any(|effect| matches!(effect, ChatEffect::CallsStart(_)))
-            );
+            assert!(!effects.iter().any(|effect| matches!(effect, ChatEffect::CallsStart(_))));
         }
         // I13: a stop is taken back only by an edit, and ends only in a settle
         if before.activity.stop_kind().is_some() && next.activity.stop_kind().is_none() {
@@ -422,29 +315,15 @@ impl World {
     }
 
     /// I7: what a settle leaves in the queue, and in which order it takes entries.
-    fn check_settle(
-        &self,
-        before: &ChatState,
-        event: &ChatEvent,
-        next: &ChatState,
-        effects: &[ChatEffect],
-    ) {
+    fn check_settle(&self, before: &ChatState, event: &ChatEvent, next: &ChatState, effects: &[ChatEffect]) {
         let run_ended = before.activity.owner().is_some() && next.activity.owner().is_none();
         let stop = before.activity.stop_kind();
         let leaves_queue = before.archived || stop.is_some_and(|kind| !StopKind::pops_queue(kind));
         if run_ended && next.activity == Activity::Waiting && !leaves_queue {
-            assert!(
-                next.queue.is_empty(),
-                "{event:?} left {} entries",
-                next.queue.len()
-            );
+            assert!(next.queue.is_empty(), "{event:?} left {} entries", next.queue.len());
         }
         if run_ended && leaves_queue && !matches!(event, ChatEvent::Edit { .. }) {
-            assert!(
-                !effects
-                    .iter()
-                    .any(|effect| matches!(effect, ChatEffect::EntriesPop(_)))
-            );
+            assert!(!effects.iter().any(|effect| matches!(effect, ChatEffect::EntriesPop(_))));
         }
         for effect in effects {
             let ChatEffect::EntriesPop(ids) = effect else {
@@ -453,28 +332,14 @@ impl World {
             if matches!(event, ChatEvent::Promote { .. }) {
                 continue;
             }
-            let mut urgent: Vec<_> = before
-                .queue
-                .iter()
-                .filter(|entry| entry.urgent_no.is_some())
-                .collect();
+            let mut urgent: Vec<_> = before.queue.iter().filter(|entry| entry.urgent_no.is_some()).collect();
             urgent.sort_by_key(|entry| entry.urgent_no);
             let expected: Vec<EntryRef> = if urgent.is_empty() {
-                before
-                    .queue
-                    .iter()
-                    .take(1)
-                    .map(|entry| entry.entry)
-                    .collect()
+                before.queue.iter().take(1).map(|entry| entry.entry).collect()
             } else {
                 urgent.iter().map(|entry| entry.entry).collect()
             };
-            assert_eq!(
-                ids.iter()
-                    .map(|id| EntryRef::Stored(*id))
-                    .collect::<Vec<_>>(),
-                expected
-            );
+            assert_eq!(ids.iter().map(|id| EntryRef::Stored(*id)).collect::<Vec<_>>(), expected);
         }
     }
 
@@ -499,14 +364,10 @@ impl World {
                 }
                 ChatEffect::EntryDelete(_) => self.entries_deleted += 1,
                 ChatEffect::EntriesDelete => {
-                    self.entries_deleted =
-                        self.entries_inserted - self.entries_popped - self.state.queue.len();
+                    self.entries_deleted = self.entries_inserted - self.entries_popped - self.state.queue.len();
                 }
                 ChatEffect::AnswerInsert { step_no } => {
-                    assert!(
-                        self.answers.insert(*step_no),
-                        "I9: two answers of step {step_no}"
-                    );
+                    assert!(self.answers.insert(*step_no), "I9: two answers of step {step_no}");
                 }
                 ChatEffect::CallsInsert(calls) => {
                     self.calls.extend(calls.iter().map(|call| call.token));
@@ -532,19 +393,10 @@ impl World {
                 | ChatEffect::StopRun { .. } => {}
             }
         }
-        let wakes = effects
-            .iter()
-            .filter(|effect| matches!(effect, ChatEffect::Wake { .. }))
-            .count();
+        let wakes = effects.iter().filter(|effect| matches!(effect, ChatEffect::Wake { .. })).count();
         let became_pending = matches!(self.state.activity, Activity::Pending { .. })
-            && effects
-                .iter()
-                .any(|effect| matches!(effect, ChatEffect::PublishStatus));
-        assert_eq!(
-            wakes,
-            usize::from(became_pending),
-            "{event:?} wakes once when it makes the chat pending"
-        );
+            && effects.iter().any(|effect| matches!(effect, ChatEffect::PublishStatus));
+        assert_eq!(wakes, usize::from(became_pending), "{event:?} wakes once when it makes the chat pending");
     }
 
     fn result(&mut self, token: CallToken) {
@@ -565,43 +417,23 @@ impl World {
     fn check_state(&self) {
         let state = &self.state;
         let owned = state.activity.owner().is_some();
-        assert_eq!(
-            state.epoch % 2 == 1,
-            owned,
-            "I2: the epoch is odd exactly when running"
-        );
+        assert_eq!(state.epoch % 2 == 1, owned, "I2: the epoch is odd exactly when running");
         if state.archived {
             assert!(
-                !matches!(
-                    state.activity,
-                    Activity::Pending { .. } | Activity::Running { .. }
-                ),
+                !matches!(state.activity, Activity::Pending { .. } | Activity::Running { .. }),
                 "I4: archived and {:?}",
                 state.activity
             );
         }
-        assert!(
-            state.queue.len() <= QUEUE_MAX,
-            "I6: {} entries",
-            state.queue.len()
-        );
+        assert!(state.queue.len() <= QUEUE_MAX, "I6: {} entries", state.queue.len());
         assert_eq!(
             self.entries_inserted,
             self.entries_popped + self.entries_deleted + state.queue.len(),
             "I6: an entry was lost or doubled"
         );
-        assert!(
-            state
-                .queue
-                .iter()
-                .all(|entry| entry.entry != EntryRef::Incoming)
-        );
+        assert!(state.queue.iter().all(|entry| entry.entry != EntryRef::Incoming));
         if matches!(state.activity, Activity::Waiting | Activity::Error(_)) {
-            assert!(
-                state.open_calls.is_empty(),
-                "I9: open calls in {:?}",
-                state.activity
-            );
+            assert!(state.open_calls.is_empty(), "I9: open calls in {:?}", state.activity);
         }
         assert!(state.open_calls.iter().all(|call| call.state.is_open()));
         assert!(state.committed_step <= state.step_no);
@@ -659,21 +491,14 @@ fn every_intent() -> Vec<Intent> {
         Intent::Claim(9),
         Intent::StepBegin(9),
         Intent::RetryPlanned,
-        Intent::AnswerStored {
-            calls: 0,
-            ends_turn: true,
-            same_step: true,
-        },
+        Intent::AnswerStored { calls: 0, ends_turn: true, same_step: true },
         Intent::CallStart(0),
         Intent::Park,
         Intent::Unpark,
         Intent::CallEnd(0, false),
         Intent::Compacted,
         Intent::SettledDone,
-        Intent::SettledStopped {
-            calls: 1,
-            has_answer: true,
-        },
+        Intent::SettledStopped { calls: 1, has_answer: true },
         Intent::Failed { refused: false },
         Intent::Released,
         Intent::LeaseEnded { of_owner: true },
@@ -688,10 +513,7 @@ fn columns() -> Vec<(&'static str, ChatState)> {
     let base = {
         let (mut state, _) = create(now, true);
         state.activity = Activity::Waiting;
-        state.queue = vec![super::QueueEntry {
-            entry: EntryRef::Stored(QueueEntryId(1)),
-            urgent_no: None,
-        }];
+        state.queue = vec![super::QueueEntry { entry: EntryRef::Stored(QueueEntryId(1)), urgent_no: None }];
         state.step_no = 4;
         state.committed_step = 3;
         state.attempt = 1;
@@ -707,28 +529,14 @@ fn columns() -> Vec<(&'static str, ChatState)> {
     };
     let with = |activity: Activity, archived: bool| {
         let owned = activity.owner().is_some();
-        let mut state = ChatState {
-            activity,
-            archived,
-            epoch: if owned { 7 } else { 6 },
-            ..base.clone()
-        };
+        let mut state = ChatState { activity, archived, epoch: if owned { 7 } else { 6 }, ..base.clone() };
         if owned {
             state.open_calls = vec![call];
         }
         state
     };
-    let running = Activity::Running {
-        owner,
-        started_at: now,
-        parked: false,
-    };
-    let stopping = |kind| Activity::Stopping {
-        owner,
-        started_at: now,
-        parked: false,
-        kind,
-    };
+    let running = Activity::Running { owner, started_at: now, parked: false };
+    let stopping = |kind| Activity::Stopping { owner, started_at: now, parked: false, kind };
     vec![
         ("W", with(Activity::Waiting, false)),
         ("P", with(Activity::Pending { since: now }, false)),
@@ -749,9 +557,7 @@ fn cell(state: &ChatState) -> &'static str {
         (Activity::Running { .. }, false) => "R",
         (Activity::Stopping { .. }, false) => "S",
         (Activity::Error(_), false) => "E",
-        (Activity::Pending { .. } | Activity::Running { .. } | Activity::RequiresAction, _) => {
-            "impossible"
-        }
+        (Activity::Pending { .. } | Activity::Running { .. } | Activity::RequiresAction, _) => "impossible",
     }
 }
 
@@ -792,10 +598,7 @@ fn the_transition_table() {
             if matches!(intent, Intent::StepBegin(_)) {
                 state.open_calls.clear();
             }
-            let world = World {
-                state: state.clone(),
-                ..World::new()
-            };
+            let world = World { state: state.clone(), ..World::new() };
             let outcome = match apply(&state, world.event(&intent, Fence::Current)) {
                 Ok((next, _)) => cell(&next),
                 Err(TransitionError::Lost) => "L",
@@ -808,11 +611,7 @@ fn the_transition_table() {
             // a run of another epoch has lost in every state
             let event = world.event(&intent, Fence::Old);
             if event.fence().is_some() {
-                assert_eq!(
-                    apply(&state, event),
-                    Err(TransitionError::Lost),
-                    "{name} in {column}, old epoch"
-                );
+                assert_eq!(apply(&state, event), Err(TransitionError::Lost), "{name} in {column}, old epoch");
             }
         }
     }
@@ -822,39 +621,22 @@ fn the_transition_table() {
 fn every_event_on_a_reserved_state_is_refused() {
     let (mut state, _) = create(Timestamp::from_second(1).unwrap(), true);
     state.activity = Activity::RequiresAction;
-    let world = World {
-        state: state.clone(),
-        ..World::new()
-    };
+    let world = World { state: state.clone(), ..World::new() };
     for intent in every_intent() {
-        assert_eq!(
-            apply(&state, world.event(&intent, Fence::Current)),
-            Err(TransitionError::Reserved)
-        );
+        assert_eq!(apply(&state, world.event(&intent, Fence::Current)), Err(TransitionError::Reserved));
     }
 }
 
 fn column(name: &str) -> ChatState {
-    columns()
-        .into_iter()
-        .find(|(column, _)| *column == name)
-        .unwrap()
-        .1
+    columns().into_iter().find(|(column, _)| *column == name).unwrap().1
 }
 
 #[test]
 fn an_empty_queue_settles_in_waiting() {
     let mut state = column("R");
     state.queue.clear();
-    let world = World {
-        state: state.clone(),
-        ..World::new()
-    };
-    let intent = Intent::AnswerStored {
-        calls: 0,
-        ends_turn: true,
-        same_step: true,
-    };
+    let world = World { state: state.clone(), ..World::new() };
+    let intent = Intent::AnswerStored { calls: 0, ends_turn: true, same_step: true };
     state.open_calls.clear();
     let (next, effects) = apply(&state, world.event(&intent, Fence::Current)).unwrap();
     assert_eq!(next.activity, Activity::Waiting);
@@ -874,21 +656,11 @@ fn an_answer_with_calls_keeps_the_turn_going() {
     let mut state = column("R");
     state.open_calls.clear();
     state.takeovers = 2;
-    let world = World {
-        state: state.clone(),
-        ..World::new()
-    };
-    let intent = Intent::AnswerStored {
-        calls: 3,
-        ends_turn: true,
-        same_step: true,
-    };
+    let world = World { state: state.clone(), ..World::new() };
+    let intent = Intent::AnswerStored { calls: 3, ends_turn: true, same_step: true };
     let (next, effects) = apply(&state, world.event(&intent, Fence::Current)).unwrap();
     assert!(matches!(next.activity, Activity::Running { .. }));
-    assert_eq!(
-        (next.open_calls.len(), next.takeovers, next.epoch),
-        (3, 0, 7)
-    );
+    assert_eq!((next.open_calls.len(), next.takeovers, next.epoch), (3, 0, 7));
     assert!(
         matches!(&effects[..], [ChatEffect::AnswerInsert { .. }, ChatEffect::CallsInsert(calls)] if calls.len() == 3)
     );
@@ -897,33 +669,14 @@ fn an_answer_with_calls_keeps_the_turn_going() {
 #[test]
 fn the_queue_takes_twenty_and_a_backlog_starts_even_when_full() {
     let mut state = column("R");
-    state.queue = (1..=20)
-        .map(|id| super::QueueEntry {
-            entry: EntryRef::Stored(QueueEntryId(id)),
-            urgent_no: None,
-        })
-        .collect();
+    state.queue =
+        (1..=20).map(|id| super::QueueEntry { entry: EntryRef::Stored(QueueEntryId(id)), urgent_no: None }).collect();
     let at = state.updated_at;
     for behavior in [BusyBehavior::Queue, BusyBehavior::Interrupt] {
-        assert_eq!(
-            apply(&state, ChatEvent::Send { at, behavior }),
-            Err(TransitionError::QueueFull)
-        );
+        assert_eq!(apply(&state, ChatEvent::Send { at, behavior }), Err(TransitionError::QueueFull));
     }
-    let idle = ChatState {
-        activity: Activity::Waiting,
-        epoch: 8,
-        open_calls: vec![],
-        ..state
-    };
-    let (next, effects) = apply(
-        &idle,
-        ChatEvent::Send {
-            at,
-            behavior: BusyBehavior::Queue,
-        },
-    )
-    .unwrap();
+    let idle = ChatState { activity: Activity::Waiting, epoch: 8, open_calls: vec![], ..state };
+    let (next, effects) = apply(&idle, ChatEvent::Send { at, behavior: BusyBehavior::Queue }).unwrap();
     assert_eq!(next.queue.len(), 20);
     assert_eq!(effects[1], ChatEffect::EntriesPop(vec![QueueEntryId(1)]));
 }
@@ -937,28 +690,15 @@ fn the_fourth_takeover_of_a_step_fails_the_turn() {
         let (next, effects) = apply(&state, ChatEvent::LeaseEnded { owner, at }).unwrap();
         if round < 4 {
             assert!(matches!(next.activity, Activity::Pending { .. }));
-            assert_eq!(
-                next.retry.as_ref().map(|retry| retry.error.kind),
-                Some(ErrorKind::Takeover)
-            );
+            assert_eq!(next.retry.as_ref().map(|retry| retry.error.kind), Some(ErrorKind::Takeover));
             assert_eq!(next.open_calls[0].state, CallState::Detached);
-            let claim = ChatEvent::Claim {
-                at,
-                owner: Incarnation::new(),
-                admission: Admission::Allowed,
-            };
+            let claim = ChatEvent::Claim { at, owner: Incarnation::new(), admission: Admission::Allowed };
             (state, _) = apply(&next, claim).unwrap();
             assert_eq!(state.attempt, 1 + round);
         } else {
-            assert!(
-                matches!(&next.activity, Activity::Error(error) if error.kind == ErrorKind::CrashLoop)
-            );
+            assert!(matches!(&next.activity, Activity::Error(error) if error.kind == ErrorKind::CrashLoop));
             assert!(next.open_calls.is_empty());
-            assert!(
-                effects
-                    .iter()
-                    .any(|effect| matches!(effect, ChatEffect::CallsClose(_)))
-            );
+            assert!(effects.iter().any(|effect| matches!(effect, ChatEffect::CallsClose(_))));
             state = next;
         }
     }
@@ -969,11 +709,7 @@ fn a_step_ends_after_25_requests_or_30_minutes() {
     let mut state = column("R");
     state.open_calls.clear();
     let begin = |state: &ChatState, at| {
-        let event = ChatEvent::StepBegin {
-            epoch: state.epoch,
-            at,
-            admission: Admission::Allowed,
-        };
+        let event = ChatEvent::StepBegin { epoch: state.epoch, at, admission: Admission::Allowed };
         apply(state, event).unwrap().0
     };
     let now = state.updated_at;
@@ -987,10 +723,7 @@ fn a_step_ends_after_25_requests_or_30_minutes() {
     // a new step has a window of its own
     state.committed_step = state.step_no;
     let next = begin(&state, late);
-    assert_eq!(
-        (next.step_no, next.attempt, next.step_begun_at),
-        (5, 1, Some(late))
-    );
+    assert_eq!((next.step_no, next.attempt, next.step_begun_at), (5, 1, Some(late)));
 }
 
 #[test]
@@ -998,25 +731,11 @@ fn archived_stops_are_not_continued_after_an_unarchive() {
     let state = column("XS");
     let at = state.updated_at;
     let (state, _) = apply(&state, ChatEvent::Unarchive { at }).unwrap();
-    let settle = ChatEvent::SettledStopped {
-        epoch: state.epoch,
-        at,
-        answer: None,
-    };
+    let settle = ChatEvent::SettledStopped { epoch: state.epoch, at, answer: None };
     let (settled, _) = apply(&state, settle.clone()).unwrap();
-    assert_eq!(
-        (settled.activity, settled.queue.len()),
-        (Activity::Waiting, 1)
-    );
+    assert_eq!((settled.activity, settled.queue.len()), (Activity::Waiting, 1));
     // a message sent meanwhile makes the queue count again
-    let (state, _) = apply(
-        &state,
-        ChatEvent::Send {
-            at,
-            behavior: BusyBehavior::Queue,
-        },
-    )
-    .unwrap();
+    let (state, _) = apply(&state, ChatEvent::Send { at, behavior: BusyBehavior::Queue }).unwrap();
     let (mut settled, _) = apply(&state, settle).unwrap();
     settled.entry_stored(QueueEntryId(2));
     assert!(matches!(settled.activity, Activity::Pending { .. }));

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 
 use super::effect::{ChatEffect, StopScope, WatchKind};
 use super::event::{Admission, StepAnswer};
-use super::state::{
-    Activity, CallClass, CallState, ChatState, EntryRef, OpenCall, QueueEntry, RetryInfo, StopKind,
-};
+use super::state::{Activity, CallClass, CallState, ChatState, EntryRef, OpenCall, QueueEntry, RetryInfo, StopKind};
 use super::transition::TransitionError;
 use super::{QUEUE_MAX, TAKEOVERS_MAX};
 use crate::error::{ErrorKind, TurnError};
@@ -48,12 +46,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(state: &ChatState) -> Self {
-        Self {
-            state: state.clone(),
-            effects: Vec::new(),
-            publish: Publications::default(),
-            visible: false,
-        }
+        Self { state: state.clone(), effects: Vec::new(), publish: Publications::default(), visible: false }
     }
 
     /// Moves the version if anything visible changed, and lists the publications in their fixed order.
@@ -64,16 +57,7 @@ impl Draft {
                 self.state.queue_version = self.state.version;
             }
         }
-        let Publications {
-            history_reset,
-            queue,
-            retry,
-            error,
-            status,
-            watch,
-            wake,
-            stop_run,
-        } = self.publish;
+        let Publications { history_reset, queue, retry, error, status, watch, wake, stop_run } = self.publish;
         if history_reset {
             self.effects.push(ChatEffect::PublishHistoryReset);
         }
@@ -93,8 +77,7 @@ impl Draft {
         if let (true, Activity::Pending { since }) = (wake, &self.state.activity) {
             self.effects.push(ChatEffect::Wake { since: *since });
         }
-        self.effects
-            .extend(stop_run.map(|(owner, kind)| ChatEffect::StopRun { owner, kind }));
+        self.effects.extend(stop_run.map(|(owner, kind)| ChatEffect::StopRun { owner, kind }));
         (self.state, self.effects)
     }
 
@@ -154,23 +137,14 @@ impl Draft {
         if self.state.queue.len() >= max {
             return Err(TransitionError::QueueFull);
         }
-        self.state.queue.push(QueueEntry {
-            entry: EntryRef::Incoming,
-            urgent_no,
-        });
+        self.state.queue.push(QueueEntry { entry: EntryRef::Incoming, urgent_no });
         self.write(ChatEffect::EntryInsert { urgent_no });
         self.queue_changed();
         Ok(())
     }
 
     fn next_urgent_no(&self) -> i64 {
-        self.state
-            .queue
-            .iter()
-            .filter_map(|entry| entry.urgent_no)
-            .max()
-            .unwrap_or(0)
-            + 1
+        self.state.queue.iter().filter_map(|entry| entry.urgent_no).max().unwrap_or(0) + 1
     }
 
     fn entry_position(&self, id: QueueEntryId) -> Result<usize, TransitionError> {
@@ -182,11 +156,7 @@ impl Draft {
     }
 
     /// T8: this entry becomes the next message now.
-    pub(super) fn entry_start(
-        &mut self,
-        id: QueueEntryId,
-        at: Timestamp,
-    ) -> Result<(), TransitionError> {
+    pub(super) fn entry_start(&mut self, id: QueueEntryId, at: Timestamp) -> Result<(), TransitionError> {
         let position = self.entry_position(id)?;
         self.state.queue.remove(position);
         self.close_calls();
@@ -204,10 +174,7 @@ impl Draft {
             None => self.next_urgent_no(),
         };
         self.state.queue[position].urgent_no = Some(urgent_no);
-        self.write(ChatEffect::EntryMakeUrgent {
-            entry: id,
-            urgent_no,
-        });
+        self.write(ChatEffect::EntryMakeUrgent { entry: id, urgent_no });
         self.queue_changed();
         Ok(())
     }
@@ -229,20 +196,11 @@ impl Draft {
 
     /// T25b: all urgent entries in the order of their requests, else the oldest entry, become messages.
     fn pop(&mut self, at: Timestamp) -> bool {
-        let mut urgent: Vec<(i64, EntryRef)> = self
-            .state
-            .queue
-            .iter()
-            .filter_map(|entry| Some((entry.urgent_no?, entry.entry)))
-            .collect();
+        let mut urgent: Vec<(i64, EntryRef)> =
+            self.state.queue.iter().filter_map(|entry| Some((entry.urgent_no?, entry.entry))).collect();
         urgent.sort_unstable_by_key(|(urgent_no, _)| *urgent_no);
         let popped: Vec<EntryRef> = if urgent.is_empty() {
-            self.state
-                .queue
-                .first()
-                .map(|entry| entry.entry)
-                .into_iter()
-                .collect()
+            self.state.queue.first().map(|entry| entry.entry).into_iter().collect()
         } else {
             urgent.into_iter().map(|(_, entry)| entry).collect()
         };
@@ -257,9 +215,7 @@ impl Draft {
         if ids.is_empty() {
             return false;
         }
-        self.state
-            .queue
-            .retain(|entry| !popped.contains(&entry.entry));
+        self.state.queue.retain(|entry| !popped.contains(&entry.entry));
         self.write_message(ChatEffect::EntriesPop(ids));
         self.queue_changed();
         self.turn_wanted(at);
@@ -308,29 +264,20 @@ impl Draft {
             return;
         }
         calls.sort_unstable_by_key(|call| (call.step_no, call.call_index));
-        self.write_message(ChatEffect::CallsClose(
-            calls.iter().map(|call| call.token).collect(),
-        ));
+        self.write_message(ChatEffect::CallsClose(calls.iter().map(|call| call.token).collect()));
     }
 
     /// T7: calls of deleted messages.
     pub(super) fn forget_calls(&mut self) {
         let calls = std::mem::take(&mut self.state.open_calls);
         if !calls.is_empty() {
-            self.write(ChatEffect::CallsForget(
-                calls.iter().map(|call| call.token).collect(),
-            ));
+            self.write(ChatEffect::CallsForget(calls.iter().map(|call| call.token).collect()));
         }
     }
 
     /// T25: what is known of the answer and a result for each open call; then the next entry, or rest.
     pub(super) fn settle(&mut self, at: Timestamp, answer: Option<StepAnswer>) {
-        let pops = !self.state.archived
-            && self
-                .state
-                .activity
-                .stop_kind()
-                .is_none_or(StopKind::pops_queue);
+        let pops = !self.state.archived && self.state.activity.stop_kind().is_none_or(StopKind::pops_queue);
         self.keep_answer(answer);
         self.state.committed_step = self.state.step_no;
         self.close_calls();
@@ -355,9 +302,7 @@ impl Draft {
             return;
         }
         self.state.committed_step = answer.step_no;
-        self.write_message(ChatEffect::AnswerInsert {
-            step_no: answer.step_no,
-        });
+        self.write_message(ChatEffect::AnswerInsert { step_no: answer.step_no });
         if !answer.calls.is_empty() {
             self.state.open_calls.extend(answer.calls.iter().copied());
             self.write(ChatEffect::CallsInsert(answer.calls));
@@ -417,17 +362,9 @@ impl Draft {
             return;
         }
         self.hand_over(at);
-        let mut error = TurnError::new(
-            ErrorKind::Takeover,
-            "The server that ran this turn stopped; the turn goes on.",
-        );
+        let mut error = TurnError::new(ErrorKind::Takeover, "The server that ran this turn stopped; the turn goes on.");
         error.retryable = true;
-        self.state.retry = Some(RetryInfo {
-            attempt: self.state.attempt,
-            delay_ms: 0,
-            retrying_at: at,
-            error,
-        });
+        self.state.retry = Some(RetryInfo { attempt: self.state.attempt, delay_ms: 0, retrying_at: at, error });
         self.publish.retry = true;
     }
 
@@ -436,11 +373,7 @@ impl Draft {
     /// T18, with T19 when a model request comes next.
     pub(super) fn claim(&mut self, at: Timestamp, owner: Incarnation, admission: Admission) {
         self.state.epoch += 1;
-        self.state.activity = Activity::Running {
-            owner,
-            started_at: at,
-            parked: false,
-        };
+        self.state.activity = Activity::Running { owner, started_at: at, parked: false };
         self.status_changed(at);
         if self.state.open_calls.is_empty() {
             self.step_begin(at, admission);
@@ -485,19 +418,12 @@ impl Draft {
     pub(super) fn set_parked(&mut self, value: bool) {
         match &mut self.state.activity {
             Activity::Running { parked, .. } | Activity::Stopping { parked, .. } => *parked = value,
-            Activity::Waiting
-            | Activity::Pending { .. }
-            | Activity::Error(_)
-            | Activity::RequiresAction => {}
+            Activity::Waiting | Activity::Pending { .. } | Activity::Error(_) | Activity::RequiresAction => {}
         }
     }
 
     fn open_call(&mut self, token: CallToken) -> Result<&mut OpenCall, TransitionError> {
-        self.state
-            .open_calls
-            .iter_mut()
-            .find(|call| call.token == token)
-            .ok_or(TransitionError::CallNotOpen)
+        self.state.open_calls.iter_mut().find(|call| call.token == token).ok_or(TransitionError::CallNotOpen)
     }
 
     /// T22.
@@ -512,11 +438,7 @@ impl Draft {
     }
 
     /// T23.
-    pub(super) fn call_end(
-        &mut self,
-        token: CallToken,
-        unknown: bool,
-    ) -> Result<(), TransitionError> {
+    pub(super) fn call_end(&mut self, token: CallToken, unknown: bool) -> Result<(), TransitionError> {
         self.open_call(token)?;
         self.state.open_calls.retain(|call| call.token != token);
         self.write_message(ChatEffect::ResultInsert { token, unknown });
@@ -536,26 +458,12 @@ impl Draft {
 
     /// A stop is asked of the run, over any other that was asked before.
     pub(super) fn stop(&mut self, kind: StopKind) {
-        let (Activity::Running {
-            owner,
-            started_at,
-            parked,
-        }
-        | Activity::Stopping {
-            owner,
-            started_at,
-            parked,
-            ..
-        }) = self.state.activity
+        let (Activity::Running { owner, started_at, parked } | Activity::Stopping { owner, started_at, parked, .. }) =
+            self.state.activity
         else {
             return;
         };
-        self.state.activity = Activity::Stopping {
-            owner,
-            started_at,
-            parked,
-            kind,
-        };
+        self.state.activity = Activity::Stopping { owner, started_at, parked, kind };
         self.publish.stop_run = Some((owner, Some(kind)));
     }
 
@@ -582,10 +490,7 @@ impl Draft {
             self.publish.stop_run = Some((owner, None));
         }
         self.state.rewind += 1;
-        self.write_message(ChatEffect::MessagesDelete {
-            from: target,
-            rewind: self.state.rewind,
-        });
+        self.write_message(ChatEffect::MessagesDelete { from: target, rewind: self.state.rewind });
         self.publish.history_reset = true;
         self.forget_calls();
         self.entries_delete();

@@ -157,11 +157,7 @@ impl Activity {
     pub const fn stop_kind(&self) -> Option<StopKind> {
         match self {
             Self::Stopping { kind, .. } => Some(*kind),
-            Self::Waiting
-            | Self::Pending { .. }
-            | Self::Running { .. }
-            | Self::Error(_)
-            | Self::RequiresAction => None,
+            Self::Waiting | Self::Pending { .. } | Self::Running { .. } | Self::Error(_) | Self::RequiresAction => None,
         }
     }
 }

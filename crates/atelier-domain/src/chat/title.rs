@@ -20,10 +20,7 @@ pub fn title_from_parts(parts: &[MessagePart]) -> String {
             MessagePart::Text(part) => add_words(&mut words, &part.text),
             MessagePart::FileReference(part) => {
                 let name = &part.file_name;
-                add_words(
-                    &mut words,
-                    &format!("{name}:{}-{}", part.start_line, part.end_line),
-                );
+                add_words(&mut words, &format!("{name}:{}-{}", part.start_line, part.end_line));
             }
             MessagePart::Reasoning(_)
             | MessagePart::ToolCall(_)
@@ -66,14 +63,8 @@ mod tests {
     fn a_title_is_the_first_six_words() {
         let title = |text: &str| title_from_parts(&[MessagePart::text(text)]);
         assert_eq!(title("fix the build"), "fix the build");
-        assert_eq!(
-            title("one two  three\nfour five six"),
-            "one two three four five six"
-        );
-        assert_eq!(
-            title("one two three four five six seven"),
-            "one two three four five six…"
-        );
+        assert_eq!(title("one two  three\nfour five six"), "one two three four five six");
+        assert_eq!(title("one two three four five six seven"), "one two three four five six…");
         assert_eq!(title("a\0b \0 c"), "ab c");
         assert_eq!(title(""), "New Chat");
         let long = title(&"ü".repeat(200));
@@ -96,10 +87,7 @@ mod tests {
             data: None,
             native: None,
         });
-        assert_eq!(
-            title_from_parts(&[reference, MessagePart::text("why?")]),
-            "src/main.rs:3-9 why?"
-        );
+        assert_eq!(title_from_parts(&[reference, MessagePart::text("why?")]), "src/main.rs:3-9 why?");
         assert_eq!(title_from_parts(&[file]), "New Chat");
     }
 

@@ -55,13 +55,9 @@ fn phase(state: &ChatState) -> Result<Phase, TransitionError> {
         (Activity::RequiresAction, _) => return Err(TransitionError::Reserved),
         (Activity::Stopping { .. }, true) => Phase::ArchivedStopping,
         // pending or running beside archived cannot be stored
-        (
-            Activity::Waiting
-            | Activity::Error(_)
-            | Activity::Pending { .. }
-            | Activity::Running { .. },
-            true,
-        ) => Phase::Archived,
+        (Activity::Waiting | Activity::Error(_) | Activity::Pending { .. } | Activity::Running { .. }, true) => {
+            Phase::Archived
+        }
         (Activity::Waiting, false) => Phase::Waiting,
         (Activity::Pending { .. }, false) => Phase::Pending,
         (Activity::Running { .. }, false) => Phase::Running,
@@ -95,11 +91,8 @@ pub fn create(at: Timestamp, is_root: bool) -> (ChatState, Vec<ChatEffect>) {
         queue: Vec::new(),
         open_calls: Vec::new(),
     };
-    let effects = vec![
-        ChatEffect::UserMessageInsert,
-        ChatEffect::Watch(WatchKind::Created),
-        ChatEffect::Wake { since: at },
-    ];
+    let effects =
+        vec![ChatEffect::UserMessageInsert, ChatEffect::Watch(WatchKind::Created), ChatEffect::Wake { since: at }];
     (state, effects)
 }
 
@@ -107,15 +100,11 @@ pub fn create(at: Timestamp, is_root: bool) -> (ChatState, Vec<ChatEffect>) {
 ///
 /// # Errors
 /// The refusals of the transition table. Nothing may be written then, metering apart.
-pub fn apply(
-    state: &ChatState,
-    event: ChatEvent,
-) -> Result<(ChatState, Vec<ChatEffect>), TransitionError> {
+pub fn apply(state: &ChatState, event: ChatEvent) -> Result<(ChatState, Vec<ChatEffect>), TransitionError> {
     let phase = phase(state)?;
     if let Some(epoch) = event.fence() {
         match phase {
-            Phase::Running | Phase::Stopping(_) | Phase::ArchivedStopping
-                if epoch == state.epoch => {}
+            Phase::Running | Phase::Stopping(_) | Phase::ArchivedStopping if epoch == state.epoch => {}
             Phase::Waiting
             | Phase::Pending
             | Phase::Running
@@ -127,14 +116,8 @@ pub fn apply(
     }
     let mut draft = Draft::new(state);
     match event {
-        ChatEvent::Send {
-            at,
-            behavior: BusyBehavior::Queue,
-        } => send(&mut draft, phase, at)?,
-        ChatEvent::Send {
-            at,
-            behavior: BusyBehavior::Interrupt,
-        } => send_now(&mut draft, phase, at)?,
+        ChatEvent::Send { at, behavior: BusyBehavior::Queue } => send(&mut draft, phase, at)?,
+        ChatEvent::Send { at, behavior: BusyBehavior::Interrupt } => send_now(&mut draft, phase, at)?,
         ChatEvent::Edit { at, target } => edit(&mut draft, phase, at, target)?,
         ChatEvent::Promote { at, entry } => match phase {
             Phase::Waiting | Phase::Pending | Phase::Error => draft.entry_start(entry, at)?,
@@ -151,22 +134,14 @@ pub fn apply(
         ChatEvent::Archive { at } => archive(&mut draft, phase, at),
         ChatEvent::Unarchive { at } => match phase {
             Phase::Archived | Phase::ArchivedStopping => draft.unarchive(at)?,
-            Phase::Waiting
-            | Phase::Pending
-            | Phase::Running
-            | Phase::Stopping(_)
-            | Phase::Error => {}
+            Phase::Waiting | Phase::Pending | Phase::Running | Phase::Stopping(_) | Phase::Error => {}
         },
         ChatEvent::SetMeta { visible } => {
             if visible {
                 draft.watch(WatchKind::Updated);
             }
         }
-        ChatEvent::Claim {
-            at,
-            owner,
-            admission,
-        } => match phase {
+        ChatEvent::Claim { at, owner, admission } => match phase {
             Phase::Pending => draft.claim(at, owner, admission),
             Phase::Waiting
             | Phase::Running
@@ -184,11 +159,7 @@ pub fn apply(
                 }
             }
         }
-        ChatEvent::StepBegin {
-            epoch: _,
-            at,
-            admission,
-        } => {
+        ChatEvent::StepBegin { epoch: _, at, admission } => {
             still_running(phase)?;
             if !state.open_calls.is_empty() {
                 return Err(TransitionError::CallsOpen);
@@ -211,12 +182,7 @@ pub fn apply(
             still_running(phase)?;
             draft.set_parked(false);
         }
-        ChatEvent::AnswerStored {
-            epoch: _,
-            at,
-            answer,
-            ends_turn,
-        } => {
+        ChatEvent::AnswerStored { epoch: _, at, answer, ends_turn } => {
             if still_running(phase).is_ok() {
                 let goes_on = !ends_turn || !answer.calls.is_empty();
                 draft.answer(answer)?;
@@ -227,11 +193,7 @@ pub fn apply(
                 draft.settle(at, Some(answer));
             }
         }
-        ChatEvent::CallEnd {
-            epoch: _,
-            token,
-            outcome,
-        } => {
+        ChatEvent::CallEnd { epoch: _, token, outcome } => {
             let unknown = match outcome {
                 CallOutcome::Finished => false,
                 CallOutcome::Unknown => true,
@@ -240,22 +202,13 @@ pub fn apply(
         }
         ChatEvent::Compacted { epoch: _, step_no } => draft.compacted(step_no)?,
         ChatEvent::SettledDone { epoch: _, at } => draft.settle(at, None),
-        ChatEvent::SettledStopped {
-            epoch: _,
-            at,
-            answer,
-        } => {
+        ChatEvent::SettledStopped { epoch: _, at, answer } => {
             if still_running(phase).is_ok() {
                 return Err(TransitionError::NotAsked);
             }
             draft.settle(at, answer);
         }
-        ChatEvent::Failed {
-            epoch: _,
-            at,
-            error,
-            answer,
-        } => {
+        ChatEvent::Failed { epoch: _, at, error, answer } => {
             if still_running(phase).is_ok() {
                 draft.fail(at, error, answer);
             } else {
@@ -280,9 +233,7 @@ fn still_running(phase: Phase) -> Result<(), TransitionError> {
         Phase::Stopping(kind) => Err(TransitionError::Stopping(kind)),
         Phase::ArchivedStopping => Err(TransitionError::Stopping(StopKind::Archive)),
         // the fence has refused these before
-        Phase::Waiting | Phase::Pending | Phase::Error | Phase::Archived => {
-            Err(TransitionError::Lost)
-        }
+        Phase::Waiting | Phase::Pending | Phase::Error | Phase::Archived => Err(TransitionError::Lost),
     }
 }
 
@@ -322,12 +273,7 @@ fn send_now(draft: &mut Draft, phase: Phase, at: Timestamp) -> Result<(), Transi
     }
 }
 
-fn edit(
-    draft: &mut Draft,
-    phase: Phase,
-    at: Timestamp,
-    target: EditTarget,
-) -> Result<(), TransitionError> {
+fn edit(draft: &mut Draft, phase: Phase, at: Timestamp, target: EditTarget) -> Result<(), TransitionError> {
     match phase {
         Phase::Waiting | Phase::Pending | Phase::Running | Phase::Stopping(_) | Phase::Error => {}
         Phase::Archived | Phase::ArchivedStopping => return Err(TransitionError::Archived),

@@ -15,35 +15,16 @@ fn price(text: &str) -> Option<Price> {
 
 fn prices(texts: [&str; 4]) -> ClassPrices {
     let [input, output, cache_read, cache_write] = texts.map(price);
-    ClassPrices {
-        input,
-        output,
-        cache_read,
-        cache_write,
-    }
+    ClassPrices { input, output, cache_read, cache_write }
 }
 
 fn sheet(texts: [&str; 4]) -> PriceSheet {
-    PriceSheet {
-        base: prices(texts),
-        long_context: None,
-    }
+    PriceSheet { base: prices(texts), long_context: None }
 }
 
 fn usage(counts: [Option<i64>; 4]) -> Usage {
-    let [
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_creation_tokens,
-    ] = counts;
-    Usage {
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_creation_tokens,
-        ..Usage::default()
-    }
+    let [input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens] = counts;
+    Usage { input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, ..Usage::default() }
 }
 
 #[derive(Debug, PartialEq)]
@@ -74,140 +55,36 @@ fn worked_examples() {
     let s = Some;
     // name, counts and prices as input, output, cache read, cache write
     let rows: Vec<Example> = vec![
-        (
-            "C1",
-            [s(1000), n, n, n],
-            ["-", "-", "-", "-"],
-            Null(Unpriced::NoPrice),
-        ),
-        (
-            "C2",
-            [s(42), n, n, n],
-            ["-", "-", "-", "-"],
-            Null(Unpriced::NoPrice),
-        ),
-        (
-            "C3",
-            [n, n, n, n],
-            ["3", "-", "-", "-"],
-            Null(Unpriced::NoUsage),
-        ),
-        (
-            "C4",
-            [s(1000), n, n, n],
-            ["-", "15", "-", "-"],
-            Null(Unpriced::NoMatchingClass),
-        ),
-        (
-            "C5",
-            [n, n, n, n],
-            ["-", "15", "-", "-"],
-            Null(Unpriced::NoUsage),
-        ),
+        ("C1", [s(1000), n, n, n], ["-", "-", "-", "-"], Null(Unpriced::NoPrice)),
+        ("C2", [s(42), n, n, n], ["-", "-", "-", "-"], Null(Unpriced::NoPrice)),
+        ("C3", [n, n, n, n], ["3", "-", "-", "-"], Null(Unpriced::NoUsage)),
+        ("C4", [s(1000), n, n, n], ["-", "15", "-", "-"], Null(Unpriced::NoMatchingClass)),
+        ("C5", [n, n, n, n], ["-", "15", "-", "-"], Null(Unpriced::NoUsage)),
         ("C6", [s(1), n, n, n], ["0.01", "-", "-", "-"], Exact(1)),
         ("C7", [s(1000), n, n, n], ["3", "-", "-", "-"], Exact(3000)),
         ("C8", [n, s(500), n, n], ["-", "15", "-", "-"], Exact(7500)),
-        (
-            "C9",
-            [s(101), s(201), s(1005), s(33)],
-            ["1.23", "4.56", "0.7", "7.89"],
-            Exact(2005),
-        ),
-        (
-            "C10",
-            [s(1), s(1), s(1), s(1)],
-            ["0.4", "0.4", "0.4", "0.4"],
-            Exact(2),
-        ),
-        (
-            "C11",
-            [s(1234), s(999), s(500), s(250)],
-            ["2.5", "-", "-", "-"],
-            Partial(3085),
-        ),
+        ("C9", [s(101), s(201), s(1005), s(33)], ["1.23", "4.56", "0.7", "7.89"], Exact(2005)),
+        ("C10", [s(1), s(1), s(1), s(1)], ["0.4", "0.4", "0.4", "0.4"], Exact(2)),
+        ("C11", [s(1234), s(999), s(500), s(250)], ["2.5", "-", "-", "-"], Partial(3085)),
         ("C12", [s(0), n, n, n], ["3", "-", "-", "-"], Exact(0)),
-        (
-            "C13",
-            [s(1000), s(500), n, n],
-            ["0", "-", "-", "-"],
-            Partial(0),
-        ),
-        (
-            "C14",
-            [n, n, s(10_000), n],
-            ["-", "-", "0.3", "-"],
-            Exact(3000),
-        ),
-        (
-            "C15",
-            [n, n, n, s(5000)],
-            ["-", "-", "-", "3.75"],
-            Exact(18_750),
-        ),
-        (
-            "C16",
-            [s(12_345), s(6789), s(98_765), s(4321)],
-            ["2.5", "10", "0.25", "3.125"],
-            Exact(136_947),
-        ),
+        ("C13", [s(1000), s(500), n, n], ["0", "-", "-", "-"], Partial(0)),
+        ("C14", [n, n, s(10_000), n], ["-", "-", "0.3", "-"], Exact(3000)),
+        ("C15", [n, n, n, s(5000)], ["-", "-", "-", "3.75"], Exact(18_750)),
+        ("C16", [s(12_345), s(6789), s(98_765), s(4321)], ["2.5", "10", "0.25", "3.125"], Exact(136_947)),
         ("C17", [s(4), n, n, n], ["0.25", "-", "-", "-"], Exact(1)),
-        (
-            "C18",
-            [s(3), n, n, n],
-            ["0.333333333333", "-", "-", "-"],
-            Exact(1),
-        ),
-        (
-            "C19",
-            [s(1), n, n, n],
-            ["0.000000000001", "-", "-", "-"],
-            Exact(1),
-        ),
-        (
-            "C20",
-            [s(2_000_000), n, n, n],
-            ["0.0000005", "-", "-", "-"],
-            Exact(1),
-        ),
-        (
-            "C21",
-            [s(1_500_000_000), n, n, n],
-            ["75.00", "-", "-", "-"],
-            Exact(112_500_000_000),
-        ),
+        ("C18", [s(3), n, n, n], ["0.333333333333", "-", "-", "-"], Exact(1)),
+        ("C19", [s(1), n, n, n], ["0.000000000001", "-", "-", "-"], Exact(1)),
+        ("C20", [s(2_000_000), n, n, n], ["0.0000005", "-", "-", "-"], Exact(1)),
+        ("C21", [s(1_500_000_000), n, n, n], ["75.00", "-", "-", "-"], Exact(112_500_000_000)),
         ("C22", [s(M), n, n, n], ["1", "-", "-", "-"], Exact(M)),
-        (
-            "C23",
-            [s(M), s(1), n, n],
-            ["1", "0.000001", "-", "-"],
-            Saturated(M),
-        ),
+        ("C23", [s(M), s(1), n, n], ["1", "0.000001", "-", "-"], Saturated(M)),
         ("C24", [s(M), n, n, n], ["2", "-", "-", "-"], Saturated(M)),
-        (
-            "C25",
-            [s(-5), n, n, n],
-            ["3", "-", "-", "-"],
-            Null(Unpriced::NoUsage),
-        ),
-        (
-            "C25, with output",
-            [s(-5), s(10), n, n],
-            ["3", "15", "-", "-"],
-            Exact(150),
-        ),
-        (
-            "C26, one of three",
-            [s(1), n, n, n],
-            ["0.4", "-", "-", "-"],
-            Exact(1),
-        ),
+        ("C25", [s(-5), n, n, n], ["3", "-", "-", "-"], Null(Unpriced::NoUsage)),
+        ("C25, with output", [s(-5), s(10), n, n], ["3", "15", "-", "-"], Exact(150)),
+        ("C26, one of three", [s(1), n, n, n], ["0.4", "-", "-", "-"], Exact(1)),
     ];
     for (name, counts, texts, expected) in rows {
-        assert_eq!(
-            outcome(&cost(&usage(counts), &sheet(texts))),
-            expected,
-            "{name}"
-        );
+        assert_eq!(outcome(&cost(&usage(counts), &sheet(texts))), expected, "{name}");
     }
     assert!(cost(&usage([s(-5), n, n, n]), &sheet(["3", "-", "-", "-"])).negative_count);
 }
@@ -215,25 +92,11 @@ fn worked_examples() {
 #[test]
 fn totals_reasoning_and_context_take_no_part() {
     // C3, C5: only a total, only reasoning
-    let usage = Usage {
-        total_tokens: Some(1234),
-        reasoning_tokens: Some(200),
-        ..Usage::default()
-    };
-    assert_eq!(
-        outcome(&cost(&usage, &sheet(["3", "15", "-", "-"]))),
-        Null(Unpriced::NoUsage)
-    );
+    let usage = Usage { total_tokens: Some(1234), reasoning_tokens: Some(200), ..Usage::default() };
+    assert_eq!(outcome(&cost(&usage, &sheet(["3", "15", "-", "-"]))), Null(Unpriced::NoUsage));
     // C8: reasoning lies inside the output
-    let usage = Usage {
-        output_tokens: Some(500),
-        reasoning_tokens: Some(200),
-        ..Usage::default()
-    };
-    assert_eq!(
-        outcome(&cost(&usage, &sheet(["-", "15", "-", "-"]))),
-        Exact(7500)
-    );
+    let usage = Usage { output_tokens: Some(500), reasoning_tokens: Some(200), ..Usage::default() };
+    assert_eq!(outcome(&cost(&usage, &sheet(["-", "15", "-", "-"]))), Exact(7500));
 }
 
 #[test]
@@ -247,30 +110,18 @@ fn sums_do_not_round_again_and_stop_at_the_top() {
 fn long_prompts_take_the_second_price() {
     let long = PriceSheet {
         base: prices(["2.5", "15", "0.25", "-"]),
-        long_context: Some(LongContext {
-            above_prompt_tokens: 200_000,
-            prices: prices(["5", "22.5", "0.5", "-"]),
-        }),
+        long_context: Some(LongContext { above_prompt_tokens: 200_000, prices: prices(["5", "22.5", "0.5", "-"]) }),
     };
     // C27, C28
     let above = usage([Some(150_000), Some(1000), Some(100_000), None]);
     assert_eq!(outcome(&cost(&above, &long)), Exact(822_500));
-    assert_eq!(
-        outcome(&cost(&usage([Some(200_000), None, None, None]), &long)),
-        Exact(500_000)
-    );
+    assert_eq!(outcome(&cost(&usage([Some(200_000), None, None, None]), &long)), Exact(500_000));
     // a blank keeps the base price
     let keeps = PriceSheet {
-        long_context: Some(LongContext {
-            above_prompt_tokens: 10,
-            prices: prices(["5", "-", "-", "-"]),
-        }),
+        long_context: Some(LongContext { above_prompt_tokens: 10, prices: prices(["5", "-", "-", "-"]) }),
         ..long
     };
-    assert_eq!(
-        outcome(&cost(&usage([Some(20), Some(10), None, None]), &keeps)),
-        Exact(250)
-    );
+    assert_eq!(outcome(&cost(&usage([Some(20), Some(10), None, None]), &keeps)), Exact(250));
 }
 
 #[test]
@@ -278,19 +129,10 @@ fn blanks_take_the_default() {
     // C29
     let defaults = PriceSheet {
         base: prices(["3", "15", "0.3", "3.75"]),
-        long_context: Some(LongContext {
-            above_prompt_tokens: 1,
-            prices: prices(["9", "9", "9", "9"]),
-        }),
+        long_context: Some(LongContext { above_prompt_tokens: 1, prices: prices(["9", "9", "9", "9"]) }),
     };
     let effective = sheet(["2", "-", "-", "-"]).with_defaults(&defaults);
-    assert_eq!(
-        outcome(&cost(
-            &usage([Some(1000), None, Some(1000), None]),
-            &effective
-        )),
-        Exact(2300)
-    );
+    assert_eq!(outcome(&cost(&usage([Some(1000), None, Some(1000), None]), &effective)), Exact(2300));
     assert_eq!(effective.long_context, None);
     assert_eq!(PriceSheet::default().with_defaults(&defaults), defaults);
 }
@@ -325,10 +167,7 @@ fn price_texts() {
         ("0.3333333333333333333333333333", PriceError::TooPrecise),
         ("1000001", PriceError::TooLarge),
         ("1000000.000000000001", PriceError::TooLarge),
-        (
-            "99999999999999999999999999999999999999999999",
-            PriceError::TooLarge,
-        ),
+        ("99999999999999999999999999999999999999999999", PriceError::TooLarge),
     ] {
         assert_eq!(text.parse::<Price>(), Err(error), "{text:?}");
     }
@@ -369,23 +208,11 @@ mod decimal {
         let mut digits = number.to_vec();
         digits.resize(digits.len().max(12), 0);
         let whole = digits.split_off(12);
-        let whole = if digits.iter().any(|digit| *digit > 0) {
-            add(&whole, &[1])
-        } else {
-            whole
-        };
-        let text: String = whole
-            .iter()
-            .rev()
-            .map(|digit| char::from(digit + b'0'))
-            .collect();
+        let whole = if digits.iter().any(|digit| *digit > 0) { add(&whole, &[1]) } else { whole };
+        let text: String = whole.iter().rev().map(|digit| char::from(digit + b'0')).collect();
         text.trim_start_matches('0')
             .parse()
-            .or(if text.bytes().all(|byte| byte == b'0') {
-                Ok(0)
-            } else {
-                Err(())
-            })
+            .or(if text.bytes().all(|byte| byte == b'0') { Ok(0) } else { Err(()) })
             .ok()
     }
 }
@@ -408,14 +235,8 @@ fn any_price() -> impl Strategy<Value = Option<Price>> {
 }
 
 fn any_prices() -> impl Strategy<Value = ClassPrices> {
-    [any_price(), any_price(), any_price(), any_price()].prop_map(
-        |[input, output, cache_read, cache_write]| ClassPrices {
-            input,
-            output,
-            cache_read,
-            cache_write,
-        },
-    )
+    [any_price(), any_price(), any_price(), any_price()]
+        .prop_map(|[input, output, cache_read, cache_write]| ClassPrices { input, output, cache_read, cache_write })
 }
 
 fn any_counts() -> impl Strategy<Value = [Option<i64>; 4]> {

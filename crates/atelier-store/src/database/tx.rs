@@ -11,8 +11,7 @@ use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
 /// Rows up to which the statement of a batch stays prepared on SQLite.
 const MAX_KEPT_ROWS: usize = 8;
 
-pub(super) const NOW: Statement =
-    Statement { name: "NOW", sqlite: "SELECT 0 AS now", postgres: "SELECT now() AS now" };
+pub(super) const NOW: Statement = Statement { name: "NOW", sqlite: "SELECT 0 AS now", postgres: "SELECT now() AS now" };
 
 /// An open transaction. A statement that fails ends it: PostgreSQL refuses what follows, and so that both
 /// engines behave the same, a job that goes on all the same is not committed on either.

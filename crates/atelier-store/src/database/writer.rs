@@ -107,19 +107,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the writer on `connection`. `lock` is held until the last connection of the writer is closed.
-    pub(super) fn start(
-        connection: SqliteConnection,
-        options: SqliteConnectOptions,
-        lock: File,
-    ) -> Self {
+    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions, lock: File) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
         let closing = CancellationToken::new();
         let task = tokio::spawn(run(connection, options, lock, waiting, closing.clone()));
-        Self {
-            jobs,
-            closing,
-            task: std::sync::Mutex::new(Some(task)),
-        }
+        Self { jobs, closing, task: std::sync::Mutex::new(Some(task)) }
     }
 
     pub(super) async fn write<T, E, F>(&self, name: &'static str, job: F) -> Result<T, E>
@@ -129,10 +121,7 @@ impl Writer {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, ended) = oneshot::channel();
-        let job = Box::new(TypedJob { name, job: Some(job),
-            ended: None,
-            reply,
-        });
+        let job = Box::new(TypedJob { name, job: Some(job), ended: None, reply });
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         match ended.await {
             Ok(Ended::Result(result)) => result,
@@ -144,11 +133,7 @@ impl Writer {
     /// Takes no more jobs, carries out those that wait, closes the connections and frees the lock.
     pub(super) async fn close(&self) {
         self.closing.cancel();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        let task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(task) = task {
             let _ = task.await;
         }
@@ -164,11 +149,7 @@ async fn run(
 ) {
     let commits = std::sync::Arc::new(Notify::new());
     let checkpoints_end = CancellationToken::new();
-    let checkpoints = tokio::spawn(checkpoint(
-        options,
-        std::sync::Arc::clone(&commits),
-        checkpoints_end.clone(),
-    ));
+    let checkpoints = tokio::spawn(checkpoint(options, std::sync::Arc::clone(&commits), checkpoints_end.clone()));
     let mut since_checkpoint = 0;
     loop {
         let first = tokio::select! {
@@ -216,12 +197,7 @@ async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>
             }
         };
         for job in done {
-            job.deliver(
-                committed
-                    .as_ref()
-                    .map(|()| ())
-                    .map_err(StoreError::of_group),
-            );
+            job.deliver(committed.as_ref().copied().map_err(StoreError::of_group));
         }
     }
 }
@@ -240,10 +216,7 @@ async fn transaction(
             continue;
         }
         if !is_open {
-            if let Err(error) = sqlx::query("BEGIN IMMEDIATE")
-                .execute(&mut *connection)
-                .await
-            {
+            if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
                 done.push(job);
                 return Err(error);
             }
@@ -276,13 +249,9 @@ async fn run_job(
     behind_savepoint: bool,
 ) -> Result<Kept, sqlx::Error> {
     if behind_savepoint {
-        sqlx::query("SAVEPOINT job")
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
     }
-    let keep = job
-        .run(&mut Tx::sqlite(&mut *connection))
-        .await;
+    let keep = job.run(&mut Tx::sqlite(&mut *connection)).await;
     match (behind_savepoint, keep) {
         (false, true) => Ok(Kept::Yes),
         (false, false) => {
@@ -291,9 +260,7 @@ async fn run_job(
         }
         (true, keep) => {
             if !keep {
-                sqlx::query("ROLLBACK TO job")
-                    .execute(&mut *connection)
-                    .await?;
+                sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
             }
             sqlx::query("RELEASE job").execute(&mut *connection).await?;
             Ok(if keep { Kept::Yes } else { Kept::No })
@@ -302,11 +269,7 @@ async fn run_job(
 }
 
 /// Copies the write-ahead log into the database now and then, without holding up writer or readers.
-async fn checkpoint(
-    options: SqliteConnectOptions,
-    commits: std::sync::Arc<Notify>,
-    end: CancellationToken,
-) {
+async fn checkpoint(options: SqliteConnectOptions, commits: std::sync::Arc<Notify>, end: CancellationToken) {
     let mut connection = None;
     loop {
         tokio::select! {
@@ -314,16 +277,10 @@ async fn checkpoint(
             () = commits.notified() => {}
         }
         if connection.is_none() {
-            connection = options
-                .connect()
-                .await
-                .inspect_err(|error| tracing::warn!("no checkpoint: {error}"))
-                .ok();
+            connection = options.connect().await.inspect_err(|error| tracing::warn!("no checkpoint: {error}")).ok();
         }
         if let Some(open) = &mut connection
-            && let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
-                .execute(open)
-                .await
+            && let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(open).await
         {
             tracing::warn!("no checkpoint: {error}");
             connection = None;

@@ -104,7 +104,8 @@ on_both_engines! {
     /// I2, I4 and the other rules that the row itself keeps.
     async fn states_that_cannot_be_are_refused(fixture: &Fixture) {
         let owner = Incarnation::new();
-        let bad: [(&str, fn(&mut ChatState, Incarnation)); 7] = [
+        type Change = fn(&mut ChatState, Incarnation);
+        let bad: [(&str, Change); 7] = [
             ("running with an even epoch", |state, owner| {
                 state.activity = Activity::Running { owner, started_at: at(1), parked: false };
             }),

@@ -81,7 +81,10 @@ impl Fixture {
             compression_threshold: 70,
             model_config: None,
         };
-        let model = store.model_create((Some(provider.id), provider.provider.clone(), provider.name.clone()), model, at(0)).await.unwrap();
+        let model = store
+            .model_create((Some(provider.id), provider.provider.clone(), provider.name.clone()), model, at(0))
+            .await
+            .unwrap();
         Self { store, owner: owner.id, organization, model: model.id, folder, postgres }
     }
 

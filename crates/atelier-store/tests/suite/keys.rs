@@ -306,6 +306,21 @@ on_both_engines! {
         assert!(refused(both).await.contains("does not have"));
     }
 
+    async fn of_two_first_starts_with_different_keys_one_is_refused(fixture: &Fixture) {
+        if fixture.store.engine() == Engine::Sqlite {
+            return; // one process only
+        }
+        fixture.execute("DELETE FROM secret_keys").await;
+        let open = |keys: &str| {
+            Store::open(StoreConfig { database: fixture.database(), secrets: SecretsConfig::Keys(key(keys)) })
+        };
+        let (one, two) = tokio::join!(open(ONE), open(TWO));
+        assert_ne!(one.is_ok(), two.is_ok());
+        for store in [one, two].into_iter().flatten() {
+            store.close().await;
+        }
+    }
+
     async fn without_encryption_values_are_plain(fixture: &Fixture) {
         fixture.execute("DELETE FROM secret_keys").await;
         let store = fixture.reopen(SecretsConfig::Plaintext).await.unwrap();

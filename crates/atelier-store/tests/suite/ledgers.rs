@@ -24,9 +24,9 @@ impl Fixture {
     async fn enter(&self, chat: ChatId, step_no: i64, calls: Vec<ToolCallNew>) -> Result<(), StoreError> {
         self.store
             .write("enter", move |tx| {
-                Box::pin(async move {
-                    atelier_store::tool_calls_insert_in_tx(tx, chat, step_no, 1, &calls, at(3)).await
-                })
+                Box::pin(
+                    async move { atelier_store::tool_calls_insert_in_tx(tx, chat, step_no, 1, &calls, at(3)).await },
+                )
             })
             .await
     }

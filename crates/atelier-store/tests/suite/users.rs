@@ -1,9 +1,7 @@
 //! Users: who exists, who owns the site, and what lets somebody in.
 
 use atelier_domain::{Timestamp, UserId};
-use atelier_store::{
-    CredentialKind, StoreError, UserError, UserFilter, UserRow, UserStatus,
-};
+use atelier_store::{CredentialKind, StoreError, UserError, UserFilter, UserRow, UserStatus};
 
 use crate::fixture::{Fixture, at, on_both_engines, user};
 

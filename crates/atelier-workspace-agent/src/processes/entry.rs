@@ -86,8 +86,6 @@ impl Entry {
             if let Ok(mut stream) = connect(&self.folder).await
                 && stream.write_all(b"watch\n").await.is_ok()
             {
-                // What came before the stream was watched.
-                self.tick();
                 let mut ticks = [0; 256];
                 while stream.read(&mut ticks).await.is_ok_and(|count| count > 0) {
                     self.tick();
@@ -101,7 +99,7 @@ impl Entry {
                 }
                 Ok(OnDisk::Running) => {}
                 Err(error) => {
-                    tracing::warn!(process.id = %self.meta.process_id, %error, "a command cannot be looked after")
+                    tracing::warn!(process.id = %self.meta.process_id, %error, "a command cannot be looked after");
                 }
             }
             tokio::time::sleep(LOOK).await;

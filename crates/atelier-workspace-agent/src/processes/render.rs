@@ -39,10 +39,8 @@ pub(crate) fn clean(raw: &[u8]) -> String {
             '\r' => returned = true,
             '\u{1b}' => skip_escape(&mut rest),
             '\u{9b}' => skip_control_sequence(&mut rest),
-            '\u{8}' => {
-                if text.len() > line_start {
-                    text.pop();
-                }
+            '\u{8}' if text.len() > line_start => {
+                text.pop();
             }
             '\t' | '\0' | ' '..='~' | '\u{a0}'.. => {
                 if returned {

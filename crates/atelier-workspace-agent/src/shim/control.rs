@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +33,12 @@ impl Watchers {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, stream: UnixStream) {
+    /// The newcomer gets a tick at once: for output before it came nobody was told.
+    fn add(&self, mut stream: UnixStream) {
         if let Some(streams) = self.lock().as_mut()
             && streams.len() < MAX_WATCHERS
             && stream.set_nonblocking(true).is_ok()
+            && stream.write_all(&[TICK]).is_ok()
         {
             streams.push(stream);
         }
@@ -81,10 +83,8 @@ fn answer(stream: UnixStream, watchers: &Watchers, events: &Sender<Event>) -> io
         (Some("watch"), _) => watchers.add(stream),
         (Some("signal"), Some(signal)) => {
             let kill_after = words.next().and_then(|word| word.parse().ok()).map(Duration::from_millis);
-            let (done, finished) = channel();
-            let sent = events.send(Event::Signal { signal, kill_after, done }).is_ok();
-            let reached = sent && finished.recv_timeout(PATIENCE).unwrap_or(false);
-            (&stream).write_all(if reached { b"ok\n" } else { b"ended\n" })?;
+            // Who carries it out answers: this thread ends with the shim, which may be right after.
+            let _ = events.send(Event::Signal { signal, kill_after, asker: Some(stream) });
         }
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! Signals to a command and everything it started.
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use atelier_workspace_protocol::ProcessSignal;
@@ -51,8 +51,7 @@ pub(super) fn forward_terminate(events: Sender<Event>) -> io::Result<()> {
     };
     thread("terminate", move || {
         while runtime.block_on(stream.recv()).is_some() {
-            let (done, _) = channel();
-            if events.send(Event::Signal { signal: ProcessSignal::Terminate, kill_after: None, done }).is_err() {
+            if events.send(Event::Signal { signal: ProcessSignal::Terminate, kill_after: None, asker: None }).is_err() {
                 break;
             }
         }

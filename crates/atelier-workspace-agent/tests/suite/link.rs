@@ -20,14 +20,19 @@ use tokio_yamux::{Config, Control, Session};
 
 use crate::support::{DEADLINE, PROGRAM, is_alive, kill, until};
 
-struct Host {
+pub(crate) struct Host {
     folder: tempfile::TempDir,
     listener: UnixListener,
-    init: Child,
+    pub(crate) init: Child,
 }
 
 impl Host {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::start_by(|_| Command::new(PROGRAM))
+    }
+
+    /// `launcher` makes the command that runs the program, from the host's folder.
+    fn start_by(launcher: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
         let home = folder.path().join("home");
@@ -40,7 +45,7 @@ impl Host {
         std::fs::write(run.join("manifest.json"), manifest.to_string()).unwrap();
         std::fs::write(folder.path().join("lock"), "").unwrap();
         let listener = UnixListener::bind(run.join("agent.sock")).unwrap();
-        let init = Command::new(PROGRAM)
+        let init = launcher(folder.path())
             .args(["agent", "init", "--run"])
             .arg(&run)
             .arg("--lock")
@@ -56,7 +61,7 @@ impl Host {
         Self { folder, listener, init }
     }
 
-    fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
 
@@ -70,8 +75,9 @@ impl Host {
     }
 
     /// Takes the next link.
-    async fn link(&self) -> Link {
+    pub(crate) async fn link(&self) -> Link {
         let mut handshake = None;
+        #[expect(clippy::result_large_err, reason = "the type is the library's")]
         let check = |request: &Handshake, mut response: Accepted| -> Result<Accepted, ErrorResponse> {
             handshake = Some(request.clone());
             response.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
@@ -118,7 +124,7 @@ impl Drop for Host {
     }
 }
 
-struct Link {
+pub(crate) struct Link {
     control: Control,
     handshake: Handshake,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -133,7 +139,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let exchange = async {
             let stream = self.control.clone().open_stream().await.unwrap();
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -167,7 +173,7 @@ fn children(pid: u32) -> Vec<i32> {
         .collect()
 }
 
-fn agent_of(init: u32) -> i32 {
+pub(crate) fn agent_of(init: u32) -> i32 {
     children(init)
         .into_iter()
         .find(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().windows(5).any(|word| word == b"serve"))
@@ -278,16 +284,13 @@ async fn a_shutdown_runs_the_script_and_ends_the_workspace() {
     let manifest = json!({
         "start_id": "b", "workspace": {"id": "w", "name": "box", "owner": "ada"}, "shutdown_script": "echo bye > ~/bye",
     });
-    host.link().await;
+    // An agent with a link does not come again before it is killed.
+    let old = host.link().await;
     std::fs::write(host.folder.path().join("run/manifest.json"), manifest.to_string()).unwrap();
     kill(agent_of(host.init.id()), Signal::KILL);
-    let link = loop {
-        // The old agent may have come again before it was killed.
-        let link = host.link().await;
-        if link.send("GET", "/v1/hello", None).await["sandbox"] == "" {
-            break link;
-        }
-    };
+    let link = host.link().await;
+    drop(old);
+    assert_eq!(link.send("GET", "/v1/hello", None).await["sandbox"], "");
     assert_eq!(link.send("POST", "/v1/shutdown", Some(json!({"deadline_ms": 10_000}))).await["ok"], true);
     assert_eq!(exit_code(&mut host.init).await, Some(3));
     assert_eq!(std::fs::read_to_string(host.home().join("bye")).unwrap(), "bye\n");
@@ -301,4 +304,40 @@ async fn an_agent_that_cannot_start_is_tried_again_and_says_why() {
     kill(agent_of(host.init.id()), Signal::KILL);
     until("it says why", || host.log().matches("manifest.json").count() >= 2).await;
     assert!(Path::new(&format!("/proc/{}", host.init.id())).exists());
+}
+
+#[tokio::test]
+async fn a_workspace_works_when_landlock_shuts_it_in() {
+    if !Command::new(PROGRAM).args(["agent", "sandbox-exec", "--check"]).output().unwrap().status.success() {
+        return;
+    }
+    let mut host = Host::start_by(|folder| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["agent", "sandbox-exec"]);
+        for path in ["/usr", "/bin", "/lib", "/lib64", "/proc", "/etc/ld.so.cache", PROGRAM] {
+            command.args(["--read-only", path]);
+        }
+        command.arg("--read-only").arg(folder.join("lock"));
+        for name in ["home", "run"] {
+            command.arg("--writable").arg(folder.join(name));
+        }
+        command.args(["--", PROGRAM]);
+        command
+    });
+    let link = host.link().await;
+    let command = "cd && echo hi > file && cat file; cat /etc/shadow; ls ..; setsid sleep 300 & sleep 300";
+    let started = link.send("POST", "/v1/processes", Some(json!({"command": command}))).await;
+    let process = started["process_id"].as_str().unwrap();
+    let mut text = String::new();
+    while text.matches("ermission denied").count() < 2 {
+        let path = format!("/v1/processes/{process}/output?offset={}&wait_ms=20000", text.len());
+        text.push_str(link.send("GET", &path, None).await["output"].as_str().unwrap());
+    }
+    assert!(text.starts_with("hi\n"), "{text}");
+    let killed = link.send("POST", &format!("/v1/processes/{process}/signal"), Some(json!({"signal": "kill"}))).await;
+    assert_eq!(killed["success"], true);
+    let result = link.send("GET", &format!("/v1/processes/{process}/output?wait_ms=20000"), None).await;
+    assert_eq!(result["signal"], "SIGKILL");
+    kill(i32::try_from(host.init.id()).unwrap(), Signal::TERM);
+    assert_eq!(exit_code(&mut host.init).await, Some(0));
 }

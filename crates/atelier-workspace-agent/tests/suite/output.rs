@@ -10,9 +10,9 @@ use crate::support::{Workspace, is_alive};
 async fn w8_head_tail_and_pages_give_the_exact_bytes() {
     let workspace = Workspace::new();
     let client = workspace.client();
-    let expected: String = (1..=3000).map(|number| format!("line {number} äöü 日本 😀 \n")).collect();
+    let expected: String = (1..=3600).map(|number| format!("line {number} äöü 日本 😀 \n")).collect();
     std::fs::write(workspace.path("text"), &expected).unwrap();
-    assert!(expected.len() > 100 * 1024 - 10_000);
+    assert!(expected.len() > 100 * 1024);
     let process = client.start("cat text").await;
     let result = client.result(&process).await;
     let output = result["output"].as_str().unwrap();
@@ -71,6 +71,31 @@ async fn w9_what_is_too_much_is_lost_in_the_middle_and_the_gap_is_named() {
     let inside = client.get(&format!("/v1/processes/{process}/output?offset=50000&limit=10")).await;
     assert_eq!(inside["gap"], json!({"from": 50_000, "to": lost.end}));
     assert_eq!(inside["output"], expected[kept..kept + 10]);
+}
+
+#[tokio::test]
+async fn w9_200_mib_cost_the_shim_little_memory_and_64_mib_of_disk() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    let process = client.start("head -c 209715200 /dev/zero; echo end; while [ ! -e go ]; do sleep 0.01; done").await;
+    let mut offset = 209_715_200;
+    while offset < 209_715_204 {
+        let page = client.get(&format!("/v1/processes/{process}/output?offset={offset}&wait_ms=20000")).await;
+        offset = page["next_offset"].as_u64().unwrap().max(209_715_200);
+    }
+    let (shim, _) = workspace.pids(&process);
+    let status = std::fs::read_to_string(format!("/proc/{shim}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kib < 16 * 1024, "{peak_kib} KiB");
+    let folder = workspace.path("state/processes").join(&process);
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    let spilled: u64 = files.sum();
+    assert!(spilled <= 64 * 1024 * 1024 + 8192, "{spilled}");
+    std::fs::write(workspace.path("go"), "").unwrap();
+    let result = client.result(&process).await;
+    assert_eq!((&result["output_bytes"], &result["exit_code"]), (&json!(209_715_204), &json!(0)));
+    assert!(result["output"].as_str().unwrap().ends_with("end\n"));
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ fn w63_only_named_paths_are_within_reach() {
         unshare -U true && echo LEAK
         mount -t tmpfs none /tmp && echo LEAK
         echo x > /dev/null && head -c 1 /dev/urandom > /dev/null && echo devices
-        (sh -c 'echo child; kill $$; echo no') ; grep NoNewPrivs /proc/self/status"#,
+        (sh -c 'echo child; kill $$; echo no') ; grep -E 'NoNewPrivs|Cap(Eff|Bnd)' /proc/self/status"#,
         inside = inside.path().display(),
         outside = outside.path().display(),
         server = std::process::id(),
@@ -45,6 +45,11 @@ fn w63_only_named_paths_are_within_reach() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.starts_with("ok\ndevices\nchild\n"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("NoNewPrivs:\t1"));
+    // Only root has a bounding set to lose; for others no_new_privs makes it mean nothing.
+    let is_root = rustix::process::geteuid().is_root();
+    for set in ["CapEff", "CapBnd"].into_iter().take(if is_root { 2 } else { 1 }) {
+        assert!(text.contains(&format!("{set}:\t0000000000000000")), "{text}");
+    }
     assert!(!text.contains("LEAK"), "{text}");
 }
 

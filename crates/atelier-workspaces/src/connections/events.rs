@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use atelier_daemon::workspace::ConnectionError;
-use atelier_domain::AgentId;
+use atelier_domain::{AgentId, WorkspaceId};
 use atelier_store::{AgentLifecycle, LogNew, StoreError};
 use atelier_workspace_protocol::{Event, EventKind, Hello, LifecycleState};
 use bytes::BytesMut;
 
+use super::link::LinkFacts;
 use super::{Connections, Link};
 
 /// The longest line that is read; a log line has 8 KiB, escaped at most six times as much.
@@ -157,11 +158,11 @@ async fn take(
     }
     if let Some((state, startup)) = lifecycle {
         // Before the row, so that who is woken by the row finds it.
-        connections.startup_set(agent, startup);
+        connections.know(link.facts(), |known| known.startup = startup);
         connections.store().agent_lifecycle_set(agent, state).await?;
         connections.changes().wake(link.facts().workspace_id);
     }
-    connections.position_set(agent, next.clone());
+    connections.know(link.facts(), |known| known.position = Some(next.clone()));
     *position = next;
     Ok(())
 }
@@ -181,12 +182,10 @@ impl Connections {
         super::lock(&self.shared.agents).get(&agent).and_then(|known| known.position.clone())
     }
 
-    fn position_set(&self, agent: AgentId, position: Position) {
-        super::lock(&self.shared.agents).entry(agent).or_default().position = Some(position);
-    }
-
-    fn startup_set(&self, agent: AgentId, startup: Startup) {
-        super::lock(&self.shared.agents).entry(agent).or_default().startup = startup;
+    fn know(&self, facts: &LinkFacts, note: impl FnOnce(&mut Known)) {
+        let mut agents = super::lock(&self.shared.agents);
+        let fresh = || Known { workspace_id: facts.workspace_id, position: None, startup: Startup::default() };
+        note(agents.entry(facts.agent_id).or_insert_with(fresh));
     }
 
     /// What the agent said of its start.
@@ -201,8 +200,9 @@ impl Connections {
 }
 
 /// What this process remembers of an agent over its links.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Known {
+    pub(super) workspace_id: WorkspaceId,
     position: Option<Position>,
     startup: Startup,
 }

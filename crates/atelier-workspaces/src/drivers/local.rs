@@ -35,6 +35,8 @@ const APPEAR: Duration = Duration::from_secs(20);
 
 /// The file that says which build a running tree belongs to.
 const BUILD_FILE: &str = "build";
+/// The file that says how a running tree is shut in.
+const SANDBOX_FILE: &str = "sandbox";
 
 #[derive(Clone, Debug)]
 pub struct LocalSettings {
@@ -152,9 +154,15 @@ impl LocalDriver {
         Folders::of(&self.shared.settings.data_dir, id, self.shared.owner)
     }
 
-    fn inner_pids(&self) -> bool {
-        // A tree started in another mode is ended by the harsher way, which works for both.
-        self.sandbox().is_ok_and(Sandbox::has_namespaces)
+    /// Whether a running tree has a process namespace of its own. The setting may have changed since it was
+    /// started.
+    fn has_inner_pids(&self, id: WorkspaceId) -> bool {
+        let file = self.folders(id).outer.join(SANDBOX_FILE);
+        std::fs::read_to_string(file).is_ok_and(|name| name == Sandbox::BUBBLEWRAP)
+    }
+
+    pub(crate) fn stop_grace(&self) -> Duration {
+        self.shared.settings.stop_grace
     }
 
     async fn program(&self) -> Result<&Path, DriverError> {
@@ -205,7 +213,8 @@ impl LocalDriver {
             if std::fs::read_to_string(folders.outer.join(BUILD_FILE)).is_ok_and(|key| key == start.key) {
                 return Ok(Started { notes });
             }
-            self.stop(start.workspace_id).await?;
+            // Only the tree: the socket of this start is there already.
+            self.end_tree(start.workspace_id).await?;
         }
         let extra_paths = self.real_extra_paths(start.spec)?;
         let program = self.program().await?.to_owned();
@@ -215,12 +224,14 @@ impl LocalDriver {
         let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
         let files = start.files;
         let key = start.key.to_owned();
+        let sandbox_name = sandbox.name();
         let folders = {
             let folders = folders.clone();
             blocking(move || {
                 for (name, content) in &files {
                     folders.put(name, content)?;
                 }
+                std::fs::write(folders.outer.join(SANDBOX_FILE), sandbox_name)?;
                 std::fs::write(folders.outer.join(BUILD_FILE), key)?;
                 Ok(folders)
             })
@@ -272,10 +283,9 @@ impl LocalDriver {
         }
     }
 
-    /// Ends the tree: SIGTERM to the first process, then the whole tree is killed. Repeatable.
-    pub(crate) async fn stop(&self, id: WorkspaceId) -> Result<(), DriverError> {
+    async fn end_tree(&self, id: WorkspaceId) -> Result<(), DriverError> {
         if let Some(life) = self.life(id)? {
-            let inner = self.inner_pids();
+            let inner = self.has_inner_pids(id);
             if !life.terminate(inner, self.shared.settings.stop_grace).await {
                 tracing::warn!(workspace.id = %id, "the workspace does not end by itself, killing it");
             }
@@ -286,6 +296,13 @@ impl LocalDriver {
         if let Some(delegation) = &self.shared.delegation {
             delegation.remove(id);
         }
+        Ok(())
+    }
+
+    /// Ends the tree, SIGTERM to the first process and then the whole tree is killed, and removes what was
+    /// made for this start. Repeatable.
+    pub(crate) async fn stop(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        self.end_tree(id).await?;
         let folders = self.folders(id);
         blocking(move || {
             for name in [run_file::TOKEN, run_file::MANIFEST, run_file::SOCKET, crate::demo::BUNDLE] {

@@ -6,14 +6,15 @@ use atelier_daemon::workspace::{Method, WorkspaceCreateArgs};
 use atelier_domain::CallToken;
 use atelier_store::Transition;
 use atelier_workspaces::BuildCreate;
+use atelier_workspaces::drivers::local::SandboxChoice;
 use serde_json::json;
 
 use crate::host::{Host, json_of, request, run};
 
 #[tokio::test]
 async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
-    let mut host = Host::with_agent().await;
-    let spec = json!({ "startup_script": "echo begun >> ~/starts", "parameters": [{ "name": "word", "default": "\"; rm -rf ~ #" }] });
+    let mut host = Host::with_agent(SandboxChoice::Bubblewrap).await;
+    let spec = json!({ "startup_script": "echo begun >> ~/starts", "shutdown_script": "echo ended >> ~/starts", "parameters": [{ "name": "word", "default": "\"; rm -rf ~ #" }] });
     let id = host.workspace("box", spec).await;
     let connection = host.connect(id).await;
     host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready"))
@@ -63,7 +64,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
         .await;
     assert_eq!(
         run(&*connection, "cat ~/starts").await,
-        "begun\nbegun\n",
+        "begun\nended\nbegun\n",
         "home is kept, the script runs at each start"
     );
 
@@ -88,7 +89,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
 
 #[tokio::test]
 async fn the_demo_repository_is_cloned_for_a_chat() {
-    let host = Host::with_agent().await;
+    let host = Host::with_agent(SandboxChoice::Bubblewrap).await;
     let template = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
     let again = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
     assert_eq!((template.id, template.active_version_id), (again.id, again.active_version_id));
@@ -104,4 +105,53 @@ async fn the_demo_repository_is_cloned_for_a_chat() {
         "{output}"
     );
     assert!(output.contains("2 passed, 1 failed"), "{output}");
+}
+
+#[tokio::test]
+async fn without_bubblewrap_landlock_shuts_in() {
+    let mut host = Host::with_agent(SandboxChoice::Landlock).await;
+    let other = host.workspace("other", json!({})).await;
+    run(&*host.connect(other).await, "echo secret > ~/secret").await;
+    let id = host.workspace("box", json!({})).await;
+    let connection = host.connect(id).await;
+    let data = host.data.path().display();
+    let command = format!(
+        "id -u; touch ~/mine && echo wrote; for path in {data}/atelier.db {data}/workspaces/{other}/home/secret \
+         {data}/workspaces/{other}/run/token /etc/shadow /proc/{}/environ; do \
+         cat $path >/dev/null 2>&1 && echo saw $path; done; ls {data}/workspaces/{other} /tmp 2>/dev/null; echo x > $TMPDIR/x && echo tmp; kill -0 {} 2>/dev/null && echo signal; true",
+        std::process::id(),
+        std::process::id(),
+    );
+    let output = run(&*connection, &command).await;
+    let user = if rustix::process::geteuid().is_root() {
+        "10000".into()
+    } else {
+        rustix::process::geteuid().as_raw().to_string()
+    };
+    assert_eq!(output, format!("{user}\nwrote\ntmp\n"));
+
+    // A background command is left over when init ends; stopping still ends everything.
+    let mut start = request(
+        Method::Post,
+        "/v1/processes",
+        Some(json!({ "command": "while :; do sleep 1; done", "background": true })),
+    );
+    start.context.call = Some((CallToken::new(), "1".repeat(64)));
+    json_of(&connection.request(start).await.unwrap());
+    host.restart().await;
+    host.connect(id).await;
+    let stop = BuildCreate {
+        workspace_id: id,
+        initiator_id: host.ada,
+        transition: Transition::Stop,
+        template_version_id: None,
+        parameters: Vec::new(),
+    };
+    host.service.build_create(stop).await.unwrap();
+    host.wait_for_status(id, "stopped").await;
+    let folder = host.folder(id).display().to_string();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains(&folder), "left over: {}", String::from_utf8_lossy(&line));
+    }
 }

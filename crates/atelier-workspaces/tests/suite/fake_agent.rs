@@ -56,13 +56,15 @@ pub(crate) async fn serve(socket: Socket) -> Option<u16> {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let (mut from_session, mut to_session) = tokio::io::split(ours);
     let session = tokio_yamux::Session::new_server(theirs, tokio_yamux::Config::default());
-    let streams = tokio::spawn(async move {
+    // Ends with this future, however that ends.
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
         let mut session = session;
         while let Some(Ok(stream)) = session.next().await {
             tokio::spawn(answer(stream));
         }
     });
-    let sending = tokio::spawn(async move {
+    tasks.spawn(async move {
         let mut buffer = vec![0; 32 * 1024];
         while let Ok(count @ 1..) = from_session.read(&mut buffer).await {
             if out.send(Message::Binary(buffer[..count].to_vec().into())).await.is_err() {
@@ -80,8 +82,6 @@ pub(crate) async fn serve(socket: Socket) -> Option<u16> {
             _ => {}
         }
     }
-    streams.abort();
-    sending.abort();
     code
 }
 
@@ -98,6 +98,10 @@ async fn answer(mut stream: tokio_yamux::StreamHandle) {
         return;
     }
     let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+        if request.uri().path() == "/v1/shutdown" {
+            // Not obeyed: the server ends the workspace itself.
+            return Ok(Response::builder().status(500).body(String::new()).unwrap());
+        }
         let body = match request.uri().path() {
             "/v1/hello" => json!({
                 "protocol": 1, "version": "0.0.0", "boot_id": "boot", "ledger_id": "ledger", "os": "linux",

@@ -46,11 +46,14 @@ pub(crate) struct Host {
     pub(crate) organization: OrganizationId,
     pub(crate) model: ModelConfigId,
     program: PathBuf,
+    /// How long tools wait for the agent.
+    agent_wait: Duration,
+    sandbox: SandboxChoice,
 }
 
 impl Host {
     /// `program` is what workspaces run as `atelier`.
-    pub(crate) async fn with_program(program: &Path) -> Self {
+    async fn with_program(program: &Path, agent_wait: Duration, sandbox: SandboxChoice) -> Self {
         let data = tempfile::tempdir().unwrap();
         std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let store = testing::sqlite_store(data.path()).await;
@@ -76,8 +79,18 @@ impl Host {
         };
         let provider = (None, "scripted".to_owned(), "scripted".to_owned());
         let model = store.model_create(provider, fields, now).await.unwrap().id;
-        let service = open(&store, data.path(), program).await;
-        Self { data, store, service, ada: ada.id, organization, model, program: program.to_owned() }
+        let service = open(&store, data.path(), program, agent_wait, sandbox).await;
+        Self {
+            data,
+            store,
+            service,
+            ada: ada.id,
+            organization,
+            model,
+            program: program.to_owned(),
+            agent_wait,
+            sandbox,
+        }
     }
 
     /// With a program that only waits to be ended: the test plays the agent itself.
@@ -86,7 +99,7 @@ impl Host {
         let program = folder.path().join("program");
         std::fs::write(&program, "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut host = Self::with_program(&program).await;
+        let mut host = Self::with_program(&program, Duration::from_millis(300), SandboxChoice::Bubblewrap).await;
         host.program = host.data.path().join("program");
         std::fs::copy(&program, &host.program).unwrap();
         // The program is copied at the first start; open again with the one that stays.
@@ -95,14 +108,14 @@ impl Host {
     }
 
     /// With the real workspace agent.
-    pub(crate) async fn with_agent() -> Self {
-        Self::with_program(&agent_program()).await
+    pub(crate) async fn with_agent(sandbox: SandboxChoice) -> Self {
+        Self::with_program(&agent_program(), PATIENCE, sandbox).await
     }
 
     /// The server ends and starts again on the same data; workspaces run on.
     pub(crate) async fn restart(&mut self) {
         self.service.shut_down().await;
-        self.service = open(&self.store, self.data.path(), &self.program).await;
+        self.service = open(&self.store, self.data.path(), &self.program, self.agent_wait, self.sandbox).await;
     }
 
     pub(crate) async fn template(&self, name: &str, spec: Value) -> TemplateRow {
@@ -216,19 +229,25 @@ impl Drop for Host {
     }
 }
 
-async fn open(store: &Store, data: &Path, program: &Path) -> WorkspaceService {
+async fn open(
+    store: &Store,
+    data: &Path,
+    program: &Path,
+    agent_wait: Duration,
+    sandbox: SandboxChoice,
+) -> WorkspaceService {
     let clock = Arc::new(SystemClock(std::time::Instant::now()));
     let hubs = Hubs::new(store.clone(), clock.clone(), StreamConfig::default());
     let mut config = WorkspacesConfig::new(LocalSettings {
         data_dir: data.to_owned(),
         agent_program: program.to_owned(),
-        sandbox: SandboxChoice::Bubblewrap,
+        sandbox,
         uid: 10_000,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(15),
     });
     config.demo = true;
-    config.waits = Waits { agent: Duration::from_secs(2), ..Waits::default() };
+    config.waits = Waits { agent: agent_wait, ..Waits::default() };
     WorkspaceService::open(store.clone(), hubs, clock, config).await.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! The folders of a workspace, and putting files into them.
 //!
-//! `home` and `run` belong to the workspace, which is not to be trusted: it may put links where the
+//! `home`, `run` and `tmp` belong to the workspace, which is not to be trusted: it may put links where the
 //! server expects its own files. So the server never opens, writes or changes the owner of anything by
 //! a path inside them. It makes a file in the workspace's outer folder, which only the server writes,
 //! gives it away there, and renames it in.
@@ -27,6 +27,8 @@ pub(crate) struct Folders {
     pub(crate) outer: PathBuf,
     pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
+    /// In place of `/tmp` where the workspace has none of its own.
+    pub(crate) tmp: PathBuf,
     /// Held by the first process as long as it lives.
     pub(crate) lock: PathBuf,
     pub(crate) log: PathBuf,
@@ -39,6 +41,7 @@ impl Folders {
         Self {
             home: outer.join("home"),
             run: outer.join("run"),
+            tmp: outer.join("tmp"),
             lock: outer.join("lock"),
             log: outer.join("init.log"),
             outer,
@@ -51,7 +54,7 @@ impl Folders {
         let workspaces = self.outer.parent().expect("the outer folder lies in workspaces");
         folder(workspaces, 0o711)?;
         folder(&self.outer, 0o711)?;
-        for inner in [&self.home, &self.run] {
+        for inner in [&self.home, &self.run, &self.tmp] {
             match DirBuilder::new().mode(0o700).create(inner) {
                 Ok(()) => self.give(inner)?,
                 // Given away before; an interrupted start may have missed it. `lchown` follows no link,

@@ -76,10 +76,12 @@ pub enum Sandbox {
 }
 
 impl Sandbox {
+    pub(crate) const BUBBLEWRAP: &str = "bubblewrap";
+
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Bubblewrap { .. } => "bubblewrap",
+            Self::Bubblewrap { .. } => Self::BUBBLEWRAP,
             Self::Landlock => "landlock",
             Self::Off => "off",
         }
@@ -240,7 +242,7 @@ impl Sandbox {
         let mut urls = OsString::from("unix:");
         urls.push(view.run.join("agent.sock"));
         let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
-        vec![
+        let mut environment: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
             ("HOME".into(), view.home.into()),
             ("USER".into(), USER.into()),
@@ -248,7 +250,12 @@ impl Sandbox {
             ("SHELL".into(), shell.into()),
             ("LANG".into(), "C.UTF-8".into()),
             ("ATELIER_AGENT_URLS".into(), urls),
-        ]
+        ];
+        if !self.has_namespaces() {
+            // The host's own /tmp is shared by all workspaces.
+            environment.push(("TMPDIR".into(), launch.folders.tmp.clone().into()));
+        }
+        environment
     }
 }
 
@@ -274,10 +281,10 @@ fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
     }
     let devices = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"];
     let devices = devices.map(|name| Path::new("/dev").join(name));
-    for path in [&launch.folders.home, &launch.folders.run].into_iter().chain(&devices) {
+    for path in [&launch.folders.home, &launch.folders.run, &launch.folders.tmp].into_iter().chain(&devices) {
         line.add([OsStr::new("--writable"), path.as_os_str()]);
     }
-    line.add(["--writable", "/tmp", "--"]);
+    line.add(["--"]);
     line.0.extend(init_line(&Sandbox::Landlock, launch));
     line.0
 }

@@ -1,0 +1,321 @@
+//! Who is calling: passwords, sessions, tokens, and the check of origins.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use atelier_domain::permissions::{Action, Object, OrganizationRole, SiteRole, Subject, allows};
+use atelier_domain::{OrganizationId, Timestamp, UserId};
+use atelier_store::{Credential, CredentialKind, UserRow, UserStatus};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::error::{ApiError, ApiResult};
+use crate::state::Shared;
+
+pub(crate) const COOKIE: &str = "coder_session_token";
+const HEADER: &str = "coder-session-token";
+/// A session lasts this long from its last use.
+const SESSION_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+/// A credential that was looked up is believed for so long.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+const MAX_BELIEVED: usize = 10_000;
+/// Passwords hashed at the same time: each takes 64 MiB.
+const HASHES_AT_ONCE: usize = 2;
+
+/// What is known of logins, between requests.
+pub(crate) struct Logins {
+    memory: Mutex<Memory>,
+    hashing: Arc<Semaphore>,
+    pub(crate) is_https: bool,
+    access_origin: String,
+}
+
+#[derive(Default)]
+struct Memory {
+    believed: HashMap<[u8; 32], Believed>,
+    /// Moves with every change of rights or credentials.
+    age: u64,
+}
+
+struct Believed {
+    caller: Arc<Caller>,
+    until: Duration,
+}
+
+/// The user behind a request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) user: UserRow,
+    pub(crate) kind: CredentialKind,
+    pub(crate) token_hash: [u8; 32],
+    subject: Subject,
+}
+
+impl Caller {
+    pub(crate) const fn id(&self) -> UserId {
+        self.user.id
+    }
+
+    pub(crate) fn may(&self, action: Action, object: &Object) -> bool {
+        allows(&self.subject, action, object)
+    }
+
+    /// # Errors
+    /// 403.
+    pub(crate) fn must(&self, action: Action, object: &Object) -> ApiResult<()> {
+        if self.may(action, object) { Ok(()) } else { Err(ApiError::forbidden()) }
+    }
+
+    /// # Errors
+    /// 403.
+    pub(crate) fn must_anywhere(&self, action: Action) -> ApiResult<()> {
+        self.must(action, &Object::default())
+    }
+
+    pub(crate) fn organizations(&self) -> impl Iterator<Item = OrganizationId> + '_ {
+        self.subject.organizations.iter().map(|(organization, _)| *organization)
+    }
+}
+
+/// The caller in a handler's signature.
+pub(crate) struct LoggedIn(pub(crate) Arc<Caller>);
+
+impl<S: Send + Sync> FromRequestParts<S> for LoggedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Arc<Caller>>().cloned().map(Self).ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+impl Logins {
+    pub(crate) fn new(access_url: &str) -> Self {
+        Self {
+            memory: Mutex::default(),
+            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            is_https: access_url.starts_with("https://"),
+            access_origin: origin_of(access_url).to_ascii_lowercase(),
+        }
+    }
+
+    /// Rights or credentials of users have changed: everything is looked up again.
+    pub(crate) fn forget(&self) {
+        let mut memory = self.lock();
+        memory.believed.clear();
+        memory.age += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Argon2id, 64 MiB, 3 passes, 4 lanes, off the threads that serve requests.
+    pub(crate) async fn hash_password(&self, password: String) -> ApiResult<String> {
+        self.hash_work(move || {
+            argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+        })
+        .await?
+        .map_err(|error| {
+            tracing::error!("a password could not be hashed: {error}");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.")
+        })
+    }
+
+    /// Whether the password is right. Without a hash it takes as long and is wrong.
+    pub(crate) async fn verify_password(&self, password: String, hash: Option<String>) -> ApiResult<bool> {
+        self.hash_work(move || match hash {
+            Some(hash) => {
+                PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+            }
+            None => {
+                let _ = argon2().hash_password(password.as_bytes());
+                false
+            }
+        })
+        .await
+    }
+
+    async fn hash_work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
+        let permit = Arc::clone(&self.hashing).acquire_owned().await.expect("the semaphore is never closed");
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+        .map_err(|error| ApiError::internal(&error))
+    }
+}
+
+/// The password could not be hashed.
+#[derive(Debug, thiserror::Error)]
+#[error("a password could not be hashed: {0}")]
+pub struct HashError(String);
+
+/// Argon2id, 64 MiB, 3 passes, 4 lanes.
+///
+/// # Errors
+/// There is not enough memory.
+pub fn hash_password(password: &str) -> Result<String, HashError> {
+    let hash = argon2().hash_password(password.as_bytes()).map_err(|error| HashError(error.to_string()))?;
+    Ok(hash.to_string())
+}
+
+fn argon2() -> Argon2<'static> {
+    let params = Params::new(64 * 1024, 3, 4, None).expect("the parameters are within their bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// A new token of 256 random bits, and the SHA-256 that is stored of it.
+#[must_use]
+pub fn new_token() -> (String, [u8; 32]) {
+    let token = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let hash = Sha256::digest(token.as_bytes()).into();
+    (token, hash)
+}
+
+pub(crate) fn session_end(now: Timestamp) -> Timestamp {
+    now.checked_add(SESSION_LIFE).unwrap_or(now)
+}
+
+/// Puts the caller into the request, or answers 401; checks the origin of browsers.
+pub(crate) async fn authenticate(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
+    let found = match Presented::of(&request) {
+        None => Err(ApiError::unauthenticated()),
+        Some(presented) => match caller_by_token(&app, presented.token_hash).await {
+            Ok(_) if presented.needs_origin && !is_own_origin(&app.logins, request.headers()) => {
+                let message = "The request comes from another site.";
+                Err(ApiError::new(StatusCode::FORBIDDEN, "origin_mismatch", message))
+            }
+            found => found,
+        },
+    };
+    match found {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The credential of a request: the first one present decides.
+struct Presented {
+    token_hash: [u8; 32],
+    /// A cookie comes along by itself, so it does not prove that this site sent the request.
+    needs_origin: bool,
+}
+
+impl Presented {
+    fn of(request: &Request) -> Option<Self> {
+        let headers = request.headers();
+        let is_upgrade =
+            headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let from_query = || {
+            let query = request.uri().query().filter(|_| is_upgrade)?;
+            query.split('&').find_map(|pair| pair.strip_prefix("coder_session_token="))
+        };
+        let (token, is_cookie) = if let Some(token) = headers.get(HEADER) {
+            (token.as_bytes(), false)
+        } else if let Some(token) = bearer(headers).or_else(from_query) {
+            (token.as_bytes(), false)
+        } else {
+            (cookie(headers)?.as_bytes(), true)
+        };
+        let changes = is_upgrade || !request.method().is_safe();
+        Some(Self { token_hash: Sha256::digest(token).into(), needs_origin: is_cookie && changes })
+    }
+}
+
+/// The caller with this token, from memory for a few seconds.
+pub(crate) async fn caller_by_token(app: &Shared, token_hash: [u8; 32]) -> ApiResult<Arc<Caller>> {
+    let monotonic = app.clock.monotonic_now();
+    let age = {
+        let memory = app.logins.lock();
+        if let Some(believed) = memory.believed.get(&token_hash)
+            && believed.until > monotonic
+        {
+            return Ok(Arc::clone(&believed.caller));
+        }
+        memory.age
+    };
+    let now = app.now();
+    let credential = app.store.credential_by_hash(token_hash, now).await?.ok_or_else(ApiError::unauthenticated)?;
+    if credential.user.status == UserStatus::Suspended {
+        return Err(ApiError::unauthenticated());
+    }
+    app.store.credential_touch(&credential, now, session_end(now)).await?;
+    let caller = Arc::new(caller_of(app, credential, token_hash).await?);
+    let mut memory = app.logins.lock();
+    // what was read before a change of rights is not remembered after it
+    if memory.age == age {
+        if memory.believed.len() >= MAX_BELIEVED {
+            memory.believed.clear();
+        }
+        let until = monotonic + BELIEVED_FOR;
+        memory.believed.insert(token_hash, Believed { caller: Arc::clone(&caller), until });
+    }
+    Ok(caller)
+}
+
+async fn caller_of(app: &Shared, credential: Credential, token_hash: [u8; 32]) -> ApiResult<Caller> {
+    let Credential { kind, user, .. } = credential;
+    let memberships = app.store.memberships(user.id).await?;
+    let subject = Subject {
+        user_id: user.id,
+        site_roles: user.roles.iter().filter_map(|role| SiteRole::from_name(role)).collect(),
+        organizations: memberships
+            .into_iter()
+            .map(|membership| {
+                let is_admin = membership.roles.iter().any(|role| role == OrganizationRole::Admin.as_str());
+                let role = if is_admin { OrganizationRole::Admin } else { OrganizationRole::Member };
+                (membership.organization_id, role)
+            })
+            .collect(),
+    };
+    Ok(Caller { user, kind, token_hash, subject })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Whether the request was sent by a page of this site, as far as its browser tells.
+fn is_own_origin(logins: &Logins, headers: &HeaderMap) -> bool {
+    let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
+    if let Some(origin) = headers.get(header::ORIGIN).map(text) {
+        let host = headers.get(header::HOST).map(text).unwrap_or_default();
+        return origin == logins.access_origin || origin.split_once("://").is_some_and(|(_, of)| of == host);
+    }
+    match headers.get("sec-fetch-site").map(text) {
+        Some(site) => ["same-origin", "none"].contains(&site.as_str()),
+        None => true,
+    }
+}
+
+fn origin_of(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    &url[..end]
+}

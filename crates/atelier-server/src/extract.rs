@@ -1,0 +1,149 @@
+//! Reading paths, queries and bodies, with one clear refusal each.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use atelier_api::Validation;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ApiResult, fault};
+
+/// The largest body that is read.
+pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// A whole body, not yet parsed: what it names is looked at after what the path names.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read_body(request.into_body()).await.map(Self)
+    }
+}
+
+pub(crate) async fn read_body(body: Body) -> ApiResult<Bytes> {
+    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+        let is_too_large =
+            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
+        if is_too_large {
+            ApiError::new(
+                axum::http::StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The request is larger than 2 MiB.",
+            )
+        } else {
+            ApiError::bad_request("invalid_json", "The request's body broke off.")
+        }
+    })
+}
+
+impl RawBody {
+    /// The body as JSON of this type; an empty one counts as `{}`. U+0000 is refused outside of message content,
+    /// which is read with [`RawBody::json_with_any_text`].
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        if self.0.windows(6).any(|window| window == b"\\u0000") || self.0.contains(&0) {
+            return Err(ApiError::bad_request("invalid_json", "The request holds U+0000, which no field may contain."));
+        }
+        self.json_with_any_text()
+    }
+
+    pub(crate) fn json_with_any_text<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        let text: &[u8] = if self.0.is_empty() { b"{}" } else { &self.0 };
+        serde_json::from_slice(text).map_err(|error| {
+            ApiError::bad_request("invalid_json", format!("The body is not the JSON expected here: {error}."))
+        })
+    }
+}
+
+/// An id in a path.
+pub(crate) fn id<T: FromStr>(text: &str, name: &str) -> ApiResult<T> {
+    text.parse().map_err(|_| ApiError::invalid_id(name))
+}
+
+/// A query, with all that is wrong with it collected.
+pub(crate) struct Query {
+    values: HashMap<String, String>,
+    faults: Vec<Validation>,
+}
+
+impl Query {
+    pub(crate) fn new(values: HashMap<String, String>) -> Self {
+        Self { values, faults: Vec::new() }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
+        self.faults.push(fault(name, detail));
+    }
+
+    /// A number within bounds; absent gives `default`.
+    pub(crate) fn number(&mut self, name: &str, default: i64, bounds: std::ops::RangeInclusive<i64>) -> i64 {
+        let Some(text) = self.values.get(name) else { return default };
+        match text.parse::<i64>() {
+            Ok(number) if bounds.contains(&number) => number,
+            _ => {
+                self.fault(name, format!("must be a whole number, {} to {}", bounds.start(), bounds.end()));
+                default
+            }
+        }
+    }
+
+    /// `limit` and `offset` as in every list: 50 by default, at most 200; 0 is the default.
+    pub(crate) fn page(&mut self) -> (i64, i64) {
+        let limit = self.number("limit", 50, 0..=200);
+        let offset = self.number("offset", 0, 0..=i64::from(i32::MAX));
+        (if limit == 0 { 50 } else { limit }, offset)
+    }
+
+    pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
+        match self.values.get(name)?.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.fault(name, "must be true or false");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn id<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        let parsed = self.values.get(name)?.parse().ok();
+        if parsed.is_none() {
+            self.fault(name, "is not a valid id");
+        }
+        parsed
+    }
+
+    pub(crate) fn finish(self) -> ApiResult<()> {
+        if self.faults.is_empty() { Ok(()) } else { Err(ApiError::validation(self.faults)) }
+    }
+}
+
+/// Terms of a `q` parameter: `key:value`, and bare words.
+pub(crate) fn search_terms(q: &str, keys: &[&str]) -> ApiResult<(HashMap<String, String>, String)> {
+    let (mut found, mut words) = (HashMap::new(), Vec::new());
+    let mut faults = Vec::new();
+    for term in q.split_whitespace() {
+        match term.split_once(':') {
+            None => words.push(term),
+            Some((key, value)) => {
+                let key = key.to_lowercase();
+                if key.is_empty() || value.is_empty() || value.contains(':') {
+                    faults.push(fault("q", format!("{term} is no term; write key:value")));
+                } else if !keys.contains(&key.as_str()) {
+                    faults.push(fault(key, "is no key of this search"));
+                } else if found.insert(key.clone(), value.to_owned()).is_some() {
+                    faults.push(fault(key, "is given twice"));
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok((found, words.join(" "))) } else { Err(ApiError::validation(faults)) }
+}

@@ -1,0 +1,203 @@
+//! The OpenAPI document. It is made of the routes as they are served, so that none is left out.
+
+use std::any::type_name_of_val;
+use std::collections::BTreeMap;
+
+use atelier_api as api;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// What the document says of a route beside its path.
+pub(crate) struct Doc {
+    summary: &'static str,
+    takes: Option<Type>,
+    status: u16,
+    gives: Option<Type>,
+    is_list: bool,
+    query: &'static [&'static str],
+}
+
+/// A wire type by its name, and how its schemas are found.
+struct Type {
+    name: String,
+    collect: fn(&mut Vec<(String, RefOr<Schema>)>),
+}
+
+impl Type {
+    fn of<T: ToSchema + PartialSchema>() -> Self {
+        Self {
+            name: T::name().into_owned(),
+            collect: |found| {
+                found.push((T::name().into_owned(), T::schema()));
+                T::schemas(found);
+            },
+        }
+    }
+
+    fn reference(&self) -> Value {
+        json!({ "$ref": format!("#/components/schemas/{}", self.name) })
+    }
+}
+
+/// A route that answers 200 with any JSON, until more is said.
+pub(crate) const fn does(summary: &'static str) -> Doc {
+    Doc { summary, takes: None, status: 200, gives: None, is_list: false, query: &[] }
+}
+
+impl Doc {
+    pub(crate) fn takes<T: ToSchema + PartialSchema>(self) -> Self {
+        Self { takes: Some(Type::of::<T>()), ..self }
+    }
+
+    pub(crate) fn gives<T: ToSchema + PartialSchema>(self) -> Self {
+        Self { gives: Some(Type::of::<T>()), ..self }
+    }
+
+    pub(crate) fn lists<T: ToSchema + PartialSchema>(self) -> Self {
+        Self { is_list: true, ..self.gives::<T>() }
+    }
+
+    /// Answers 201 with the new thing.
+    pub(crate) fn makes<T: ToSchema + PartialSchema>(self) -> Self {
+        Self { status: 201, ..self.gives::<T>() }
+    }
+
+    /// A WebSocket (or Server-Sent Events) of these.
+    pub(crate) fn streams<T: ToSchema + PartialSchema>(self) -> Self {
+        Self { status: 101, ..self.gives::<T>() }
+    }
+
+    /// Answers 204.
+    pub(crate) const fn empty(mut self) -> Self {
+        self.status = 204;
+        self
+    }
+
+    pub(crate) const fn query(mut self, query: &'static [&'static str]) -> Self {
+        self.query = query;
+        self
+    }
+}
+
+/// A route as it is documented.
+pub(crate) struct Documented {
+    pub(crate) path: String,
+    pub(crate) method: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) is_anonymous: bool,
+    pub(crate) doc: Doc,
+}
+
+/// The name of a handler is the operation's on every floor.
+pub(crate) fn operation_of<H>(handler: &H) -> &'static str {
+    let path = type_name_of_val(handler);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+/// The document.
+#[must_use]
+pub fn document() -> Value {
+    let routes = crate::router::documented();
+    let mut paths: Map<String, Value> = Map::new();
+    let mut found: Vec<(String, RefOr<Schema>)> = Vec::new();
+    (Type::of::<api::Error>().collect)(&mut found);
+    for route in &routes {
+        let entry = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
+        entry[route.method] = operation(route);
+        for of_type in [&route.doc.takes, &route.doc.gives].into_iter().flatten() {
+            (of_type.collect)(&mut found);
+        }
+    }
+    let schemas: BTreeMap<String, Value> = found
+        .into_iter()
+        .map(|(name, schema)| (name, serde_json::to_value(schema).expect("a schema always serializes")))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Atelier", "version": env!("CARGO_PKG_VERSION"), "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "apiKey", "in": "header", "name": "Coder-Session-Token"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "coder_session_token"},
+            },
+        },
+    })
+}
+
+fn operation(route: &Documented) -> Value {
+    let doc = &route.doc;
+    let text = json!({"type": "string"});
+    let in_path = route.path.split('/').filter_map(|piece| piece.strip_prefix('{')?.strip_suffix('}'));
+    let parameters: Vec<Value> = in_path
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": text}))
+        .chain(doc.query.iter().map(|name| json!({"name": name, "in": "query", "schema": text})))
+        .collect();
+    let content = |schema: Value| json!({"application/json": {"schema": schema}});
+    let mut good = json!({"description": if doc.status == 101 { "The stream begins" } else { "Done" }});
+    if let Some(gives) = &doc.gives {
+        let schema =
+            if doc.is_list { json!({"type": "array", "items": gives.reference()}) } else { gives.reference() };
+        good["content"] = content(schema);
+    }
+    let mut operation = json!({
+        "operationId": route.operation,
+        "summary": doc.summary,
+        "parameters": parameters,
+        "responses": {
+            doc.status.to_string(): good,
+            "default": {"description": "Refused", "content": content(Type::of::<api::Error>().reference())},
+        },
+    });
+    if let Some(takes) = &doc.takes {
+        operation["requestBody"] = json!({"required": true, "content": content(takes.reference())});
+    }
+    if !route.is_anonymous {
+        operation["security"] = json!([{"token": []}, {"bearer": []}, {"cookie": []}]);
+    }
+    operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    found.push(reference.clone());
+                }
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_operations_are_unique() {
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let name = reference.strip_prefix("#/components/schemas/").unwrap();
+            assert!(document["components"]["schemas"].get(name).is_some(), "{reference} leads nowhere");
+        }
+        let routes = crate::router::documented();
+        let operations: HashSet<&str> = routes.iter().map(|route| route.operation).collect();
+        assert_eq!(operations.len(), routes.len());
+    }
+
+    #[test]
+    fn the_committed_document_is_fresh() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi/atelier.json");
+        let committed: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(committed == document(), "openapi/atelier.json is stale: run ./dev generate");
+    }
+}

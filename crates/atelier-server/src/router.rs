@@ -1,0 +1,411 @@
+//! Every route, and what lies around the handlers.
+//!
+//! A request passes, from outside: its id and the headers of answers, the catching of panics, compression,
+//! the credential, rates, the detached completion of changes, repeats. Streams are not compressed: each of
+//! their frames goes out at once.
+
+use std::sync::atomic::Ordering;
+
+use atelier_api as api;
+use axum::extract::{OriginalUri, State};
+use axum::handler::Handler;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, on};
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::error::ApiError;
+use crate::openapi::{Doc, Documented, does, operation_of};
+use crate::state::Shared;
+use crate::{auth, chats, layers, models, organizations, streams, templates, users, workspaces};
+
+/// Prefix of the platform's routes, and of the chats'.
+const PLATFORM: &str = "/api/v2";
+const CHATS: &str = "/api/experimental/chats";
+const PAGE: &[&str] = &["q", "limit", "offset"];
+
+/// Routes with the same things around them.
+struct Section {
+    prefix: &'static str,
+    is_anonymous: bool,
+    router: Router<Shared>,
+    documented: Vec<Documented>,
+}
+
+impl Section {
+    fn new(prefix: &'static str) -> Self {
+        Self { prefix, is_anonymous: false, router: Router::new(), documented: Vec::new() }
+    }
+
+    fn anonymous(prefix: &'static str) -> Self {
+        Self { is_anonymous: true, ..Self::new(prefix) }
+    }
+
+    fn get<T: 'static>(&mut self, path: &str, handler: impl Handler<T, Shared>, doc: Doc) {
+        self.route(MethodFilter::GET, "get", path, handler, doc);
+    }
+
+    fn post<T: 'static>(&mut self, path: &str, handler: impl Handler<T, Shared>, doc: Doc) {
+        self.route(MethodFilter::POST, "post", path, handler, doc);
+    }
+
+    fn put<T: 'static>(&mut self, path: &str, handler: impl Handler<T, Shared>, doc: Doc) {
+        self.route(MethodFilter::PUT, "put", path, handler, doc);
+    }
+
+    fn patch<T: 'static>(&mut self, path: &str, handler: impl Handler<T, Shared>, doc: Doc) {
+        self.route(MethodFilter::PATCH, "patch", path, handler, doc);
+    }
+
+    fn delete<T: 'static>(&mut self, path: &str, handler: impl Handler<T, Shared>, doc: Doc) {
+        self.route(MethodFilter::DELETE, "delete", path, handler, doc);
+    }
+
+    fn route<T: 'static>(
+        &mut self,
+        filter: MethodFilter,
+        method: &'static str,
+        path: &str,
+        handler: impl Handler<T, Shared>,
+        doc: Doc,
+    ) {
+        let path = format!("{}{path}", self.prefix);
+        let operation = operation_of(&handler);
+        self.router = std::mem::take(&mut self.router).route(&path, on(filter, handler));
+        self.documented.push(Documented { path, method, operation, is_anonymous: self.is_anonymous, doc });
+    }
+}
+
+/// What needs no credential.
+fn anonymous() -> Section {
+    let mut s = Section::anonymous(PLATFORM);
+    s.get("/buildinfo", users::build_info, does("Version and address of the server").gives::<api::BuildInfo>());
+    s.get("/users/first", users::first_user_get, does("Whether there is a user").gives::<api::Response>());
+    s.post(
+        "/users/first",
+        users::first_user_create,
+        does("Create the first user, who owns the site").takes::<api::UserCreate>().makes::<api::FirstUserCreated>(),
+    );
+    s.post("/users/login", users::login, does("Log in").takes::<api::Login>().makes::<api::LoggedIn>());
+    s.get("/users/authmethods", users::auth_methods, does("Ways to log in").gives::<api::AuthMethods>());
+    s
+}
+
+/// What is there without rates: whoever asks has no user, or looks all the time.
+fn outside() -> Section {
+    let mut s = Section::anonymous("");
+    s.get("/healthz", health, does("Whether the server is ready"));
+    s.get("/api/openapi.json", openapi_document, does("This document"));
+    s.get(
+        "/api/v2/workspaceagents/me/connect",
+        workspaces::workspace_agent_connect,
+        does("The tunnel of a workspace agent, with its own token"),
+    );
+    s
+}
+
+fn platform() -> Section {
+    let mut s = Section::new(PLATFORM);
+    s.get("/experiments", users::experiments, does("Features that are on"));
+    s.post("/users/logout", users::logout, does("End this session").gives::<api::Response>());
+    s.get("/users", users::user_list, does("List users").gives::<api::UserPage>().query(PAGE));
+    s.post("/users", users::user_create, does("Create a user").takes::<api::UserCreate>().makes::<api::User>());
+    s.get("/users/roles", users::role_list, does("Site roles").lists::<api::AssignableRole>());
+    s.get("/users/{user}", users::user_get, does("A user").gives::<api::User>());
+    s.delete("/users/{user}", users::user_delete, does("Delete a user").gives::<api::Response>());
+    s.put(
+        "/users/{user}/profile",
+        users::user_profile_set,
+        does("Set username and name").takes::<api::ProfileUpdate>().gives::<api::User>(),
+    );
+    s.put(
+        "/users/{user}/password",
+        users::user_password_set,
+        does("Set the password").takes::<api::PasswordUpdate>().empty(),
+    );
+    s.get("/users/{user}/preferences", users::user_preferences_get, does("A user's preferences"));
+    s.put("/users/{user}/preferences", users::user_preferences_set, does("Replace the preferences"));
+    s.get("/users/{user}/roles", users::user_roles_get, does("A user's roles").gives::<api::UserRoles>());
+    s.put(
+        "/users/{user}/roles",
+        users::user_roles_set,
+        does("Set exactly these site roles").takes::<api::RolesUpdate>().gives::<api::User>(),
+    );
+    s.put("/users/{user}/status/suspend", users::user_suspend, does("Suspend a user").gives::<api::User>());
+    s.put("/users/{user}/status/activate", users::user_activate, does("Activate a user").gives::<api::User>());
+    s.get(
+        "/users/{user}/organizations",
+        organizations::user_organization_list,
+        does("A user's organizations").lists::<api::Organization>(),
+    );
+    s.get("/users/{user}/keys/tokens", users::token_list, does("API tokens").lists::<api::Token>());
+    s.post(
+        "/users/{user}/keys/tokens",
+        users::token_create,
+        does("Create an API token").takes::<api::TokenCreate>().makes::<api::TokenCreated>(),
+    );
+    s.delete("/users/{user}/keys/{token}", users::token_delete, does("Delete an API token").empty());
+    s.post(
+        "/users/{user}/workspaces",
+        workspaces::workspace_create,
+        does("Create a workspace").takes::<api::WorkspaceCreate>().makes::<api::Workspace>(),
+    );
+    s.get(
+        "/users/{user}/workspace/{name}",
+        workspaces::workspace_by_name,
+        does("A workspace by its name").gives::<api::Workspace>(),
+    );
+    s.get("/organizations", organizations::organization_list, does("Organizations").lists::<api::Organization>());
+    s.post(
+        "/organizations",
+        organizations::organization_create,
+        does("Create an organization").takes::<api::OrganizationFields>().makes::<api::Organization>(),
+    );
+    s.get(
+        "/organizations/{organization}",
+        organizations::organization_get,
+        does("An organization").gives::<api::Organization>(),
+    );
+    s.patch(
+        "/organizations/{organization}",
+        organizations::organization_update,
+        does("Change an organization").takes::<api::OrganizationFields>().gives::<api::Organization>(),
+    );
+    s.delete(
+        "/organizations/{organization}",
+        organizations::organization_delete,
+        does("Delete an empty organization").gives::<api::Response>(),
+    );
+    s.get(
+        "/organizations/{organization}/members",
+        organizations::member_list,
+        does("Members").lists::<api::Member>(),
+    );
+    s.post(
+        "/organizations/{organization}/members/{user}",
+        organizations::member_add,
+        does("Add a member").makes::<api::Member>(),
+    );
+    s.delete(
+        "/organizations/{organization}/members/{user}",
+        organizations::member_remove,
+        does("Remove a member").empty(),
+    );
+    s.put(
+        "/organizations/{organization}/members/{user}/roles",
+        organizations::member_roles_set,
+        does("Set a member's roles").takes::<api::RolesUpdate>().gives::<api::Member>(),
+    );
+    s.post(
+        "/organizations/{organization}/members/{user}/workspaces",
+        workspaces::workspace_create_in_organization,
+        does("Create a workspace in an organization").takes::<api::WorkspaceCreate>().makes::<api::Workspace>(),
+    );
+    s.get("/organizations/{organization}/groups", organizations::group_list, does("Groups").lists::<api::Group>());
+    s.post(
+        "/organizations/{organization}/groups",
+        organizations::group_create,
+        does("Create a group").takes::<api::GroupFields>().makes::<api::Group>(),
+    );
+    s.get(
+        "/organizations/{organization}/templates",
+        templates::template_list_of_organization,
+        does("Templates of an organization").lists::<api::Template>(),
+    );
+    s.post(
+        "/organizations/{organization}/templates",
+        templates::template_create,
+        does("Create a template").takes::<api::TemplateFields>().makes::<api::Template>(),
+    );
+    s.get("/groups/{group}", organizations::group_get, does("A group").gives::<api::Group>());
+    s.patch(
+        "/groups/{group}",
+        organizations::group_update,
+        does("Change a group and its members").takes::<api::GroupFields>().gives::<api::Group>(),
+    );
+    s.delete("/groups/{group}", organizations::group_delete, does("Delete a group").gives::<api::Response>());
+    s.get("/templates", templates::template_list, does("Templates").lists::<api::Template>());
+    s.get("/templates/{template}", templates::template_get, does("A template").gives::<api::Template>());
+    s.patch(
+        "/templates/{template}",
+        templates::template_update,
+        does("Change a template; a new spec is a new version").takes::<api::TemplateFields>().gives::<api::Template>(),
+    );
+    s.delete(
+        "/templates/{template}",
+        templates::template_delete,
+        does("Delete a template without workspaces").gives::<api::Response>(),
+    );
+    s.get(
+        "/templates/{template}/versions",
+        templates::template_version_list,
+        does("Versions, newest first").lists::<api::TemplateVersion>(),
+    );
+    s.get("/workspaces", workspaces::workspace_list, does("Workspaces").gives::<api::WorkspacePage>().query(PAGE));
+    s.get("/workspaces/{workspace}", workspaces::workspace_get, does("A workspace").gives::<api::Workspace>());
+    s.get(
+        "/workspaces/{workspace}/builds",
+        workspaces::build_list,
+        does("Builds, newest first").lists::<api::Build>(),
+    );
+    s.post(
+        "/workspaces/{workspace}/builds",
+        workspaces::build_create,
+        does("Start, stop or delete a workspace").takes::<api::BuildCreate>().makes::<api::Build>(),
+    );
+    s.get("/workspacebuilds/{build}", workspaces::build_get, does("A build").gives::<api::Build>());
+    s.get("/workspaceagents/{agent}", workspaces::workspace_agent_get, does("A workspace agent").gives::<api::Agent>());
+    s
+}
+
+fn chat_routes() -> Section {
+    let mut s = Section::new(CHATS);
+    s.get(
+        "",
+        chats::chat_list,
+        does("The caller's chats").lists::<api::Chat>().query(&["archived", "after_id", "limit", "offset"]),
+    );
+    s.post(
+        "",
+        chats::chat_create,
+        does("Create a chat with its first message").takes::<api::ChatCreate>().makes::<api::Chat>(),
+    );
+    s.get(
+        "/by-workspace",
+        chats::chats_by_workspace_get,
+        does("The newest chat of each workspace").query(&["workspace_ids"]),
+    );
+    s.post("/by-workspace", chats::chats_by_workspace_post, does("The newest chat of each workspace"));
+    s.get("/models", models::model_list, does("Models a chat may use").gives::<api::Models>());
+    s.get("/providers", models::provider_list, does("Providers").lists::<api::Provider>());
+    s.post(
+        "/providers",
+        models::provider_create,
+        does("Add a provider").takes::<api::ProviderFields>().makes::<api::Provider>(),
+    );
+    s.patch(
+        "/providers/{provider}",
+        models::provider_update,
+        does("Change a provider").takes::<api::ProviderFields>().gives::<api::Provider>(),
+    );
+    s.delete("/providers/{provider}", models::provider_delete, does("Delete a provider and its models").empty());
+    s.get("/model-configs", models::model_config_list, does("Model configs").lists::<api::ModelConfig>());
+    s.post(
+        "/model-configs",
+        models::model_config_create,
+        does("Add a model").takes::<api::ModelConfigFields>().makes::<api::ModelConfig>(),
+    );
+    s.patch(
+        "/model-configs/{model}",
+        models::model_config_update,
+        does("Change a model").takes::<api::ModelConfigFields>().gives::<api::ModelConfig>(),
+    );
+    s.delete("/model-configs/{model}", models::model_config_delete, does("Delete a model; its costs stay").empty());
+    s.get("/config/system-prompt", models::system_prompt_get, does("The deployment's prompt"));
+    s.put("/config/system-prompt", models::system_prompt_set, does("Set the deployment's prompt").empty());
+    s.get("/config/workspace-ttl", models::workspace_ttl_get, does("Time to live of workspaces made by chats"));
+    s.put("/config/workspace-ttl", models::workspace_ttl_set, does("Set that time").empty());
+    s.get("/config/user-prompt", users::user_prompt_get, does("The caller's own prompt"));
+    s.put("/config/user-prompt", users::user_prompt_set, does("Set the caller's own prompt"));
+    s.get("/{chat}", chats::chat_get, does("A chat").gives::<api::Chat>());
+    s.get(
+        "/{chat}/messages",
+        chats::message_list,
+        does("Messages, newest first").gives::<api::ChatMessagePage>().query(&["before_id", "after_id", "limit"]),
+    );
+    s.post(
+        "/{chat}/messages",
+        chats::message_send,
+        does("Send a message").takes::<api::ChatMessageCreate>().gives::<api::ChatMessageCreated>(),
+    );
+    s.post("/{chat}/interrupt", chats::chat_interrupt, does("Interrupt the turn").gives::<api::Chat>());
+    s.put("/{chat}/read", chats::chat_read_set, does("Move the read mark").takes::<api::ChatReadMark>().empty());
+    s
+}
+
+fn stream_routes() -> Section {
+    let mut s = Section::new("");
+    s.get(
+        "/api/experimental/chats/watch",
+        streams::chat_watch,
+        does("Changes of the caller's chats").streams::<api::ChatWatchEvent>().query(&["cursor"]),
+    );
+    s.get(
+        "/api/experimental/chats/{chat}/stream",
+        streams::chat_stream,
+        does("Everything that happens in a chat")
+            .streams::<api::ChatStreamEvent>()
+            .query(&["cursor", "after_id", "mark_read"]),
+    );
+    s.get(
+        "/api/v2/workspacebuilds/{build}/logs",
+        workspaces::build_log_list,
+        does("Log of a build").lists::<api::LogLine>().query(&["after", "follow"]),
+    );
+    s.get(
+        "/api/v2/workspaceagents/{agent}/logs",
+        workspaces::workspace_agent_log_list,
+        does("Log of clone and scripts").lists::<api::LogLine>().query(&["after", "follow"]),
+    );
+    s
+}
+
+/// All routes, for the document.
+pub(crate) fn documented() -> Vec<Documented> {
+    let sections = [outside(), anonymous(), platform(), chat_routes(), stream_routes()];
+    sections.into_iter().flat_map(|section| section.documented).collect()
+}
+
+pub(crate) fn router(app: Shared) -> Router {
+    let for_users = |router: Router<Shared>| {
+        router
+            .route_layer(middleware::from_fn_with_state(app.clone(), layers::idempotency))
+            .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
+            .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_user))
+            .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
+    };
+    let anonymous = anonymous()
+        .router
+        .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
+        .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_address));
+    let answers = for_users(platform().router.merge(chat_routes().router))
+        .merge(anonymous)
+        .merge(outside().router)
+        .layer(CompressionLayer::new());
+    answers
+        .merge(for_users(stream_routes().router))
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| ApiError::failed().into_response()))
+        .layer(middleware::from_fn(layers::frame))
+        .with_state(app)
+}
+
+async fn health(State(app): State<Shared>) -> Result<&'static str, ApiError> {
+    if app.ready.load(Ordering::Acquire) && app.store.ping().await.is_ok() {
+        return Ok("OK");
+    }
+    let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The server is not ready.");
+    error.retry_after = Some(1);
+    Err(error)
+}
+
+/// The committed file: a test keeps it equal to what the routes say.
+async fn openapi_document() -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], include_str!("../../../openapi/atelier.json")).into_response()
+}
+
+async fn route_not_found(OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "route_not_found", format!("There is no route {}.", uri.path()))
+}
+
+async fn method_not_allowed(method: Method) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is not possible here; the Allow header says what is."),
+    )
+}

@@ -1,0 +1,145 @@
+//! What handlers share, and serving it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use atelier_daemon::Daemon;
+use atelier_domain::{SharedClock, Timestamp};
+use atelier_egress::Egress;
+use atelier_llm::ProviderRegistry;
+use atelier_store::{ProviderPresets, Store};
+use atelier_stream::Hubs;
+use atelier_workspaces::WorkspaceService;
+use axum::Router;
+use axum::extract::Request;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Layer as _;
+use tower_http::normalize_path::NormalizePathLayer;
+
+use crate::auth::Logins;
+use crate::layers::RateLimits;
+
+/// What a server is made of.
+pub struct ServerParts {
+    pub store: Store,
+    pub daemon: Arc<Daemon>,
+    pub hubs: Hubs,
+    pub workspaces: WorkspaceService,
+    pub registry: ProviderRegistry,
+    pub presets: Arc<ProviderPresets>,
+    pub egress: Egress,
+    pub clock: SharedClock,
+    pub config: ServerConfig,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// URL under which people reach the server, without a trailing slash.
+    pub access_url: String,
+    pub version: String,
+    pub deployment_id: String,
+    pub rates: Rates,
+    /// Shown by the login with `--demo`.
+    pub demo: Option<DemoLogin>,
+}
+
+/// Per minute; 0 = no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    pub requests: u32,
+    pub logins: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct DemoLogin {
+    pub email: String,
+    pub password: String,
+}
+
+/// Shared by all handlers.
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) hubs: Hubs,
+    pub(crate) workspaces: WorkspaceService,
+    pub(crate) registry: ProviderRegistry,
+    pub(crate) presets: Arc<ProviderPresets>,
+    pub(crate) egress: Egress,
+    pub(crate) clock: SharedClock,
+    pub(crate) config: ServerConfig,
+    pub(crate) logins: Logins,
+    pub(crate) limits: RateLimits,
+    pub(crate) ready: AtomicBool,
+    /// Streams and what they leave to do; ended before the store.
+    pub(crate) tasks: TaskTracker,
+}
+
+pub(crate) type Shared = Arc<App>;
+
+impl App {
+    /// Now, as exact as it is stored.
+    pub(crate) fn now(&self) -> Timestamp {
+        atelier_domain::clock::to_micros(self.clock.now())
+    }
+}
+
+/// The HTTP server of one replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    app: Shared,
+}
+
+impl Server {
+    #[must_use]
+    pub fn new(parts: ServerParts) -> Self {
+        let ServerParts { store, daemon, hubs, workspaces, registry, presets, egress, clock, config } = parts;
+        let logins = Logins::new(&config.access_url);
+        let limits = RateLimits::new(config.rates);
+        let ready = AtomicBool::new(true);
+        Self {
+            app: Arc::new(App {
+                store,
+                daemon,
+                hubs,
+                workspaces,
+                registry,
+                presets,
+                egress,
+                clock,
+                config,
+                logins,
+                limits,
+                ready,
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// Every route.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        crate::router::router(Arc::clone(&self.app))
+    }
+
+    /// `/healthz` says no from here on, so that balancers send nobody any more.
+    pub fn not_ready(&self) {
+        self.app.ready.store(false, Ordering::Release);
+    }
+
+    /// Serves until `stop`, then lets open requests end.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        use axum::serve::ListenerExt as _;
+        let listener = listener.tap_io(|stream| {
+            // a part must not wait for the answer to the one before
+            let _ = stream.set_nodelay(true);
+        });
+        let routes = NormalizePathLayer::trim_trailing_slash().layer(self.router());
+        let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<std::net::SocketAddr>(routes);
+        axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    }
+}

@@ -1,0 +1,373 @@
+//! Ground rules: credentials, origins, ids, paths, bodies, rates.
+
+use atelier_test_support::{Actor, Answer, Engine, Form, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::host::{CHATS, Host, PLATFORM};
+
+async fn with_header(actor: &Actor, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = actor.request(method, path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    actor.send(request).await
+}
+
+#[tokio::test]
+async fn every_route_asks_for_a_credential_before_anything_else() {
+    let host = Host::start().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if operation.get("security").is_none() || path.ends_with("/me/connect") {
+                continue;
+            }
+            let path = filled(path, "not-an-id");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let request = host.anonymous().request(method.clone(), &path).body("{broken");
+            let answer = host.anonymous().send(request).await;
+            assert_eq!(
+                (answer.status, answer.body["code"].as_str()),
+                (401, Some("unauthenticated")),
+                "{method} {path}: {}",
+                answer.text
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked > 60, "{asked}");
+    for path in ["/healthz", "/api/openapi.json", "/api/v2/buildinfo", "/api/v2/users/authmethods"] {
+        host.anonymous().get(path).await.expect(200);
+    }
+    host.stop().await;
+}
+
+/// The path with `value` in place of each parameter.
+pub(crate) fn filled(path: &str, value: &str) -> String {
+    path.split('/').map(|piece| if piece.starts_with('{') { value } else { piece }).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn a_token_is_taken_from_header_bearer_and_cookie_in_that_order() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let token = ada.token().to_owned();
+    let nobody = host.anonymous();
+    let me = "/api/v2/users/me";
+    let cookie = format!("a=b; coder_session_token={token}");
+    let bearer = format!("Bearer {token}");
+    for headers in [
+        vec![("Coder-Session-Token", token.as_str())],
+        vec![("Authorization", bearer.as_str())],
+        vec![("Cookie", cookie.as_str())],
+        vec![("Coder-Session-Token", token.as_str()), ("Authorization", "Bearer wrong"), ("Cookie", "coder_session_token=wrong")],
+        vec![("Authorization", bearer.as_str()), ("Cookie", "coder_session_token=wrong")],
+    ] {
+        let answer = with_header(&nobody, Method::GET, me, &headers).await;
+        assert_eq!(answer.body(200)["username"], "ada");
+    }
+    // the first one present decides
+    for headers in [
+        vec![("Coder-Session-Token", "wrong"), ("Cookie", cookie.as_str())],
+        vec![("Authorization", "Bearer wrong"), ("Cookie", cookie.as_str())],
+        vec![("Coder-Session-Token", "wrong"), ("Authorization", bearer.as_str())],
+    ] {
+        with_header(&nobody, Method::GET, me, &headers).await.expect_error(401, "unauthenticated");
+    }
+    // in a query it counts for sockets only
+    nobody.get(&format!("{me}?coder_session_token={token}")).await.expect_error(401, "unauthenticated");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_cookie_works_from_this_site_only() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let cookie = format!("coder_session_token={}", ada.token());
+    let own_host = format!("http://127.0.0.1:{}", host.port);
+    let path = "/api/v2/users/me/preferences";
+    let put = async |headers: &[(&str, &str)]| {
+        let mut request = host.anonymous().request(Method::PUT, path).json(&json!({}));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        host.anonymous().send(request).await
+    };
+    let with_cookie = |more: Vec<(&'static str, String)>| {
+        let mut headers = vec![("Cookie", cookie.clone())];
+        headers.extend(more);
+        headers
+    };
+    for (more, is_allowed) in [
+        (vec![], true),
+        (vec![("Origin", own_host.clone())], true),
+        (vec![("Origin", "http://atelier.example".to_owned())], true),
+        (vec![("Origin", "HTTP://Atelier.Example".to_owned())], true),
+        (vec![("Origin", "http://evil.example".to_owned())], false),
+        (vec![("Origin", "http://atelier.example.evil.example".to_owned())], false),
+        (vec![("Origin", "null".to_owned())], false),
+        (vec![("Sec-Fetch-Site", "same-origin".to_owned())], true),
+        (vec![("Sec-Fetch-Site", "none".to_owned())], true),
+        (vec![("Sec-Fetch-Site", "cross-site".to_owned())], false),
+        (vec![("Sec-Fetch-Site", "same-site".to_owned())], false),
+    ] {
+        let headers = with_cookie(more);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = put(&headers).await;
+        if is_allowed {
+            answer.expect(200);
+        } else {
+            answer.expect_error(403, "origin_mismatch");
+        }
+    }
+    // a header cannot be sent by another site's page, so its origin does not matter
+    put(&[("Coder-Session-Token", ada.token()), ("Origin", "http://evil.example")]).await.expect(200);
+    // reading changes nothing
+    with_header(&host.anonymous(), Method::GET, path, &[("Cookie", &cookie), ("Origin", "http://evil.example")])
+        .await
+        .expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn ids_paths_and_methods_have_their_own_refusals() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    for path in [
+        format!("{CHATS}/x"),
+        format!("{CHATS}/x/messages"),
+        format!("{CHATS}/x/stream"),
+        format!("{PLATFORM}/templates/x"),
+        format!("{PLATFORM}/workspaces/12"),
+        format!("{PLATFORM}/groups/x"),
+        format!("{PLATFORM}/users/a--b"),
+    ] {
+        ada.get(&path).await.expect_error(400, "invalid_id");
+    }
+    let chat = ada.chat_create("hello").await;
+    ada.get("/api/v2/nothing").await.expect_error(404, "route_not_found");
+    ada.get("/nothing").await.expect_error(404, "route_not_found");
+    ada.get(&chat.path("/diff-status")).await.expect_error(404, "route_not_found");
+    let answer = ada.delete(&chat.path("")).await;
+    assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
+    answer.expect_error(405, "method_not_allowed");
+    // a trailing slash makes no difference
+    ada.get(&chat.path("/")).await.expect(200);
+    ada.get(&format!("{CHATS}/")).await.expect(200);
+    ada.get(CHATS).await.expect(200);
+    ada.get("/api/v2/users/me/").await.expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_one_may_not_know_of_looks_like_what_does_not_exist() {
+    let host = Host::start().await;
+    let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
+    let chat = ada.chat_create("hello").await;
+    let unknown = ben.chat("01890000-0000-7000-8000-000000000000");
+    for rest in ["", "/messages", "/stream"] {
+        let (foreign, missing) = (ben.get(&ben.chat(&chat.id).path(rest)).await, ben.get(&unknown.path(rest)).await);
+        assert_eq!((foreign.status, &foreign.body), (missing.status, &missing.body));
+        foreign.expect_error(404, "not_found");
+    }
+    let foreign = ben.chat(&chat.id).send_with(json!({"content": []})).await;
+    foreign.expect_error(404, "not_found");
+    ben.get(&format!("{CHATS}/00000000-0000-0000-0000-000000000000")).await.expect_error(404, "not_found");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_read_once() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let send = async |path: &str, body: Vec<u8>| {
+        ada.send(ada.request(Method::POST, path).body(body)).await
+    };
+    let chats = format!("{CHATS}/");
+    send(&chats, b"{\"content\": [".to_vec()).await.expect_error(400, "invalid_json");
+    send(&chats, b"[]".to_vec()).await.expect_error(400, "invalid_json");
+    send(&chats, b"{\"content\": \"text\"}".to_vec()).await.expect_error(400, "invalid_json");
+    send(&chats, b"{\"content\": [{\"type\": \"text\", \"text\": \"\xff\"}]}".to_vec()).await.expect_error(400, "invalid_json");
+    let mut deep = vec![b'['; 100_000];
+    deep.extend(vec![b']'; 100_000]);
+    send(&chats, deep).await.expect_error(400, "invalid_json");
+    let of_size = |size: usize| {
+        let mut body = json!({"content": [{"type": "text", "text": "hi"}], "padding": ""}).to_string().into_bytes();
+        let end = body.len() - 2;
+        body.splice(end..end, vec![b'x'; size - end - 2]);
+        body
+    };
+    send(&chats, of_size(2 * 1024 * 1024)).await.expect(201);
+    send(&chats, of_size(2 * 1024 * 1024 + 1)).await.expect_error(413, "body_too_large");
+    send(&chats, vec![b'x'; 3 * 1024 * 1024]).await.expect_error(413, "body_too_large");
+    // no content type is asked for, unknown fields are ignored
+    send(&format!("{PLATFORM}/users/me/keys/tokens"), b"{\"other\": 1}".to_vec()).await.expect(201);
+    ada.get("/api/v2/users/me").await.expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn u0000_lives_in_message_content_only() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = ada.chat_create("a\0b c").await;
+        assert_eq!(chat.get().await["title"], "ab c");
+        assert_eq!(chat.messages().await[0]["content"][0]["text"], "a\0b c");
+        let label = json!({"content": [{"type": "text", "text": "x"}], "labels": {"a": "b\0"}});
+        ada.post(CHATS, label).await.expect(400);
+        let admin = host.admin().await;
+        admin.post("/api/v2/organizations", json!({"name": "a\0b"})).await.expect(400);
+        admin.put(&format!("{CHATS}/config/system-prompt"), json!({"system_prompt": "a\0"})).await.expect(400);
+        for path in [
+            format!("{PLATFORM}/users?q=a%00b"),
+            format!("{PLATFORM}/users/a%00b"),
+            format!("{PLATFORM}/organizations/a%00b"),
+            format!("{PLATFORM}/users/me/workspace/a%00b"),
+            format!("{PLATFORM}/workspaces?q=name:a%00"),
+        ] {
+            let answer = admin.get(&path).await;
+            assert!((200..500).contains(&answer.status), "{path}: {}", answer.text);
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn queries_report_all_faults_together() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let faults = |answer: Answer| -> Vec<String> {
+        let body = answer.body(400);
+        assert_eq!(body["code"], "validation_failed");
+        body["validations"].as_array().unwrap().iter().map(|fault| fault["field"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(faults(ada.get(&format!("{CHATS}?limit=201&offset=-1&after_id=x")).await), ["limit", "offset", "after_id"]);
+    assert_eq!(faults(ada.get(&format!("{CHATS}?limit=-1")).await), ["limit"]);
+    assert_eq!(faults(ada.get(&format!("{CHATS}?limit=x&archived=maybe")).await), ["limit", "archived"]);
+    ada.get(&format!("{CHATS}?limit=0&unknown=1")).await.expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn answers_carry_an_id_and_stay_out_of_caches() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let answers = [
+        ada.get("/api/v2/users/me").await,
+        ada.get("/nothing").await,
+        host.anonymous().get("/api/v2/users").await,
+        host.anonymous().get("/healthz").await,
+    ];
+    for answer in &answers {
+        assert!(!answer.headers["x-request-id"].is_empty());
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert!(answer.headers.get("access-control-allow-origin").is_none());
+    }
+    assert_eq!(answers[3].text, "OK");
+    let request = ada.request(Method::GET, "/api/openapi.json").header("Accept-Encoding", "gzip");
+    assert_eq!(ada.send(request).await.headers["content-encoding"], "gzip");
+    host.server.not_ready();
+    host.anonymous().get("/healthz").await.expect(503);
+    host.stop().await;
+}
+
+/// No year 1, no null lists, six decimals and `Z`.
+fn check_times(value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if name.ends_with("_at") || name == "expires_at" || name == "last_used" {
+                    let text = value.as_str().unwrap_or_else(|| panic!("{name} is {value}"));
+                    assert!(text.len() == 27 && text.ends_with('Z') && text.as_bytes()[19] == b'.', "{name} is {text}");
+                    assert!(text > "2020", "{name} is {text}");
+                }
+                check_times(value);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(check_times),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn times_have_six_decimals_and_lists_are_never_null() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let admin = host.admin().await;
+        let chat = admin.chat_create("hello").await;
+        chat.wait_for_status("waiting").await;
+        let answers = [
+            chat.get().await,
+            admin.get(CHATS).await.body(200),
+            admin.get(&chat.path("/messages")).await.body(200),
+            admin.get("/api/v2/users").await.body(200),
+            admin.get("/api/v2/organizations").await.body(200),
+            admin.get("/api/v2/organizations/default/groups").await.body(200),
+            admin.get(&format!("{CHATS}/model-configs")).await.body(200),
+            admin.get(&format!("{CHATS}/providers")).await.body(200),
+        ];
+        answers.iter().for_each(check_times);
+        assert_eq!(answers[0]["mcp_server_ids"], json!([]));
+        assert_eq!(answers[2]["queued_messages"], json!([]));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn over_the_rate_a_user_waits_and_others_do_not() {
+    let host = Host::builder().rates(5, 3).start().await;
+    let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
+    for _ in 0..5 {
+        ada.get("/api/v2/users/me").await.expect(200);
+    }
+    let refused = ada.get("/api/v2/users/me").await;
+    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    refused.expect_error(429, "rate_limited");
+    ben.get("/api/v2/users/me").await.expect(200);
+    // logins: by address and email
+    let login = |email: &str| json!({"email": email, "password": "wrong-password"});
+    for _ in 0..3 {
+        host.anonymous().post("/api/v2/users/login", login("x@example.com")).await.expect(401);
+    }
+    host.anonymous().post("/api/v2/users/login", login("X@example.com")).await.expect_error(429, "rate_limited");
+    host.anonymous().post("/api/v2/users/login", login("y@example.com")).await.expect(401);
+    // five in all: the address has none left
+    host.anonymous().get("/api/v2/buildinfo").await.expect_error(429, "rate_limited");
+    host.anonymous().get("/healthz").await.expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_credential_ends_at_once_and_takes_its_streams_along() {
+    let host = Host::start().await;
+    let admin = host.admin().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = ada.chat_create("hello").await;
+    chat.wait_for_status("waiting").await;
+    let key = ada.post("/api/v2/users/me/keys/tokens", json!({"token_name": "a"})).await.body(201)["key"].clone();
+    let by_token = ada.with_token(key.as_str().unwrap());
+    by_token.get("/api/v2/users/me").await.expect(200);
+    let tokens = ada.get("/api/v2/users/me/keys/tokens").await.body(200);
+    let id = tokens[0]["id"].as_str().unwrap();
+    ada.delete(&format!("/api/v2/users/me/keys/{id}")).await.expect(204);
+    by_token.get("/api/v2/users/me").await.expect_error(401, "unauthenticated");
+
+    let mut stream = chat.stream(Form::WebSocket, Some("")).await;
+    stream.next().await.unwrap();
+    admin.put("/api/v2/users/ada/status/suspend", json!({})).await.expect(200);
+    ada.get("/api/v2/users/me").await.expect_error(401, "unauthenticated");
+    // the stream says why, then closes
+    let begun = std::time::Instant::now();
+    let mut last = None;
+    while let Some(frame) = stream.next().await {
+        last = Some(frame);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(16), "{:?}", begun.elapsed());
+    let last = last.unwrap();
+    assert_eq!((last.kind.as_str(), last.data["code"].as_str()), ("error", Some("unauthenticated")));
+    eventually("no viewer", || async { (host.anonymous().get("/healthz").await.status == 200).then_some(()) }).await;
+    host.stop().await;
+}

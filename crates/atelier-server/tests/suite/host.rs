@@ -1,0 +1,321 @@
+//! A server in this process, on a port of its own and a fresh database.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, Faults};
+use atelier_domain::{Clock, OrganizationId, SharedClock, Timestamp, UserId};
+use atelier_egress::Egress;
+use atelier_llm::{ProviderRegistry, RegistryParts, Script, Scripts};
+use atelier_server::{DemoLogin, Rates, Server, ServerConfig, ServerParts};
+use atelier_store::testing::{PostgresTest, postgres_store, sqlite_store};
+use atelier_store::{ModelConfigFields, ProviderPresets, Store, UserNew};
+use atelier_stream::{Hubs, StreamConfig};
+use atelier_test_support::{Actor, Engine};
+use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
+use atelier_workspaces::{WorkspaceService, WorkspacesConfig};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const CHATS: &str = "/api/experimental/chats";
+pub(crate) const PLATFORM: &str = "/api/v2";
+
+/// The script of the default model. Messages choose what it does.
+const SCRIPT: &str = r#"
+rules:
+  - when: {user_contains: "hang"}
+    steps:
+      - text: "Looking"
+      - hang: true
+  - when: {user_contains: "count"}
+    steps:
+      - {text: "0123456789", chunk: 1, repeat: 20, delay_ms: 1}
+  - when: {user_contains: "flood"}
+    steps:
+      - {text: "0123456789abcdef", chunk: 65536, repeat: 1048576}
+      - hang: true
+  - when: {user_contains: "fail"}
+    steps:
+      - error: {kind: auth, message: "the key is wrong"}
+  - steps:
+      - text: "Hello there."
+      - usage: {input_tokens: 10, output_tokens: 3}
+"#;
+
+/// The machine's clock.
+pub(crate) struct SystemClock(Instant);
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic_now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep_until((self.0 + deadline).into()))
+    }
+}
+
+/// What a test wants to be different.
+pub(crate) struct Builder {
+    engine: Engine,
+    rates: Rates,
+    demo: Option<DemoLogin>,
+    access_url: String,
+    clock: Option<SharedClock>,
+    model: bool,
+}
+
+impl Builder {
+    pub(crate) fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    pub(crate) fn rates(mut self, requests: u32, logins: u32) -> Self {
+        self.rates = Rates { requests, logins };
+        self
+    }
+
+    pub(crate) fn demo(mut self) -> Self {
+        self.demo = Some(DemoLogin { email: "demo@example.com".into(), password: "demo-password".into() });
+        self
+    }
+
+    pub(crate) fn access_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.access_url);
+        self
+    }
+
+    /// Time of the server's own waits; requests and databases keep the machine's.
+    pub(crate) fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    pub(crate) fn without_model(mut self) -> Self {
+        self.model = false;
+        self
+    }
+
+    pub(crate) async fn start(self) -> Host {
+        let data = tempfile::tempdir().unwrap();
+        let (store, database) = match self.engine {
+            Engine::Sqlite => (sqlite_store(data.path()).await, None),
+            Engine::Postgres => {
+                let database = postgres_store(data.path()).await;
+                (database.store.clone(), Some(database))
+            }
+        };
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
+        let egress = Egress::new("loopback".parse().unwrap()).unwrap();
+        let scripts = Scripts::new(None).with("test", Script::parse("test", SCRIPT).unwrap());
+        let registry =
+            ProviderRegistry::new(RegistryParts { egress: egress.clone(), clock: Arc::clone(&clock), scripts: Some(scripts) });
+        let keyless = ["scripted", "openai-compat"].map(str::to_owned).into();
+        let presets = Arc::new(ProviderPresets { presets: Vec::new(), keyless });
+        let workspaces = WorkspaceService::open(
+            store.clone(),
+            hubs.clone(),
+            Arc::clone(&clock),
+            WorkspacesConfig::new(local(data.path())),
+        )
+        .await
+        .unwrap();
+        let daemon = Daemon::start(DaemonParts {
+            store: store.clone(),
+            hubs: hubs.clone(),
+            registry: registry.clone(),
+            presets: Arc::clone(&presets),
+            workspaces: Arc::new(workspaces.clone()),
+            clock: Arc::clone(&clock),
+            faults: Faults::none(),
+            config: DaemonConfig::default(),
+        })
+        .await
+        .unwrap();
+        let daemon = Arc::new(daemon);
+        let server = Server::new(ServerParts {
+            store: store.clone(),
+            daemon: Arc::clone(&daemon),
+            hubs: hubs.clone(),
+            workspaces: workspaces.clone(),
+            registry,
+            presets,
+            egress,
+            clock,
+            config: ServerConfig {
+                access_url: self.access_url,
+                version: "0.0.0-test".into(),
+                deployment_id: "deployment".into(),
+                rates: self.rates,
+                demo: self.demo,
+            },
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn({
+            let (server, stop) = (server.clone(), stop.clone());
+            async move { server.serve(listener, stop).await }
+        });
+        let host = Host { port, store, hubs, server, daemon, workspaces, stop, serving: Some(serving), database, _data: data };
+        if self.model {
+            host.add_model().await;
+        }
+        host
+    }
+}
+
+fn local(data: &Path) -> LocalSettings {
+    LocalSettings {
+        data_dir: data.to_owned(),
+        // what runs in workspaces is not looked at here
+        agent_program: "/bin/true".into(),
+        sandbox: SandboxChoice::Off,
+        uid: 10_000,
+        extra_paths: Vec::new(),
+        stop_grace: Duration::from_secs(1),
+    }
+}
+
+/// The server under test and what lies below it.
+pub(crate) struct Host {
+    pub(crate) port: u16,
+    pub(crate) store: Store,
+    pub(crate) hubs: Hubs,
+    pub(crate) server: Server,
+    daemon: Arc<Daemon>,
+    workspaces: WorkspaceService,
+    stop: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    database: Option<PostgresTest>,
+    _data: TempDir,
+}
+
+impl Host {
+    pub(crate) fn builder() -> Builder {
+        Builder {
+            engine: Engine::Sqlite,
+            rates: Rates { requests: 0, logins: 0 },
+            demo: None,
+            access_url: "http://atelier.example".into(),
+            clock: None,
+            model: true,
+        }
+    }
+
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Somebody without a credential.
+    pub(crate) fn anonymous(&self) -> Actor {
+        Actor::anonymous(self.port)
+    }
+
+    /// The site's owner; made at the first call.
+    pub(crate) async fn admin(&self) -> Actor {
+        let row = match self.store.user_by_username("admin").await.unwrap() {
+            Some(row) => row.id,
+            None => {
+                let user = user_new("admin", &["owner"], Vec::new());
+                self.store.user_create_first(user, Timestamp::now()).await.unwrap().0.id
+            }
+        };
+        self.actor(row).await
+    }
+
+    /// A new user in the default organization, with these site roles.
+    pub(crate) async fn user(&self, name: &str, roles: &[&str]) -> Actor {
+        self.admin().await;
+        let row = self.store.user_create(user_new(name, roles, Vec::new()), Timestamp::now()).await.unwrap();
+        self.actor(row.id).await
+    }
+
+    pub(crate) async fn user_id(&self, name: &str) -> UserId {
+        self.store.user_by_username(name).await.unwrap().unwrap().id
+    }
+
+    pub(crate) async fn organization(&self) -> OrganizationId {
+        self.store.organization_default().await.unwrap().unwrap().id
+    }
+
+    /// Sessions without passwords: hashing one takes a tenth of a second.
+    async fn actor(&self, user: UserId) -> Actor {
+        let token = uuid::Uuid::now_v7().to_string();
+        let now = Timestamp::now();
+        let expires_at = now + jiff::SignedDuration::from_hours(1);
+        let hash = Sha256::digest(token.as_bytes()).into();
+        self.store.session_create(user, hash, now, expires_at).await.unwrap();
+        self.anonymous().with_token(&token)
+    }
+
+    async fn add_model(&self) {
+        let fields = ModelConfigFields {
+            model: "test".into(),
+            display_name: "Test".into(),
+            enabled: true,
+            is_default: Some(true),
+            context_limit: 100_000,
+            compression_threshold: 70,
+            model_config: None,
+        };
+        let provider = atelier_store::ProviderFields {
+            provider: "scripted".into(),
+            name: "scripted".into(),
+            display_name: String::new(),
+            enabled: true,
+            api_key: atelier_store::ApiKeyChange::Keep,
+            base_url: None,
+            central_api_key_enabled: true,
+            allow_user_api_key: false,
+            allow_central_api_key_fallback: false,
+        };
+        let now = Timestamp::now();
+        let row = self.store.provider_create(provider, now).await.unwrap();
+        self.store.model_create((Some(row.id), "scripted".into(), "scripted".into()), fields, now).await.unwrap();
+    }
+
+    /// Ends everything in the order the binary does.
+    pub(crate) async fn stop(mut self) {
+        self.server.not_ready();
+        self.stop.cancel();
+        self.hubs.shut_down();
+        self.daemon.shut_down(Duration::from_millis(100)).await;
+        if let Some(serving) = self.serving.take() {
+            serving.await.unwrap().unwrap();
+        }
+        self.workspaces.shut_down().await;
+        match self.database.take() {
+            Some(database) => database.end().await,
+            None => self.store.close().await,
+        }
+    }
+}
+
+fn user_new(name: &str, roles: &[&str], organization_ids: Vec<OrganizationId>) -> UserNew {
+    UserNew {
+        id: UserId::new(),
+        email: format!("{name}@example.com"),
+        username: name.to_owned(),
+        name: name.to_owned(),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        password_hash: "none".into(),
+        organization_ids,
+    }
+}

@@ -1,0 +1,13 @@
+//! The HTTP API from outside: a real server on a free port, real databases, scripted models.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod accounts;
+mod chats;
+mod ground;
+mod host;
+mod models;
+mod organizations;
+mod repeats;
+mod roles;
+mod streams;
+mod templates;

@@ -1,0 +1,112 @@
+//! The demo: a user, a template and a model that need no key.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use atelier_domain::{SharedClock, UserId};
+use atelier_server::DemoLogin;
+use atelier_store::{ApiKeyChange, ModelConfigFields, ProviderFields, Store, UserNew};
+use atelier_workspaces::WorkspaceService;
+
+const EMAIL: &str = "demo@example.com";
+const USERNAME: &str = "demo";
+/// Known to everybody: the demo listens on loopback unless told otherwise.
+const PASSWORD: &str = "atelier-demo";
+const PROVIDER: &str = "scripted";
+const MODEL: &str = "demo";
+const CONTEXT_LIMIT: i64 = 200_000;
+
+/// What the demo's greeting tells.
+pub(crate) struct Demo {
+    token: String,
+}
+
+impl Demo {
+    pub(crate) fn login(&self) -> DemoLogin {
+        DemoLogin { email: EMAIL.to_owned(), password: PASSWORD.to_owned() }
+    }
+
+    pub(crate) fn greeting(&self, url: &str) -> anyhow::Result<String> {
+        let program = std::env::current_exe().context("the program does not know where it lies")?;
+        Ok(format!(
+            "\nThe demo is ready.\n\
+             \x20 URL       {url}\n\
+             \x20 login     {EMAIL}\n\
+             \x20 password  {PASSWORD}\n\n\
+             Try it in another shell:\n\
+             \x20 ATELIER_URL={url} ATELIER_TOKEN={} {} chat -p \"make the tests pass\"\n",
+            self.token,
+            program.display(),
+        ))
+    }
+}
+
+/// Makes whatever of the demo is not there yet, and a fresh token for the printed command.
+pub(crate) async fn set_up(
+    store: &Store,
+    workspaces: &WorkspaceService,
+    clock: &SharedClock,
+
+) -> anyhow::Result<Demo> {
+    let now = atelier_domain::clock::to_micros(clock.now());
+    let user = match store.user_by_email(EMAIL).await? {
+        Some(user) => user.id,
+        None => {
+            let new = UserNew {
+                id: UserId::new(),
+                email: EMAIL.to_owned(),
+                username: USERNAME.to_owned(),
+                name: "Demo".to_owned(),
+                roles: vec!["owner".to_owned()],
+                password_hash: atelier_server::hash_password(PASSWORD)?,
+                organization_ids: Vec::new(),
+            };
+            if store.user_exists().await? {
+                store.user_create(new, now).await?.id
+            } else {
+                store.user_create_first(new, now).await?.0.id
+            }
+        }
+    };
+    let organization = store.organization_default().await?.context("there is no default organization")?;
+    workspaces.demo_template_ensure(organization.id, user).await?;
+    let provider = match store.provider_list().await?.into_iter().find(|provider| provider.name == PROVIDER) {
+        Some(provider) => provider,
+        None => {
+            let fields = ProviderFields {
+                provider: PROVIDER.to_owned(),
+                name: PROVIDER.to_owned(),
+                display_name: String::new(),
+                enabled: true,
+                api_key: ApiKeyChange::Clear,
+                base_url: None,
+                central_api_key_enabled: true,
+                allow_user_api_key: false,
+                allow_central_api_key_fallback: false,
+            };
+            store.provider_create(fields, now).await?
+        }
+    };
+    let has_model = store.model_list().await?.iter().any(|model| model.provider_name == PROVIDER && model.model == MODEL);
+    if !has_model {
+        let fields = ModelConfigFields {
+            model: MODEL.to_owned(),
+            display_name: "Demo model (offline)".to_owned(),
+            enabled: true,
+            is_default: None,
+            context_limit: CONTEXT_LIMIT,
+            compression_threshold: 70,
+            model_config: Some(
+                r#"{"cost":{"input_price_per_million_tokens":"0","output_price_per_million_tokens":"0","cache_read_price_per_million_tokens":"0","cache_write_price_per_million_tokens":"0"}}"#
+                    .to_owned(),
+            ),
+        };
+        store.model_create((Some(provider.id), PROVIDER.to_owned(), PROVIDER.to_owned()), fields, now).await?;
+    }
+    let (token, hash) = atelier_server::new_token();
+    let expires_at = now.checked_add(Duration::from_secs(30 * 86_400)).unwrap_or(now);
+    let name = format!("demo {now}");
+    store.api_token_create(user, name, hash, now, expires_at).await?;
+    Ok(Demo { token })
+}
+

@@ -1,0 +1,255 @@
+//! Putting the server together, and ending it in order.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, ExecutorConfig, Faults};
+use atelier_domain::SharedClock;
+use atelier_egress::{Egress, EgressPolicy};
+use atelier_llm::{ProviderKind, ProviderRegistry, RegistryParts, Scripts};
+use atelier_server::{Rates, Server, ServerConfig, ServerParts};
+use atelier_store::{
+    Database, Engine, ProviderPreset, ProviderPresets, SecretString, SecretsConfig, Store, StoreConfig,
+};
+use atelier_stream::{Hubs, StreamConfig};
+use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
+use atelier_workspaces::{WorkspaceService, WorkspacesConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
+use crate::demo;
+use crate::settings::Settings;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Requests under way get this long to end.
+const REQUEST_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the server until it is asked to stop.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+    start_logging(&settings);
+    let data_dir = settings.data_dir()?;
+    prepare_data_dir(&data_dir)?;
+    // the address first: whoever starts us twice by mistake learns it before anything is touched
+    let listener = TcpListener::bind(settings.http_address)
+        .await
+        .with_context(|| format!("cannot listen on {} (ATELIER_HTTP_ADDRESS)", settings.http_address))?;
+    let address = listener.local_addr()?;
+    let access_url = match &settings.access_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{address}"),
+    };
+
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let store = open_store(&settings, &data_dir).await?;
+    let egress = egress(&settings)?;
+    let registry = registry(&settings, egress.clone(), Arc::clone(&clock));
+    let presets = Arc::new(presets(&settings));
+    let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
+    let workspaces = WorkspaceService::open(
+        store.clone(),
+        hubs.clone(),
+        Arc::clone(&clock),
+        workspaces_config(&settings, &data_dir)?,
+    )
+    .await
+    .context("the workspaces of this host cannot be managed")?;
+    if store.engine() == Engine::Sqlite {
+        store.idempotency_forget_open_for_system().await?;
+    }
+    let demo_login = match settings.demo {
+        true => Some(demo::set_up(&store, &workspaces, &clock).await.context("the demo cannot be set up")?),
+        false => None,
+    };
+    let daemon = Daemon::start(DaemonParts {
+        store: store.clone(),
+        hubs: hubs.clone(),
+        registry: registry.clone(),
+        presets: Arc::clone(&presets),
+        workspaces: Arc::new(workspaces.clone()),
+        clock: Arc::clone(&clock),
+        faults: faults(),
+        config: DaemonConfig {
+            executor: ExecutorConfig {
+                slots: settings.daemon_slots,
+                slots_per_user: settings.daemon_slots_per_user,
+                ..ExecutorConfig::default()
+            },
+            replica_url: access_url.clone(),
+            build: VERSION.to_owned(),
+        },
+    })
+    .await?;
+    let daemon = Arc::new(daemon);
+    let deployment_id = store.deployment_id(clock.now()).await?;
+    let server = Server::new(ServerParts {
+        store: store.clone(),
+        daemon: Arc::clone(&daemon),
+        hubs: hubs.clone(),
+        workspaces: workspaces.clone(),
+        registry,
+        presets,
+        egress,
+        clock,
+        config: ServerConfig {
+            access_url: access_url.clone(),
+            version: VERSION.to_owned(),
+            deployment_id,
+            rates: Rates { requests: settings.rate_requests, logins: settings.rate_logins },
+            demo: demo_login.as_ref().map(demo::Demo::login),
+        },
+    });
+
+    println!("Listening on http://{address}");
+    if let Some(demo) = &demo_login {
+        println!("{}", demo.greeting(&access_url)?);
+    }
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (server, stop) = (server.clone(), stop.clone());
+        async move { server.serve(listener, stop).await }
+    });
+    wait_for_signal().await?;
+
+    // the order matters: nobody new, nothing new, viewers elsewhere, then what runs, then what it stands on
+    tracing::info!("stopping");
+    server.not_ready();
+    stop.cancel();
+    hubs.shut_down();
+    daemon.shut_down(Duration::from_secs(settings.daemon_drain_seconds)).await;
+    match tokio::time::timeout(REQUEST_GRACE, serving).await {
+        Ok(ended) => ended??,
+        Err(_) => tracing::warn!("some requests did not end in time"),
+    }
+    workspaces.shut_down().await;
+    store.close().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        // signals are remembered until they are received
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn start_logging(settings: &Settings) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|error| {
+        eprintln!("atelier: ATELIER_LOG is no filter ({error}); logging at info");
+        EnvFilter::new("info")
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a second server in one process keeps the first one's log
+    let _ = if settings.log_format == "json" { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// The data folder can be walked by workspaces, its private part by nobody else.
+pub(crate) fn prepare_data_dir(data_dir: &Path) -> anyhow::Result<()> {
+    let private = private_dir(data_dir);
+    for (folder, mode) in [(data_dir, 0o711), (private.as_path(), 0o700)] {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {} (ATELIER_DATA_DIR)", folder.display()))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Where database and keys lie.
+pub(crate) fn private_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("private")
+}
+
+pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::Result<Store> {
+    let private = private_dir(data_dir);
+    let database = match &settings.database_url {
+        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Database::Postgres { url: url.clone() }
+        }
+        Some(_) => bail!("ATELIER_DATABASE_URL must begin with postgres://; leave it out for SQLite"),
+        None => Database::Sqlite { file: private.join("atelier.db") },
+    };
+    let secrets = match (&settings.secret_keys, settings.secrets.as_str()) {
+        (_, "plaintext") => {
+            tracing::warn!("secrets are stored without encryption (ATELIER_SECRETS=plaintext)");
+            SecretsConfig::Plaintext
+        }
+        (Some(keys), _) => SecretsConfig::Keys(SecretString::new(keys.as_str())),
+        (None, _) => SecretsConfig::File(private.join("secret.keys")),
+    };
+    Store::open(StoreConfig { database, secrets }).await.context("the database cannot be opened")
+}
+
+pub(crate) fn egress(settings: &Settings) -> anyhow::Result<Egress> {
+    let policy: EgressPolicy = settings.egress_allow.parse().context("ATELIER_EGRESS_ALLOW cannot be read")?;
+    Egress::new(policy).context("outgoing calls cannot be set up")
+}
+
+fn registry(settings: &Settings, egress: Egress, clock: SharedClock) -> ProviderRegistry {
+    let is_scripted = settings.scripted_provider || settings.demo || settings.scripts_dir.is_some();
+    let scripts = is_scripted.then(|| Scripts::new(settings.scripts_dir.clone()));
+    ProviderRegistry::new(RegistryParts { egress, clock, scripts })
+}
+
+/// Keys and addresses from `ATELIER_PROVIDER_<TYPE>_API_KEY` and `_BASE_URL`.
+fn presets(_settings: &Settings) -> ProviderPresets {
+    let variable = |kind: ProviderKind, suffix: &str| {
+        let kind = kind.as_str().to_uppercase().replace('-', "_");
+        std::env::var(format!("ATELIER_PROVIDER_{kind}_{suffix}")).ok().filter(|value| !value.trim().is_empty())
+    };
+    let presets = ProviderKind::ALL
+        .into_iter()
+        .filter(|kind| kind.has_adapter() && *kind != ProviderKind::Scripted)
+        .filter_map(|kind| {
+            let (key, base_url) = (variable(kind, "API_KEY"), variable(kind, "BASE_URL"));
+            let is_set = if kind.requires_key() { key.is_some() } else { base_url.is_some() };
+            is_set.then(|| ProviderPreset {
+                provider: kind.as_str().to_owned(),
+                api_key: key.map(SecretString::new),
+                base_url,
+            })
+        })
+        .collect();
+    let keyless =
+        ProviderKind::ALL.into_iter().filter(|kind| !kind.requires_key()).map(|kind| kind.as_str().to_owned());
+    ProviderPresets { presets, keyless: keyless.collect() }
+}
+
+pub(crate) fn workspaces_config(settings: &Settings, data_dir: &Path) -> anyhow::Result<WorkspacesConfig> {
+    let local = LocalSettings {
+        data_dir: data_dir.to_owned(),
+        agent_program: std::env::current_exe().context("the program does not know where it lies")?,
+        sandbox: match settings.local_sandbox.as_str() {
+            "bubblewrap" => SandboxChoice::Bubblewrap,
+            "landlock" => SandboxChoice::Landlock,
+            "off" => SandboxChoice::Off,
+            _ => SandboxChoice::Auto,
+        },
+        uid: settings.local_uid,
+        extra_paths: settings.local_extra_paths.clone(),
+        stop_grace: Duration::from_secs(30),
+    };
+    Ok(WorkspacesConfig {
+        demo: settings.demo,
+        owner_workspace_shell: settings.owner_workspace_shell,
+        ..WorkspacesConfig::new(local)
+    })
+}
+
+#[cfg(feature = "fault-injection")]
+fn faults() -> Faults {
+    std::env::var("ATELIER_FAULT").map_or_else(|_| Faults::none(), |plan| Faults::parse(&plan))
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn faults() -> Faults {
+    Faults::none()
+}
