@@ -289,6 +289,14 @@ pub struct ChatMessagePage {
     pub has_more: bool,
 }
 
+/// Where a chat's owner has read to. Absent = everything, 0 = nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ChatReadMark {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<i64>,
+}
+
 /// One event of a chat's stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatStreamEvent {

@@ -93,9 +93,9 @@ pub struct Workspace {
     pub latest_build: Build,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WorkspacePage<T> {
-    pub workspaces: Vec<T>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkspacePage {
+    pub workspaces: Vec<Workspace>,
     pub count: i64,
 }
 

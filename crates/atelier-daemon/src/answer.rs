@@ -25,7 +25,8 @@ pub(crate) enum Delta {
 }
 
 impl Delta {
-    /// Takes `next` in if it continues this delta.
+    /// Takes `next` in if it continues this delta; else gives it back.
+    #[allow(clippy::result_large_err, reason = "the refused delta itself, moved on at once")]
     pub(crate) fn join(&mut self, next: Self) -> Result<(), Self> {
         match (self, next) {
             (Self::Text { index, text }, Self::Text { index: same, text: more }) if *index == same => {
@@ -103,11 +104,6 @@ impl<'a> AnswerBuilder<'a> {
             response_id: None,
             bytes: 0,
         }
-    }
-
-    /// Whether the model has sent anything that is billed.
-    pub(crate) fn has_content(&self) -> bool {
-        !self.blocks.is_empty() || self.usage.is_reported()
     }
 
     pub(crate) fn is_too_long(&self) -> bool {

@@ -90,7 +90,6 @@ impl Daemon {
         let work = Arc::new(Turns {
             models: Models::new(store.clone(), registry, presets),
             store: store.clone(),
-            hubs,
             commits: commits.clone(),
             workspaces,
             transcripts: Transcripts::default(),

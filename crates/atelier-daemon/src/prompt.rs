@@ -1,7 +1,7 @@
 //! What a model is sent: system blocks, the history, the tools (daemon.md 7).
 
 pub(crate) mod history;
-pub mod text;
+pub(crate) mod text;
 pub(crate) mod transcript;
 
 use std::collections::HashSet;

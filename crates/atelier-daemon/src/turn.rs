@@ -17,7 +17,7 @@ use atelier_domain::message::{FinishReason, ToolCallPart};
 use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
 use atelier_llm::{ModelRequest, ProviderError};
 use atelier_store::{ChatRow, Store, ToolCallRow};
-use atelier_stream::{Hubs, StepLog};
+use atelier_stream::StepLog;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -48,7 +48,6 @@ const CONTEXT_WAIT: Duration = Duration::from_secs(5);
 /// What every run works with.
 pub(crate) struct Turns {
     pub(crate) store: Store,
-    pub(crate) hubs: Hubs,
     pub(crate) commits: Commits,
     pub(crate) models: Models,
     pub(crate) workspaces: Arc<dyn Workspaces>,
@@ -97,7 +96,7 @@ impl Turns {
     async fn run_claimed(&self, claimed: Claimed, place: Place) {
         let chat = claimed.chat.id;
         let log = claimed.log.clone();
-        let writer = RunWriter::new(self.commits.clone(), claimed.fence.clone(), self.clock.clone(), self.faults.clone());
+        let writer = RunWriter::new(self.commits.clone(), claimed.fence, self.clock.clone(), self.faults.clone());
         let driven = Turn::new(self, claimed, &place, writer.clone()).drive();
         let ended = match std::panic::AssertUnwindSafe(driven).catch_unwind().await {
             Ok(ended) => ended,

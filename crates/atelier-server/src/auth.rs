@@ -121,9 +121,7 @@ impl Logins {
 
     /// Argon2id, 64 MiB, 3 passes, 4 lanes, off the threads that serve requests.
     pub(crate) async fn hash_password(&self, password: String) -> ApiResult<String> {
-        self.hash_work(move || {
-            argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| error.to_string())
-        })
+        self.hash_work(move || hash_password(&password))
         .await?
         .map_err(|error| {
             tracing::error!("a password could not be hashed: {error}");

@@ -25,7 +25,7 @@ use crate::extract::id;
 use crate::state::Shared;
 
 /// What a handler does with a chat.
-pub(crate) trait Right: Send + Sync + 'static {
+pub(crate) trait Right: std::marker::Send + Sync + 'static {
     const ACTION: Action;
 }
 

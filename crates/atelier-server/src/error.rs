@@ -73,6 +73,11 @@ impl ApiError {
         self
     }
 
+    /// A failure, without its reasons.
+    pub(crate) fn failed() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.")
+    }
+
     /// For the log; the caller learns the request id only.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut chain = error.to_string();
@@ -82,7 +87,7 @@ impl ApiError {
             source = cause.source();
         }
         tracing::error!("a request failed: {chain}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.")
+        Self::failed()
     }
 }
 

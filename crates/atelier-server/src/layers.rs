@@ -1,4 +1,4 @@
-//! What happens around every handler: request ids, rates, repeats, headers.
+//! What happens around every handler: request ids, rates, repeats, headers, and changes that outlive their client.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
@@ -17,7 +19,14 @@ use uuid::Uuid;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::read_body;
+use crate::listener::Peer;
 use crate::state::{Rates, Shared};
+
+/// Keys that are remembered before those at rest are forgotten.
+const MAX_KEYS: usize = 10_000;
+const LOGOUT: &str = "/api/v2/users/logout";
+/// Marks an answer that is kept encrypted. No JSON begins like it.
+const SEALED: &str = "sealed:";
 
 /// Rates by user, by address, and of logins.
 pub(crate) struct RateLimits {
@@ -33,6 +42,9 @@ impl RateLimits {
 
     fn check(limiter: Option<&DefaultKeyedRateLimiter<String>>, key: &String) -> Result<(), ApiError> {
         let Some(limiter) = limiter else { return Ok(()) };
+        if limiter.len() > MAX_KEYS {
+            limiter.retain_recent();
+        }
         limiter.check_key(key).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
             let mut error = ApiError::new(
@@ -57,10 +69,7 @@ impl RateLimits {
 
 /// The address of the other end.
 pub(crate) fn address(request: &Request) -> String {
-    request
-        .extensions()
-        .get::<ConnectInfo<std::net::SocketAddr>>()
-        .map_or_else(String::new, |info| info.0.ip().to_string())
+    request.extensions().get::<ConnectInfo<Peer>>().map_or_else(String::new, |info| info.0.0.ip().to_string())
 }
 
 pub(crate) async fn limit_user(State(app): State<Shared>, request: Request, next: Next) -> Response {
@@ -79,15 +88,13 @@ pub(crate) async fn limit_address(State(app): State<Shared>, request: Request, n
 }
 
 /// Gives each request an id, keeps answers out of caches, and puts the id into a 500.
-pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
+pub(crate) async fn frame(request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
-    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(request.id = %id, "{method} {path} failed, request {id}");
-        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.");
-        response = error.with_detail(id.clone()).into_response();
+        response = ApiError::failed().with_detail(id.clone()).into_response();
     }
     let headers = response.headers_mut();
     headers.insert("x-request-id", HeaderValue::from_str(&id).expect("a uuid is a valid header"));
@@ -95,10 +102,19 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     response
 }
 
-#[derive(Clone)]
-pub(crate) struct RequestId(
-    #[allow(dead_code, reason = "read by handlers that name it in their logs")] pub(crate) String,
-);
+/// A change goes on when its client hangs up: what was begun is committed, published and kept for a repeat.
+pub(crate) async fn completion(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match app.tasks.spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(cancelled) => ApiError::internal(&cancelled).into_response(),
+        },
+    }
+}
 
 /// What an idempotency key stands for; an operation may keep its answer under it in its own transaction.
 #[derive(Clone, Copy)]
@@ -108,12 +124,15 @@ pub(crate) struct IdempotencyScope(pub(crate) [u8; 32]);
 #[derive(Clone, Copy)]
 pub(crate) struct KeptAnswer;
 
-/// `Idempotency-Key` on a POST: the first answer counts, a repeat gets it again.
+/// The answer shows a secret: it is kept encrypted.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretAnswer;
+
+/// `Idempotency-Key` on a POST, except a logout: the first answer counts, a repeat gets it again.
 pub(crate) async fn idempotency(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let key = request.headers().get("idempotency-key").cloned();
-    let (Some(key), Some(caller), true) =
-        (key, request.extensions().get::<Arc<Caller>>().cloned(), request.method() == Method::POST)
-    else {
+    let can_repeat = request.method() == Method::POST && request.uri().path() != LOGOUT;
+    let key = request.headers().get("idempotency-key").filter(|_| can_repeat).cloned();
+    let (Some(key), Some(caller)) = (key, request.extensions().get::<Arc<Caller>>().cloned()) else {
         return next.run(request).await;
     };
     repeatable(&app, &caller, key.as_bytes(), request, next).await.unwrap_or_else(|error| error.into_response())
@@ -143,7 +162,7 @@ async fn repeatable(
     let body_hash: [u8; 32] = Sha256::digest(&body).into();
     match app.store.idempotency_begin(scope, body_hash, app.now()).await? {
         Idempotency::Begin => {}
-        Idempotency::Replay { status, body } => return Ok(replayed(status, body)),
+        Idempotency::Replay { status, body } => return replayed(app, scope, status, body),
         Idempotency::InProgress => {
             let mut error =
                 ApiError::conflict("idempotency_in_progress", "The first request with this key still runs.");
@@ -163,13 +182,19 @@ async fn repeatable(
     keep_answer(app, scope, response).await
 }
 
-fn replayed(status: u16, body: String) -> Response {
+fn replayed(app: &Shared, scope: [u8; 32], status: u16, mut body: String) -> Result<Response, ApiError> {
+    if let Some(sealed) = body.strip_prefix(SEALED) {
+        let sealed = BASE64_STANDARD.decode(sealed).map_err(|error| ApiError::internal(&error))?;
+        let opened = app.store.secrets().open(&place(scope), &sealed).map_err(|error| ApiError::internal(&error))?;
+        opened.expose().clone_into(&mut body);
+    }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    response
+    Ok(response)
 }
 
+/// Keeps a good answer for repeats; a refused request may be tried again.
 async fn keep_answer(app: &Shared, scope: [u8; 32], response: Response) -> Result<Response, ApiError> {
     if !response.status().is_success() {
         app.store.idempotency_forget(scope).await?;
@@ -180,7 +205,19 @@ async fn keep_answer(app: &Shared, scope: [u8; 32], response: Response) -> Resul
     }
     let (parts, body) = response.into_parts();
     let body: Bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(|error| ApiError::internal(&error))?;
-    let text = String::from_utf8_lossy(&body).into_owned();
-    app.store.idempotency_finish(scope, parts.status.as_u16(), text).await?;
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    if parts.extensions.get::<SecretAnswer>().is_some() {
+        let sealed = app.store.secrets().seal(&place(scope), &text);
+        text = format!("{SEALED}{}", BASE64_STANDARD.encode(sealed));
+    }
+    // the request has had its effect, whatever becomes of its repeats
+    if let Err(error) = app.store.idempotency_finish(scope, parts.status.as_u16(), text).await {
+        tracing::warn!("an answer was not kept for repeats: {error}");
+    }
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// What ties an encrypted answer to its row.
+fn place(scope: [u8; 32]) -> String {
+    format!("idempotency_keys|body|{}", BASE64_STANDARD.encode(scope))
 }

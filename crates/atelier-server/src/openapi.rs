@@ -139,8 +139,7 @@ fn operation(route: &Documented) -> Value {
     let content = |schema: Value| json!({"application/json": {"schema": schema}});
     let mut good = json!({"description": if doc.status == 101 { "The stream begins" } else { "Done" }});
     if let Some(gives) = &doc.gives {
-        let schema =
-            if doc.is_list { json!({"type": "array", "items": gives.reference()}) } else { gives.reference() };
+        let schema = if doc.is_list { json!({"type": "array", "items": gives.reference()}) } else { gives.reference() };
         good["content"] = content(schema);
     }
     let mut operation = json!({

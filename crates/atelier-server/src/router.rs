@@ -178,11 +178,7 @@ fn platform() -> Section {
         organizations::organization_delete,
         does("Delete an empty organization").gives::<api::Response>(),
     );
-    s.get(
-        "/organizations/{organization}/members",
-        organizations::member_list,
-        does("Members").lists::<api::Member>(),
-    );
+    s.get("/organizations/{organization}/members", organizations::member_list, does("Members").lists::<api::Member>());
     s.post(
         "/organizations/{organization}/members/{user}",
         organizations::member_add,
@@ -245,11 +241,7 @@ fn platform() -> Section {
     );
     s.get("/workspaces", workspaces::workspace_list, does("Workspaces").gives::<api::WorkspacePage>().query(PAGE));
     s.get("/workspaces/{workspace}", workspaces::workspace_get, does("A workspace").gives::<api::Workspace>());
-    s.get(
-        "/workspaces/{workspace}/builds",
-        workspaces::build_list,
-        does("Builds, newest first").lists::<api::Build>(),
-    );
+    s.get("/workspaces/{workspace}/builds", workspaces::build_list, does("Builds, newest first").lists::<api::Build>());
     s.post(
         "/workspaces/{workspace}/builds",
         workspaces::build_create,
@@ -335,9 +327,11 @@ fn stream_routes() -> Section {
     s.get(
         "/api/experimental/chats/{chat}/stream",
         streams::chat_stream,
-        does("Everything that happens in a chat")
-            .streams::<api::ChatStreamEvent>()
-            .query(&["cursor", "after_id", "mark_read"]),
+        does("Everything that happens in a chat").streams::<api::ChatStreamEvent>().query(&[
+            "cursor",
+            "after_id",
+            "mark_read",
+        ]),
     );
     s.get(
         "/api/v2/workspacebuilds/{build}/logs",

@@ -76,9 +76,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 /// Whether a request wants to become a WebSocket.
 pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     let has = |name, word: &str| {
-        headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok()).any(|value| {
-            value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value: &HeaderValue| value.to_str().ok())
+            .any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word)))
     };
     has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")

@@ -20,6 +20,7 @@ use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::auth::Logins;
 use crate::layers::RateLimits;
+use crate::listener::{Listener, Peer};
 
 /// What a server is made of.
 pub struct ServerParts {
@@ -74,6 +75,8 @@ pub(crate) struct App {
     pub(crate) ready: AtomicBool,
     /// Streams and what they leave to do; ended before the store.
     pub(crate) tasks: TaskTracker,
+    /// No more connections are accepted.
+    pub(crate) stopping: CancellationToken,
 }
 
 pub(crate) type Shared = Arc<App>;
@@ -113,6 +116,7 @@ impl Server {
                 limits,
                 ready,
                 tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
             }),
         }
     }
@@ -128,18 +132,21 @@ impl Server {
         self.app.ready.store(false, Ordering::Release);
     }
 
-    /// Serves until `stop`, then lets open requests end.
+    /// Serves until `stop`, then lets open requests and streams end. Streams end when their hubs shut down.
     ///
     /// # Errors
     /// The listener's.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        use axum::serve::ListenerExt as _;
-        let listener = listener.tap_io(|stream| {
-            // a part must not wait for the answer to the one before
-            let _ = stream.set_nodelay(true);
-        });
         let routes = NormalizePathLayer::trim_trailing_slash().layer(self.router());
-        let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<std::net::SocketAddr>(routes);
-        axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(routes);
+        let stopping = self.app.stopping.clone();
+        let stopped = async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        };
+        axum::serve(Listener(listener), service).with_graceful_shutdown(stopped).await?;
+        self.app.tasks.close();
+        self.app.tasks.wait().await;
+        Ok(())
     }
 }

@@ -193,7 +193,7 @@ impl Guard {
         Self { app, token_hash: caller.token_hash, chat, next, look: None }
     }
 
-    const fn clock(&self) -> &SharedClock {
+    fn clock(&self) -> &SharedClock {
         &self.app.clock
     }
 

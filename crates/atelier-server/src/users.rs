@@ -6,15 +6,15 @@ use atelier_api as api;
 use atelier_domain::permissions::{Action, Object, SiteRole};
 use atelier_domain::{ApiTokenId, UserId};
 use atelier_store::{CredentialKind, UserFilter, UserNew, UserRow, UserStatus};
-use axum::Json;
 use axum::extract::{Path, Query as RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use crate::auth::{COOKIE, Caller, LoggedIn, new_token, session_end};
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Query, RawBody, id, read_body, search_terms};
-use crate::layers::address;
+use crate::layers::{SecretAnswer, address};
 use crate::state::Shared;
 
 const DEFAULT_TOKEN_SECONDS: i64 = 30 * 86_400;
@@ -333,7 +333,7 @@ pub(crate) async fn token_create(
     LoggedIn(caller): LoggedIn,
     Path(user): Path<String>,
     body: RawBody,
-) -> ApiResult<(StatusCode, Json<api::TokenCreated>)> {
+) -> ApiResult<impl IntoResponse + use<>> {
     let row = find_user(&app, &caller, &user).await?;
     if row.as_ref().is_none_or(|row| row.id != caller.id()) {
         return Err(ApiError::forbidden());
@@ -358,7 +358,7 @@ pub(crate) async fn token_create(
         atelier_store::StoreError::Conflict { .. } => ApiError::taken("token_name", "The name"),
         other => other.into(),
     })?;
-    Ok((StatusCode::CREATED, Json(api::TokenCreated { key: token })))
+    Ok((StatusCode::CREATED, Extension(SecretAnswer), Json(api::TokenCreated { key: token })))
 }
 
 pub(crate) async fn token_list(

@@ -174,7 +174,7 @@ impl Secrets {
     }
 
     /// Seals `text` for one place, `table|column|row id`.
-    pub(crate) fn seal(&self, place: &str, text: &str) -> Vec<u8> {
+    pub fn seal(&self, place: &str, text: &str) -> Vec<u8> {
         let Some(key) = self.keys.first() else {
             return [&[PLAIN], text.as_bytes()].concat();
         };
@@ -185,7 +185,7 @@ impl Secrets {
     }
 
     /// Opens a value that was sealed for this place.
-    pub(crate) fn open(&self, place: &str, value: &[u8]) -> Result<SecretString, SecretError> {
+    pub fn open(&self, place: &str, value: &[u8]) -> Result<SecretString, SecretError> {
         let opened = match value.split_first() {
             Some((&PLAIN, text)) => text.to_vec(),
             Some((&SEALED, rest)) if rest.len() > KEY_ID_BYTES + NONCE_BYTES => {

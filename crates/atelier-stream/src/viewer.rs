@@ -214,10 +214,11 @@ impl Viewer {
             let is_due = match item.kind {
                 ItemKind::Durable { .. } => item.after.version > self.read_version,
                 ItemKind::Part { is_model } => {
-                    let seen = (item.after.step, item.after.attempt) == (self.position.step, self.position.attempt)
+                    let is_seen = (item.after.step, item.after.attempt) == (self.position.step, self.position.attempt)
                         && item.after.seq <= self.position.seq;
                     let is_old = (item.after.step, item.after.attempt) < (self.position.step, self.position.attempt);
-                    !seen && !is_old && !(is_model && item.after.step <= self.committed_step)
+                    let is_committed = is_model && item.after.step <= self.committed_step;
+                    !(is_seen || is_old || is_committed)
                 }
                 ItemKind::Retry => item.after.step >= self.position.step,
             };

@@ -55,7 +55,12 @@ impl Answer {
 }
 
 impl Actor {
-    pub(crate) fn anonymous(port: u16) -> Self {
+    /// Somebody without a credential, who talks to a server on this port.
+    ///
+    /// # Panics
+    /// When no client can be made.
+    #[must_use]
+    pub fn anonymous(port: u16) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -106,7 +111,6 @@ impl Actor {
     }
 
     /// A request to be completed by the test.
-    #[must_use]
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("http://127.0.0.1:{}{path}", self.port));
         match &self.token {

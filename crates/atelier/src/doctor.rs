@@ -56,7 +56,7 @@ async fn sandbox(settings: &Settings) -> Check {
     let opened = async {
         let config = workspaces_config(settings, &settings.data_dir()?)?;
         let driver = LocalDriver::open(config.local).await?;
-        anyhow::Ok(driver.sandbox_name().map(str::to_owned))
+        anyhow::Ok(driver.sandbox().map(|sandbox| sandbox.name().to_owned()).map_err(str::to_owned))
     };
     let result = match opened.await {
         Ok(Ok(name)) => Ok(name),

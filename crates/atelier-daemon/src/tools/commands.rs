@@ -240,7 +240,7 @@ pub(super) async fn process_signal(environment: &ToolEnvironment, call: &Call<'_
             let message = format!("Process {process} has ended already.");
             Ok(with_warnings(json!({ "success": false, "message": message }), warnings))
         }
-        Ok(answer) => Ok(with_warnings(answer_value(answer)?, warnings)),
+        Ok(answer) => Ok(with_warnings(answer_value(&answer)?, warnings)),
         Err(ConnectionError::Lost) => Err(super::run::outcome_unknown("the link broke while the signal was sent")),
         Err(error) => Err(connection_error(&error)),
     }

@@ -181,7 +181,7 @@ impl ToolEnvironment {
         let mut connection = self.connect(AGENT_WAIT).await?;
         for last in [false, true] {
             match self.request(connection.as_ref(), method, &path, body.as_ref(), None).await {
-                Ok(answer) => return answer_value(answer),
+                Ok(answer) => return answer_value(&answer),
                 Err(ConnectionError::Lost) if !last => connection = self.connect(REATTACH_WAIT).await?,
                 Err(error) => return Err(connection_error(&error)),
             }
@@ -226,7 +226,7 @@ impl ToolEnvironment {
             }
             let key = Some((call.token, call.digest.to_owned()));
             match self.request(connection.as_ref(), Method::Post, path, Some(body), key).await {
-                Ok(answer) => return Ok((connection, answer_value(answer)?)),
+                Ok(answer) => return Ok((connection, answer_value(&answer)?)),
                 Err(ConnectionError::Lost) => wait = REATTACH_WAIT,
                 Err(error @ ConnectionError::Protocol(_)) => return Err(connection_error(&error)),
             }
@@ -256,7 +256,7 @@ impl ToolEnvironment {
 }
 
 /// The answer's object, or the tool error it stands for.
-pub(super) fn answer_value(answer: AgentResponse) -> Result<Value, ToolError> {
+pub(super) fn answer_value(answer: &AgentResponse) -> Result<Value, ToolError> {
     let body: Value = serde_json::from_slice(&answer.body)
         .map_err(|_| connection_error(&ConnectionError::Protocol("an answer that is no JSON".to_owned())))?;
     if (200..300).contains(&answer.status) {
@@ -314,7 +314,7 @@ pub(super) fn with_warnings(mut result: Value, warnings: Vec<String>) -> Value {
     if !warnings.is_empty()
         && let Value::Object(fields) = &mut result
     {
-        fields.insert("warnings".to_owned(), json!(warnings));
+        fields.insert("warnings".to_owned(), warnings.into());
     }
     result
 }
@@ -350,7 +350,7 @@ mod tests {
     fn errors_of_the_agent_keep_their_code_and_fields() {
         let body = json!({"code": "edit_failed", "message": "No match.", "detail": {"failures": [1]}});
         let answer = AgentResponse { status: 422, body: body.to_string().into() };
-        let error = answer_value(answer).unwrap_err();
+        let error = answer_value(&answer).unwrap_err();
         assert_eq!(error.code, ToolErrorCode::EditFailed);
         assert_eq!(error.to_result()["error"]["failures"], json!([1]));
     }

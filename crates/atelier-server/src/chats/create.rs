@@ -70,7 +70,7 @@ pub(crate) async fn chat_create(
         Box::new(move |tx, row| {
             Box::pin(async move {
                 let body = serde_json::to_string(&convert::chat(row, build, now)).unwrap_or_default();
-                atelier_store::idempotency_finish_in_tx(tx, scope, 201, &body).await
+                atelier_store::idempotency_finish_in_tx(tx, scope, 201, body).await
             })
         })
     });

@@ -40,15 +40,13 @@ pub(crate) async fn message_list(
         query.fault("after_id", "must be smaller than before_id");
     }
     query.finish()?;
-    let range =
-        MessageRange { after: MessageId(after), before: MessageId(before), limit, max_bytes: MAX_PAGE_BYTES };
+    let range = MessageRange { after: MessageId(after), before: MessageId(before), limit, max_bytes: MAX_PAGE_BYTES };
     let page = if has_after && !has_before {
         app.store.messages_page_ascending(chat.id, range).await?
     } else {
         app.store.messages_page_newest(chat.id, range).await?
     };
-    let queue: Vec<QueueRow> =
-        if has_before || has_after { Vec::new() } else { app.store.queue_list(chat.id).await? };
+    let queue: Vec<QueueRow> = if has_before || has_after { Vec::new() } else { app.store.queue_list(chat.id).await? };
     let messages = page.messages.iter().map(convert::message).collect::<Result<_, _>>().map_err(unreadable)?;
     let queued_messages = queue.iter().map(convert::queued_message).collect::<Result<_, _>>().map_err(unreadable)?;
     Ok(Json(api::ChatMessagePage { messages, queued_messages, has_more: page.has_more }))
@@ -89,7 +87,7 @@ pub(crate) async fn message_send(
         Box::new(move |tx, sent| {
             Box::pin(async move {
                 let body = view(sent).ok().and_then(|created| serde_json::to_string(&created).ok());
-                atelier_store::idempotency_finish_in_tx(tx, scope, 200, &body.unwrap_or_default()).await
+                atelier_store::idempotency_finish_in_tx(tx, scope, 200, body.unwrap_or_default()).await
             })
         })
     });
