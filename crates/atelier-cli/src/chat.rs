@@ -67,6 +67,17 @@ async fn newest_chat(client: &Client) -> anyhow::Result<String> {
         .context("there is no chat to resume; start one without --resume")
 }
 
+/// Why the last turn failed, as the chat keeps it.
+async fn failure(client: &Client, chat: &str) -> anyhow::Result<String> {
+    let row = client.get(&format!("{CHATS}/{chat}")).await?;
+    let error = &row["last_error_info"];
+    let message = error["message"].as_str().unwrap_or("the turn failed");
+    Ok(match error["detail"].as_str() {
+        Some(detail) => format!("{message}\n  {detail}"),
+        None => message.to_owned(),
+    })
+}
+
 struct Session {
     client: Client,
     arguments: ChatArgs,
@@ -132,8 +143,8 @@ impl Session {
         match end {
             _ if interrupted => Ok(INTERRUPTED),
             TurnEnd::Done => Ok(0),
-            TurnEnd::Failed(reason) => {
-                eprintln!("atelier: {reason}");
+            TurnEnd::Failed => {
+                eprintln!("atelier: {}", failure(&self.client, &chat).await?);
                 Ok(1)
             }
         }
@@ -183,8 +194,8 @@ impl Session {
                 events = next => {
                     for event in events? {
                         screen.event(&event, &mut renderer);
-                        if let Some(TurnEnd::Failed(reason)) = watch.event(&event) {
-                            screen.line(&format!("✗ {reason}"));
+                        if let (Some(TurnEnd::Failed), Some(chat)) = (watch.event(&event), &self.chat) {
+                            screen.line(&format!("✗ {}", failure(&self.client, chat).await?));
                         }
                     }
                 }
@@ -197,7 +208,7 @@ impl Session {
                                 stream = Some(self.client.stream(&chat));
                             }
                         }
-                        Err(error) if error.chain().any(|cause| cause.is::<crate::Unreachable>()) => return Err(error),
+                        Err(error) if error.is::<crate::Unreachable>() => return Err(error),
                         Err(error) => screen.line(&format!("✗ {error:#}")),
                     },
                     Some(Typed::Interrupt) if watch.is_busy() => {

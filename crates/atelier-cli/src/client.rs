@@ -121,6 +121,9 @@ fn refused(status: u16, body: &Value) -> Refused {
     for fault in body["validations"].as_array().into_iter().flatten() {
         message = format!("{message}\n  {}: {}", fault["field"].as_str().unwrap_or(""), fault["detail"].as_str().unwrap_or(""));
     }
+    if status == 401 {
+        message.push_str("\n  `atelier login` logs in; ATELIER_TOKEN or --token names a token");
+    }
     Refused { code: body["code"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned), message }
 }
 
@@ -155,6 +158,8 @@ impl ChatStream {
                                 return Ok(events);
                             }
                         }
+                        // the server stops, or this end was too slow: the cursor holds
+                        Some("error") if frame["data"]["code"] == "unavailable" => self.socket = None,
                         Some("error") => return Err(refused(500, &frame["data"]).into()),
                         _ => {}
                     }

@@ -55,7 +55,7 @@ pub async fn run(command: CliCommand, connection: Connection) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("atelier: {error:#}");
-            ExitCode::from(if error.chain().any(|cause| cause.is::<Unreachable>()) { 3 } else { 1 })
+            ExitCode::from(if error.is::<Unreachable>() { 3 } else { 1 })
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TurnEnd {
     Done,
-    Failed(String),
+    Failed,
 }
 
 /// Longest row for a tool call.
@@ -176,14 +176,12 @@ impl Renderer {
 pub(crate) struct TurnWatch {
     busy: bool,
     queued: bool,
-    error: Option<String>,
 }
 
 impl TurnWatch {
     /// A turn is under way from here on.
     pub(crate) fn began(&mut self) {
         self.busy = true;
-        self.error = None;
     }
 
     pub(crate) const fn is_busy(&self) -> bool {
@@ -193,15 +191,6 @@ impl TurnWatch {
     /// Takes an event in; says when the turn, and all that was queued, is over.
     pub(crate) fn event(&mut self, event: &Value) -> Option<TurnEnd> {
         match event["type"].as_str()? {
-            "error" => {
-                let error = &event["error"];
-                let mut text = error["message"].as_str().unwrap_or("the turn failed").to_owned();
-                if let Some(detail) = error["detail"].as_str() {
-                    text = format!("{text}\n  {detail}");
-                }
-                self.error = Some(text);
-                None
-            }
             "queue_update" => {
                 self.queued = event["queued_messages"].as_array().is_some_and(|queue| !queue.is_empty());
                 None
@@ -213,7 +202,7 @@ impl TurnWatch {
                 }
                 "error" if self.busy => {
                     self.busy = false;
-                    Some(TurnEnd::Failed(self.error.take().unwrap_or_else(|| "the turn failed".to_owned())))
+                    Some(TurnEnd::Failed)
                 }
                 "pending" | "running" => {
                     self.busy = true;
@@ -384,7 +373,6 @@ mod tests {
         assert_eq!(watch.event(&status("running")), None);
         assert_eq!(watch.event(&status("waiting")), Some(TurnEnd::Done));
         watch.began();
-        assert_eq!(watch.event(&json!({"type": "error", "error": {"message": "no credit"}})), None);
-        assert_eq!(watch.event(&status("error")), Some(TurnEnd::Failed("no credit".into())));
+        assert_eq!(watch.event(&status("error")), Some(TurnEnd::Failed));
     }
 }

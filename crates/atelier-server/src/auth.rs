@@ -121,9 +121,7 @@ impl Logins {
 
     /// Argon2id, 64 MiB, 3 passes, 4 lanes, off the threads that serve requests.
     pub(crate) async fn hash_password(&self, password: String) -> ApiResult<String> {
-        self.hash_work(move || hash_password(&password))
-        .await?
-        .map_err(|error| {
+        self.hash_work(move || hash_password(&password)).await?.map_err(|error| {
             tracing::error!("a password could not be hashed: {error}");
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.")
         })

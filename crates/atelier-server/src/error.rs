@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 #[derive(Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    pub(crate) body: api::Error,
+    pub(crate) body: Box<api::Error>,
     pub(crate) retry_after: Option<u64>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let body = api::Error { message: message.into(), code: code.to_owned(), ..api::Error::default() };
-        Self { status, body, retry_after: None }
+        Self { status, body: Box::new(body), retry_after: None }
     }
 
     pub(crate) fn bad_request(code: &str, message: impl Into<String>) -> Self {
@@ -114,7 +114,7 @@ impl From<StoreError> for ApiError {
                 "storage_full",
                 "The server's disk is full. Ask an administrator to make room.",
             ),
-            StoreError::Unavailable(_) => {
+            _ if error.is_transient() || matches!(error, StoreError::Closed) => {
                 tracing::warn!("the database is away: {error}");
                 let mut error =
                     Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database is away. Try again soon.");

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use atelier_api::Validation;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
@@ -53,9 +54,26 @@ impl RawBody {
 
     pub(crate) fn json_with_any_text<T: DeserializeOwned>(&self) -> ApiResult<T> {
         let text: &[u8] = if self.0.is_empty() { b"{}" } else { &self.0 };
+        // a list would be read as the fields of a struct in their order
+        if text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+            return Err(ApiError::bad_request("invalid_json", "The body is a list; an object is expected."));
+        }
         serde_json::from_slice(text).map_err(|error| {
             ApiError::bad_request("invalid_json", format!("The body is not the JSON expected here: {error}."))
         })
+    }
+}
+
+/// What a path names.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    /// Refuses what is no UTF-8.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|found| Self(found.0)).map_err(|_| ApiError::invalid_id("name"))
     }
 }
 

@@ -102,6 +102,18 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
     response
 }
 
+/// No path and no query may hold U+0000: no name does, and PostgreSQL stores none.
+pub(crate) async fn without_nul(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    if uri.path().contains("%00") {
+        return ApiError::invalid_id("name").into_response();
+    }
+    if uri.query().is_some_and(|query| query.contains("%00")) {
+        return ApiError::bad_request("validation_failed", "The query holds U+0000.").into_response();
+    }
+    next.run(request).await
+}
+
 /// A change goes on when its client hangs up: what was begun is committed, published and kept for a repeat.
 pub(crate) async fn completion(State(app): State<Shared>, request: Request, next: Next) -> Response {
     if request.method().is_safe() {

@@ -10,14 +10,14 @@ use atelier_store::{
     ApiKeyChange, ModelConfigFields, ModelConfigRow, ProviderFields, ProviderRow, SecretString, Setting,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::auth::LoggedIn;
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{RawBody, id};
+use crate::extract::{Path, RawBody, id};
 use crate::state::{App, Shared};
 
 const MAX_KEY_BYTES: usize = 8 * 1024;

@@ -5,12 +5,12 @@ use atelier_domain::permissions::{Action, Object, OrganizationRole};
 use atelier_domain::{GroupId, OrganizationId, UserId};
 use atelier_store::{GroupRow, GroupUpdate, MemberRow, OrganizationRow};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{RawBody, id};
+use crate::extract::{Path, RawBody, id};
 use crate::state::Shared;
 use crate::users::visible_user;
 
@@ -133,7 +133,7 @@ pub(crate) async fn member_roles_set(
     Path((organization, user)): Path<(String, String)>,
     body: RawBody,
 ) -> ApiResult<Json<api::Member>> {
-    let row = with_members(&app, &caller, &organization, Action::OrganizationRolesAssign).await?;
+    let row = with_members(&app, &caller, &organization, Action::MembershipWrite).await?;
     let user = member_user(&app, &caller, &user).await?;
     let update: api::RolesUpdate = body.json()?;
     let mut roles = Vec::new();

@@ -357,6 +357,7 @@ pub(crate) fn router(app: Shared) -> Router {
         router
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::idempotency))
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
+            .route_layer(middleware::from_fn(layers::without_nul))
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_user))
             .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
     };

@@ -137,12 +137,12 @@ pub(crate) enum Over {
     /// The client closed it or is gone.
     Gone,
     /// The server closes it. All but a normal end have a reason.
-    Close(u16, Option<Box<ApiError>>),
+    Close(u16, Option<ApiError>),
 }
 
 impl Over {
-    pub(crate) fn because(code: u16, error: ApiError) -> Self {
-        Self::Close(code, Some(Box::new(error)))
+    pub(crate) const fn because(code: u16, error: ApiError) -> Self {
+        Self::Close(code, Some(error))
     }
 }
 

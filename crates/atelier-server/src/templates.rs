@@ -6,13 +6,13 @@ use atelier_domain::permissions::{Action, Object};
 use atelier_store::TemplateRow;
 use atelier_workspaces::{TemplateCreate, TemplateUpdate};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{RawBody, id};
+use crate::extract::{Path, RawBody, id};
 use crate::organizations;
 use crate::state::{App, Shared};
 

@@ -6,14 +6,14 @@ use atelier_api as api;
 use atelier_domain::permissions::{Action, Object, SiteRole};
 use atelier_domain::{ApiTokenId, UserId};
 use atelier_store::{CredentialKind, UserFilter, UserNew, UserRow, UserStatus};
-use axum::extract::{Path, Query as RawQuery, Request, State};
+use axum::extract::{Query as RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use crate::auth::{COOKIE, Caller, LoggedIn, new_token, session_end};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Query, RawBody, id, read_body, search_terms};
+use crate::extract::{Path, Query, RawBody, id, read_body, search_terms};
 use crate::layers::{SecretAnswer, address};
 use crate::state::Shared;
 

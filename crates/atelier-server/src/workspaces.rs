@@ -12,13 +12,13 @@ use atelier_store::{AgentLifecycle, AgentRow, BuildRow, BuildState, LogRow, Tran
 use atelier_workspaces::{BuildCreate, WorkspaceCreate, build_status};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query as RawQuery, Request, State};
+use axum::extract::{Query as RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Query, RawBody, id, search_terms};
+use crate::extract::{Path, Query, RawBody, id, search_terms};
 use crate::organizations;
 use crate::socket::{Over, Socket, Upgrade, code};
 use crate::state::Shared;

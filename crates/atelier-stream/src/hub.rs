@@ -342,6 +342,12 @@ impl Hubs {
         self.shared.find(chat).is_some() || self.shared.watchers.has(owner)
     }
 
+    /// How many viewers a chat has here.
+    #[must_use]
+    pub fn viewer_count(&self, chat: ChatId) -> usize {
+        self.shared.find(chat).map_or(0, |hub| hub.viewers.load(Ordering::Acquire))
+    }
+
     /// The log of a run, for the parts of its steps.
     #[must_use]
     pub fn log_open(&self, chat: ChatId, _epoch: i64) -> StepLog {

@@ -57,19 +57,17 @@ impl Builder {
         self
     }
 
-    /// Starts the server; unless it is a demo, makes the first user (`admin`) and a model for each script.
+    /// Starts the server, makes the first user (`admin`) unless a demo has one, and a model for each script.
     pub async fn start(self) -> TestServer {
         let server = self.start_empty().await;
-        if server.demo {
-            return server;
-        }
-        let admin = server.setup_first_user().await;
-        if !server.scripts.is_empty() {
+        let admin = if server.demo { server.admin().await } else { server.setup_first_user().await };
+        if !server.scripts.is_empty() && !server.demo {
             admin.post("/api/experimental/chats/providers", json!({"provider": "scripted"})).await.expect(201);
-            for script in &server.scripts {
-                let model = json!({"provider": "scripted", "model": script, "context_limit": 200_000});
-                admin.post("/api/experimental/chats/model-configs", model).await.expect(201);
-            }
+        }
+        for (n, script) in server.scripts.iter().enumerate() {
+            let model =
+                json!({"provider": "scripted", "model": script, "context_limit": 200_000, "is_default": n == 0});
+            admin.post("/api/experimental/chats/model-configs", model).await.expect(201);
         }
         server
     }
@@ -92,7 +90,7 @@ impl Builder {
             ("ATELIER_EGRESS_ALLOW".to_owned(), "loopback".to_owned()),
             ("ATELIER_RATE_REQUESTS".to_owned(), "0".to_owned()),
             ("ATELIER_RATE_LOGINS".to_owned(), "0".to_owned()),
-            ("ATELIER_LOG".to_owned(), "info".to_owned()),
+            ("ATELIER_LOG".to_owned(), "info,sqlx=warn".to_owned()),
         ];
         let database = match self.engine {
             Engine::Sqlite => None,
@@ -267,10 +265,11 @@ impl TestServer {
         self.launch().await;
     }
 
-    /// From the next start on, kills the process at `point`.
-    pub fn set_fault(&mut self, point: &str) {
-        self.environment.retain(|(name, _)| name != "ATELIER_FAULT");
+    /// Stops it and starts it again with a kill point, counted from this start on.
+    pub async fn restart_with_fault(&mut self, point: &str) {
+        self.stop().await;
         self.environment.push(("ATELIER_FAULT".to_owned(), point.to_owned()));
+        self.launch().await;
     }
 
     /// The server's log so far.
@@ -287,6 +286,9 @@ impl TestServer {
 
     /// The first user, freshly logged in.
     pub async fn admin(&self) -> Actor {
+        if self.demo {
+            return Actor::login(self.port, "demo@example.com", "atelier-demo").await;
+        }
         Actor::login(self.port, "admin@example.com", PASSWORD).await
     }
 

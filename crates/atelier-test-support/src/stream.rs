@@ -112,6 +112,8 @@ pub struct ChatView {
     pub seen: BTreeMap<(i64, i64), i64>,
     pub retries: Vec<Value>,
     pub ready: bool,
+    /// Steps whose answer is stored: its live parts need not come any more.
+    stored: std::collections::BTreeSet<i64>,
     pub live_parts: usize,
 }
 
@@ -144,6 +146,7 @@ impl ChatView {
                     && let Some(step) = event["step"].as_i64()
                 {
                     self.live.retain(|(of, _), _| *of != step);
+                    self.stored.insert(step);
                 }
             }
             "retry" => {
@@ -167,7 +170,8 @@ impl ChatView {
         let seq = number("seq").expect("a number");
         let from = number("seq_from").unwrap_or(seq);
         let last = self.seen.entry((step, attempt)).or_insert(0);
-        assert_eq!(from, *last + 1, "step {step}, attempt {attempt}: part {from} follows {last}");
+        let follows = from == *last + 1 || (from > *last && self.stored.contains(&step));
+        assert!(follows, "step {step}, attempt {attempt}: part {from} follows {last}");
         *last = seq;
         self.live_parts += 1;
         if part["role"] == "assistant"

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 /// Writes them below the current folder, which must be the repository's root.
 pub(crate) fn run() -> anyhow::Result<()> {
-    if !Path::new("crates/atelier").is_dir() {
+    if !Path::new("openapi").is_dir() {
         bail!("run this at the root of the repository, or with ./dev generate");
     }
     let document = serde_json::to_string_pretty(&atelier_server::openapi_document())? + "\n";

@@ -144,7 +144,7 @@ fn start_logging(settings: &Settings) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|error| {
         eprintln!("atelier: ATELIER_LOG is no filter ({error}); logging at info");
-        EnvFilter::new("info")
+        EnvFilter::new("info,sqlx=warn")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // a second server in one process keeps the first one's log

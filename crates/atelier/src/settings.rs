@@ -82,7 +82,7 @@ pub(crate) struct Settings {
     pub(crate) demo: bool,
 
     /// What is logged: a level, or filters as of tracing's EnvFilter
-    #[arg(long, env = "ATELIER_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "ATELIER_LOG", default_value = "info,sqlx=warn", value_name = "FILTER")]
     pub(crate) log: String,
 
     /// Form of the log: text or json

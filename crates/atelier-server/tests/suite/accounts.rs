@@ -74,8 +74,14 @@ async fn logins_give_a_cookie_and_say_nothing_about_users() {
     // a suspended account learns it only with the right password
     admin.put("/api/v2/users/ada/status/suspend", json!({})).await.expect(200);
     admin.put("/api/v2/users/ada/status/suspend", json!({})).await.expect(200);
-    nobody.post(&login, json!({"email": "ada@example.com", "password": "a good password"})).await.expect_error(401, "account_suspended");
-    nobody.post(&login, json!({"email": "ada@example.com", "password": "a wrong password"})).await.expect_error(401, "invalid_credentials");
+    nobody
+        .post(&login, json!({"email": "ada@example.com", "password": "a good password"}))
+        .await
+        .expect_error(401, "account_suspended");
+    nobody
+        .post(&login, json!({"email": "ada@example.com", "password": "a wrong password"}))
+        .await
+        .expect_error(401, "invalid_credentials");
     other.get("/api/v2/users/me").await.expect_error(401, "unauthenticated");
     admin.put("/api/v2/users/ada/status/activate", json!({})).await.expect(200);
     log_in(&host, "ada@example.com").await.get("/api/v2/users/me").await.expect(200);
@@ -99,7 +105,11 @@ async fn a_password_change_ends_what_went_before() {
     // others need no old one
     admin.put("/api/v2/users/ada/password", json!({"password": "a good password"})).await.expect(204);
     log_in(&host, "ada@example.com").await;
-    host.user("eve", &[]).await.put("/api/v2/users/ada/password", json!({"password": "a good password"})).await.expect(404);
+    host.user("eve", &[])
+        .await
+        .put("/api/v2/users/ada/password", json!({"password": "a good password"}))
+        .await
+        .expect(404);
     host.stop().await;
 }
 
@@ -107,13 +117,19 @@ async fn a_password_change_ends_what_went_before() {
 async fn the_demo_login_is_shown_with_the_demo_only() {
     let plain = Host::start().await;
     let methods = plain.anonymous().get("/api/v2/users/authmethods").await.body(200);
-    assert_eq!(methods, json!({"password": {"enabled": true}, "github": {"enabled": false}, "oidc": {"enabled": false}}));
+    assert_eq!(
+        methods,
+        json!({"password": {"enabled": true}, "github": {"enabled": false}, "oidc": {"enabled": false}})
+    );
     plain.stop().await;
     let demo = Host::builder().demo().start().await;
     let methods = demo.anonymous().get("/api/v2/users/authmethods").await.body(200);
     assert_eq!(methods["demo"], json!({"email": "demo@example.com", "password": "demo-password"}));
     let info = demo.anonymous().get("/api/v2/buildinfo").await.body(200);
-    assert_eq!((&info["external_url"], &info["deployment_id"]), (&json!("http://atelier.example"), &json!("deployment")));
+    assert_eq!(
+        (&info["external_url"], &info["deployment_id"]),
+        (&json!("http://atelier.example"), &json!("deployment"))
+    );
     demo.stop().await;
 }
 
@@ -144,7 +160,8 @@ async fn users_are_made_found_and_deleted() {
 
         let found = async |q: &str| {
             let page = admin.get(&format!("{USERS}?q={q}")).await.body(200);
-            let names = page["users"].as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned());
+            let names =
+                page["users"].as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned());
             (names.collect::<Vec<_>>(), page["count"].as_i64().unwrap())
         };
         assert_eq!(found("role:auditor").await, (vec!["cid".to_owned()], 1));
@@ -159,7 +176,10 @@ async fn users_are_made_found_and_deleted() {
         }
         member.put("/api/v2/users/me/profile", json!({"username": "benjamin", "name": "Ben J."})).await.expect(200);
         assert_eq!(member.get("/api/v2/users/benjamin").await.body(200)["name"], "Ben J.");
-        member.put("/api/v2/users/me/profile", json!({"username": "ada", "name": ""})).await.expect_error(409, "already_exists");
+        member
+            .put("/api/v2/users/me/profile", json!({"username": "ada", "name": ""}))
+            .await
+            .expect_error(409, "already_exists");
 
         admin.delete("/api/v2/users/admin").await.expect(400);
         member.delete("/api/v2/users/ada").await.expect(403);

@@ -34,10 +34,6 @@ rules:
   - when: {user_contains: "count"}
     steps:
       - {text: "0123456789", chunk: 1, repeat: 20, delay_ms: 1}
-  - when: {user_contains: "flood"}
-    steps:
-      - {text: "0123456789abcdef", chunk: 65536, repeat: 1048576}
-      - hang: true
   - when: {user_contains: "fail"}
     steps:
       - error: {kind: auth, message: "the key is wrong"}
@@ -124,8 +120,11 @@ impl Builder {
         let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
         let egress = Egress::new("loopback".parse().unwrap()).unwrap();
         let scripts = Scripts::new(None).with("test", Script::parse("test", SCRIPT).unwrap());
-        let registry =
-            ProviderRegistry::new(RegistryParts { egress: egress.clone(), clock: Arc::clone(&clock), scripts: Some(scripts) });
+        let registry = ProviderRegistry::new(RegistryParts {
+            egress: egress.clone(),
+            clock: Arc::clone(&clock),
+            scripts: Some(scripts),
+        });
         let keyless = ["scripted", "openai-compat"].map(str::to_owned).into();
         let presets = Arc::new(ProviderPresets { presets: Vec::new(), keyless });
         let workspaces = WorkspaceService::open(
@@ -173,7 +172,8 @@ impl Builder {
             let (server, stop) = (server.clone(), stop.clone());
             async move { server.serve(listener, stop).await }
         });
-        let host = Host { port, store, hubs, server, daemon, workspaces, stop, serving: Some(serving), database, _data: data };
+        let host =
+            Host { port, store, hubs, server, daemon, workspaces, stop, serving: Some(serving), database, _data: data };
         if self.model {
             host.add_model().await;
         }
@@ -289,6 +289,11 @@ impl Host {
         let now = Timestamp::now();
         let row = self.store.provider_create(provider, now).await.unwrap();
         self.store.model_create((Some(row.id), "scripted".into(), "scripted".into()), fields, now).await.unwrap();
+    }
+
+    /// Streams of this chat that are open.
+    pub(crate) fn viewers(&self, chat: &str) -> usize {
+        self.hubs.viewer_count(chat.parse().unwrap())
     }
 
     /// Ends everything in the order the binary does.

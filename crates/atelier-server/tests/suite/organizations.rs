@@ -14,7 +14,10 @@ async fn organizations_are_seen_by_members_and_made_by_owners() {
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
         ada.post(ORGANIZATIONS, json!({"name": "lab"})).await.expect_error(403, "forbidden");
         let lab = admin.post(ORGANIZATIONS, json!({"name": "lab", "description": "x"})).await.body(201);
-        assert_eq!((&lab["display_name"], &lab["is_default"], &lab["icon"]), (&json!("lab"), &json!(false), &json!("")));
+        assert_eq!(
+            (&lab["display_name"], &lab["is_default"], &lab["icon"]),
+            (&json!("lab"), &json!(false), &json!(""))
+        );
         admin.post(ORGANIZATIONS, json!({"name": "LAB"})).await.expect_error(409, "already_exists");
         admin.post(ORGANIZATIONS, json!({"name": "a b"})).await.expect_error(400, "validation_failed");
         ada.get(&format!("{ORGANIZATIONS}/lab")).await.expect_error(404, "not_found");

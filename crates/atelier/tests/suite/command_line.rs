@@ -1,0 +1,169 @@
+//! `atelier chat` and its siblings, as a shell sees them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use atelier_test_support::{TestServer, eventually};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{PROGRAM, server};
+
+const SCRIPT: &str = r#"
+rules:
+  - when: {user_contains: "hang"}
+    steps:
+      - text: "I think about it"
+      - hang: true
+  - when: {user_contains: "fail"}
+    steps:
+      - error: {kind: auth, message: "the key is wrong"}
+  - steps:
+      - text: "Hello there."
+"#;
+
+async fn command(server: &TestServer, token: Option<&str>) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", server.folder())
+        .env("ATELIER_URL", server.url())
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    if let Some(token) = token {
+        command.env("ATELIER_TOKEN", token);
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn exit_codes_say_how_it_went() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    for (message, code) in [("hello", 0), ("please fail", 1)] {
+        let output = command(&server, Some(admin.token())).await.args(["chat", "-p", message]).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{message}: {}", text(&output.stderr));
+        if code == 0 {
+            assert_eq!(text(&output.stdout).trim(), "Hello there.");
+        } else {
+            assert!(text(&output.stderr).contains("the key is wrong"), "{}", text(&output.stderr));
+        }
+    }
+    let usage = command(&server, Some(admin.token())).await.args(["chat", "--nonsense"]).output().await.unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+    let mut nowhere = command(&server, Some(admin.token())).await;
+    let nowhere = nowhere.env("ATELIER_URL", "http://127.0.0.1:1").args(["chat", "-p", "hello"]).output().await.unwrap();
+    assert_eq!(nowhere.status.code(), Some(3), "{}", text(&nowhere.stderr));
+    let stranger = command(&server, Some("no such token")).await.args(["chat", "-p", "hello"]).output().await.unwrap();
+    assert_eq!(stranger.status.code(), Some(1));
+    assert!(text(&stranger.stderr).contains("atelier login"), "{}", text(&stranger.stderr));
+}
+
+/// Ctrl-C interrupts the turn on the server, keeps what the model has said, and leaves with 130.
+#[tokio::test]
+async fn control_c_interrupts_the_turn() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let child = command(&server, Some(admin.token()))
+        .await
+        .args(["chat", "-p", "hang"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let chat = eventually("the chat", || async {
+        let chats = admin.get("/api/experimental/chats/").await.body(200);
+        Some(admin.chat(chats[0]["id"].as_str()?))
+    })
+    .await;
+    chat.wait_for_status("running").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    chat.wait_for_status("waiting").await;
+    let messages = chat.messages().await;
+    assert_eq!(atelier_test_support::text_of(messages.last().unwrap()), "I think about it");
+}
+
+#[tokio::test]
+async fn json_prints_the_events_of_the_stream() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let mut command = command(&server, Some(admin.token())).await;
+    let output = command.args(["chat", "--json", "-p", "hello"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(events.iter().any(|event| event["type"] == "message_part"), "{printed}");
+    let answer = events.iter().find(|event| event["type"] == "message" && event["message"]["role"] == "assistant");
+    assert_eq!(atelier_test_support::text_of(&answer.unwrap()["message"]), "Hello there.");
+}
+
+#[tokio::test]
+async fn resume_goes_on_with_the_newest_chat() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    for arguments in [vec!["chat", "-p", "hello"], vec!["chat", "--resume", "-p", "again"]] {
+        let output = command(&server, Some(admin.token())).await.args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    assert_eq!(chats.as_array().unwrap().len(), 1, "{chats}");
+    assert_eq!(admin.chat(chats[0]["id"].as_str().unwrap()).messages().await.len(), 4);
+}
+
+/// The conversation is for terminals; a pipe is told what to use instead of being read silently.
+#[tokio::test]
+async fn without_a_terminal_the_interactive_client_says_what_to_do() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let output = command(&server, Some(admin.token())).await.arg("chat").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("-p"), "{}", text(&output.stderr));
+}
+
+/// First user, login with a kept session, another user, a token that works.
+#[tokio::test]
+async fn a_fresh_server_is_set_up_from_the_shell() {
+    let server = server().start_empty().await;
+    let run = async |arguments: &[&str], password: &str| {
+        let mut command = command(&server, None).await;
+        let output = command.env("ATELIER_PASSWORD", password).args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    run(&["user", "create", "--email", "ada@example.com", "--username", "ada"], "a long password").await;
+    run(&["login", "--email", "ada@example.com"], "a long password").await;
+    let kept = server.folder().join(".config/atelier/login.json").metadata().unwrap();
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    let user = run(&["user", "create", "--email", "bob@example.com", "--username", "bob"], "another password").await;
+    assert!(uuid::Uuid::parse_str(&user).is_ok(), "{user}");
+    let token = run(&["token", "create", "--name", "ci", "--lifetime", "1h"], "").await;
+    let ada = server.anonymous().with_token(&token).get("/api/v2/users/me").await.body(200);
+    assert_eq!(ada["username"], "ada");
+}
+
+#[tokio::test]
+async fn doctor_says_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("doctor")
+        .env("ATELIER_DATA_DIR", folder.path())
+        .env_remove("ATELIER_DATABASE_URL")
+        .output()
+        .await
+        .unwrap();
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    for check in ["database", "sandbox", "git"] {
+        assert!(printed.contains(check), "{printed}");
+    }
+    assert!(output.status.success(), "{printed}");
+}

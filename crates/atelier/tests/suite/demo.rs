@@ -1,0 +1,81 @@
+//! What a stranger does first.
+
+use atelier_test_support::Engine;
+use serde_json::json;
+
+use crate::server;
+
+/// Runs the line that the server prints, from another folder.
+#[tokio::test]
+async fn the_printed_line_makes_the_tests_pass() {
+    for engine in Engine::ALL {
+        let server = server().engine(engine).demo().start().await;
+        let printed = server.printed();
+        let line = printed.lines().find(|line| line.contains(" chat -p ")).expect("the line is printed");
+        let output = tokio::process::Command::new("sh")
+            .args(["-c", line.trim()])
+            .current_dir("/")
+            .env("HOME", server.folder())
+            .output()
+            .await
+            .unwrap();
+        let (answer, rows) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{engine:?}: {answer}{rows}");
+        assert!(answer.contains("The tests pass now: 3 passed, 0 failed."), "{answer}");
+        for tool in ["create_workspace", "execute", "read_file", "edit_files"] {
+            assert!(rows.contains(&format!("● {tool}")), "{tool} is missing in {rows}");
+        }
+        // not only said: the file has changed, and its tests pass outside of the server too
+        let repository = find(&server.data_dir().join("workspaces"), "calc.sh");
+        let tests = std::process::Command::new("sh").arg("test.sh").current_dir(&repository).output().unwrap();
+        assert!(tests.status.success(), "{}", String::from_utf8_lossy(&tests.stdout));
+        let diff = std::process::Command::new("git")
+            .args(["-c", "safe.directory=*", "diff", "--stat"])
+            .current_dir(&repository)
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&diff.stdout).contains("calc.sh"), "the change is not to be seen in git");
+    }
+}
+
+#[tokio::test]
+async fn other_messages_are_told_that_the_model_is_a_demo() {
+    let server = server().demo().start().await;
+    let admin = server.admin().await;
+    let chat = admin.chat_create("write me a web shop").await;
+    chat.wait_for_status("waiting").await;
+    let answer = atelier_test_support::text_of(chat.messages().await.last().unwrap());
+    assert!(answer.contains("demo"), "{answer}");
+    assert!(answer.to_lowercase().contains("model"), "{answer}");
+}
+
+/// A second message after the first turn finds the workspace and its history again.
+#[tokio::test]
+async fn a_restarted_server_has_everything_and_goes_on() {
+    let mut server = server().demo().start().await;
+    let chat = server.admin().await.chat_create("make the tests pass").await;
+    let before = chat.wait_for_status("waiting").await;
+    let messages = chat.messages().await;
+    server.stop().await;
+    server.restart().await;
+    let chat = chat.seen_by(&server.admin().await);
+    assert_eq!(chat.messages().await, messages);
+    assert_eq!(chat.get().await["workspace_id"], before["workspace_id"]);
+    let sent = chat.send_with(json!({"content": [{"type": "text", "text": "make the tests pass"}]})).await.body(200);
+    assert_eq!(sent["queued"], false);
+    chat.wait_for_status("waiting").await;
+    assert!(chat.messages().await.len() > messages.len() + 1);
+}
+
+/// The folder below `root` that holds a file of this name.
+fn find(root: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if folder.join(name).is_file() {
+            return folder;
+        }
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        folders.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()));
+    }
+    panic!("{name} lies nowhere below {}", root.display());
+}

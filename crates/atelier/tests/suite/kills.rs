@@ -1,0 +1,168 @@
+//! SIGKILL at every point of a turn: it goes on by itself, and nothing happens twice.
+
+use std::time::Duration;
+
+use atelier_test_support::{Chat, ChatView, Engine, Form, TestServer, eventually};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use crate::server;
+use crate::transcript::{assert_same, transcript};
+
+/// A turn with an answer to be cut, a workspace, a slow command, two commands at once and an end.
+const WORK: &str = r#"
+rules:
+  - when: {user_contains: "work", step: 0, attempt: 1}
+    steps:
+      - {text: "I begin with word {n}. ", repeat: 20, delay_ms: 5}
+      - tool_call: {name: create_workspace, args: {template_id: demo}}
+      - usage: {input_tokens: 10, output_tokens: 1}
+  - when: {user_contains: "work", step: 0}
+    steps:
+      - {text: "I begin with word {n}. ", repeat: 20}
+      - tool_call: {name: create_workspace, args: {template_id: demo}}
+      - usage: {input_tokens: 10, output_tokens: 1}
+  - when: {user_contains: "work", step: 1}
+    steps:
+      - text: "A slow command."
+      - tool_call: {name: execute, args: {command: "echo slow >> $HOME/ran; sleep 5; echo slept"}}
+      - usage: {input_tokens: 20, output_tokens: 2}
+  - when: {user_contains: "work", step: 2}
+    steps:
+      - text: "Two at once."
+      - tool_call: {name: execute, args: {command: "echo left >> $HOME/left; echo left"}}
+      - tool_call: {name: execute, args: {command: "echo right >> $HOME/right; echo right"}}
+      - usage: {input_tokens: 30, output_tokens: 3}
+  - when: {user_contains: "work", step: 3}
+    steps:
+      - text: "Everything is done."
+      - usage: {input_tokens: 100, output_tokens: 10}
+"#;
+
+/// Where the process is killed. `name:n`: the n-th time it comes there.
+const POINTS: &[&str] = &[
+    "claimed",
+    "step_begun",
+    "part_published:10",
+    "answer_received",
+    "answer_stored",
+    "call_started:2",
+    "call_result_received:2",
+    "call_ended:3",
+    "step_begun:4",
+    "settled",
+];
+
+async fn start(engine: Engine, fault: Option<&str>) -> TestServer {
+    let mut server = server().engine(engine).demo().script("work", WORK).start().await;
+    if let Some(point) = fault {
+        // the set-up is not what the point counts
+        server.restart_with_fault(point).await;
+    }
+    server
+}
+
+async fn undisturbed(engine: Engine) -> Vec<Value> {
+    let server = start(engine, None).await;
+    let chat = server.admin().await.chat_create("work").await;
+    chat.wait_for_status("waiting").await;
+    transcript(&chat.messages().await)
+}
+
+async fn check_end(server: &TestServer, chat: &Chat, expected: &[Value], point: &str) {
+    let row = settled(chat, point).await;
+    assert_eq!(row["status"], "waiting", "{point}: {row}");
+    assert_same(&transcript(&chat.messages().await), expected, point);
+    for (file, line) in [("ran", "slow\n"), ("left", "left\n"), ("right", "right\n")] {
+        assert_eq!(read_home(server, file), line, "{point}: the command ran once");
+    }
+}
+
+async fn settled(chat: &Chat, what: &str) -> Value {
+    eventually(&format!("{what}: the turn to end"), || async {
+        let row = chat.get().await;
+        (row["status"] == "waiting" || row["status"] == "error").then_some(row)
+    })
+    .await
+}
+
+fn read_home(server: &TestServer, file: &str) -> String {
+    let workspaces = std::fs::read_dir(server.data_dir().join("workspaces")).unwrap();
+    let homes: Vec<_> = workspaces.map(|entry| entry.unwrap().path().join("home")).collect();
+    assert_eq!(homes.len(), 1, "one workspace, not several");
+    let root = &homes[0];
+    [root.join(file), root.join("atelier").join(file)]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_else(|| panic!("{file} does not lie in {}", root.display()))
+}
+
+async fn ten_kills(engine: Engine) {
+    let expected = undisturbed(engine).await;
+    assert!(expected.iter().any(|message| message.to_string().contains("slept")), "{expected:#?}");
+    let runs = POINTS.iter().map(|point| {
+        let expected = &expected;
+        async move {
+            let mut server = start(engine, Some(point)).await;
+            let chat = server.admin().await.chat_create("work").await;
+            server.wait_until_dead().await;
+            server.restart().await;
+            check_end(&server, &chat.seen_by(&server.admin().await), expected, point).await;
+        }
+    });
+    // each waits for a slow command most of the time
+    futures::stream::iter(runs).buffer_unordered(5).collect::<Vec<()>>().await;
+}
+
+#[tokio::test]
+async fn ten_kills_leave_the_same_transcript_on_sqlite() {
+    ten_kills(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn ten_kills_leave_the_same_transcript_on_postgres() {
+    ten_kills(Engine::Postgres).await;
+}
+
+/// The kill nobody plans: from outside, two seconds into a command of five.
+#[tokio::test]
+async fn a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() {
+    for engine in Engine::ALL {
+        let expected = undisturbed(engine).await;
+        let mut server = start(engine, None).await;
+        let chat = server.admin().await.chat_create("work").await;
+        eventually("the command to run", || async {
+            let workspaces = std::fs::read_dir(server.data_dir().join("workspaces")).ok()?;
+            let mut homes = workspaces.filter_map(|entry| Some(entry.ok()?.path().join("home")));
+            homes.any(|home| home.join("ran").exists() || home.join("atelier/ran").exists()).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.kill().await;
+        server.restart().await;
+        check_end(&server, &chat.seen_by(&server.admin().await), &expected, "external").await;
+    }
+}
+
+/// A viewer that was in the middle of the answer comes back with its cursor and has every message once.
+#[tokio::test]
+async fn a_viewer_comes_back_after_the_kill_with_its_cursor() {
+    let mut server = start(Engine::Sqlite, Some("part_published:10")).await;
+    let chat = server.admin().await.chat_create("work").await;
+    let mut view = ChatView::default();
+    let mut stream = chat.stream(Form::WebSocket, None).await;
+    while let Some(frame) = stream.next().await {
+        view.apply(&frame);
+    }
+    server.wait_until_dead().await;
+    server.restart().await;
+    let chat = chat.seen_by(&server.admin().await);
+    let mut stream = chat.stream(Form::WebSocket, Some(&view.cursor)).await;
+    while view.status != "waiting" {
+        view.apply(&stream.next().await.expect("the stream goes on"));
+    }
+    assert_eq!(view.last_answer(), "Everything is done.");
+    let ids: Vec<i64> = view.messages.keys().copied().collect();
+    let stored: Vec<i64> = chat.messages().await.iter().map(|message| message["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, stored);
+}

@@ -1,0 +1,18 @@
+//! The program as a user has it: a process, its databases, its workspaces and its command line.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod bad_input;
+mod command_line;
+mod demo;
+mod generated;
+mod kills;
+mod streams;
+mod transcript;
+
+use atelier_test_support::{Builder, TestServer};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_atelier");
+
+fn server() -> Builder {
+    TestServer::builder(PROGRAM)
+}

@@ -1,0 +1,59 @@
+//! Cut streams.
+
+use atelier_test_support::{ChatView, Engine, Form, text_of};
+
+use crate::server;
+
+/// 2,000 parts over about four seconds.
+const LONG: &str = r#"
+rules:
+  - steps:
+      - {text: "part {n} of two thousand; ", repeat: 2000, delay_ms: 2}
+"#;
+
+const PARTS: usize = 2_000;
+const CUTS: usize = 20;
+
+async fn cut_twenty_times(engine: Engine, form: Form) {
+    let server = server().engine(engine).script("long", LONG).start().await;
+    let chat = server.admin().await.chat_create("go").await;
+    let mut view = ChatView::default();
+    let mut stream = chat.stream(form, None).await;
+    let mut cuts = 0;
+    let mut last_live = String::new();
+    while view.status != "waiting" || view.messages.len() < 2 {
+        let frame = stream.next().await.expect("the server does not end the stream");
+        view.apply(&frame);
+        if let Some(live) = view.live.values().next_back() {
+            last_live.clone_from(live);
+        }
+        if cuts < CUTS && last_live.matches("; ").count() > (cuts + 1) * PARTS / (CUTS + 2) {
+            cuts += 1;
+            // cut without a goodbye, in the middle of whatever was under way
+            drop(stream);
+            stream = chat.stream(form, Some(&view.cursor)).await;
+        }
+    }
+    assert_eq!(cuts, CUTS, "the answer was over before the last cut");
+    let expected: String = (1..=PARTS).map(|n| format!("part {n} of two thousand; ")).collect();
+    let stored = text_of(chat.messages().await.last().unwrap());
+    // the parts were numbered without a gap (`ChatView` checks), and their text is the answer's beginning
+    assert!(expected.starts_with(&last_live), "the live text differs");
+    assert_eq!(view.last_answer().len(), expected.len());
+    assert_eq!(view.last_answer(), expected);
+    assert_eq!(stored, expected);
+}
+
+#[tokio::test]
+async fn a_web_socket_cut_twenty_times_loses_and_doubles_nothing() {
+    for engine in Engine::ALL {
+        cut_twenty_times(engine, Form::WebSocket).await;
+    }
+}
+
+#[tokio::test]
+async fn server_sent_events_cut_twenty_times_lose_and_double_nothing() {
+    for engine in Engine::ALL {
+        cut_twenty_times(engine, Form::ServerSentEvents).await;
+    }
+}
