@@ -32,9 +32,7 @@ impl Client {
         let session = client.post("/api/v2/users/login", &login).await?;
         client.token = session["session_token"].as_str().context("login answers without a token")?.into();
         let base_url = format!("http://127.0.0.1:{model_port}/v1");
-        client
-            .post(&format!("{CHATS}/providers"), &json!({"provider": "openai-compat", "base_url": base_url}))
-            .await?;
+        client.post(&format!("{CHATS}/providers"), &json!({"provider": "openai-compat", "base_url": base_url})).await?;
         client
             .post(
                 &format!("{CHATS}/model-configs"),
@@ -92,14 +90,10 @@ impl Client {
     /// A workspace whose agent is ready.
     pub(crate) async fn workspace(&self) -> anyhow::Result<String> {
         let template = self
-            .post(
-                "/api/v2/organizations/default/templates",
-                &json!({"name": "bench", "driver": "local", "spec": {}}),
-            )
+            .post("/api/v2/organizations/default/templates", &json!({"name": "bench", "driver": "local", "spec": {}}))
             .await?;
-        let workspace = self
-            .post("/api/v2/users/me/workspaces", &json!({"template_id": template["id"], "name": "bench"}))
-            .await?;
+        let workspace =
+            self.post("/api/v2/users/me/workspaces", &json!({"template_id": template["id"], "name": "bench"})).await?;
         let id = workspace["id"].as_str().context("a workspace without id")?.to_owned();
         for _ in 0..300 {
             let workspace = self.get(&format!("/api/v2/workspaces/{id}")).await?;
@@ -172,11 +166,7 @@ impl Chat {
     }
 
     /// Reads until the chat says `waiting` after having been busy.
-    pub(crate) async fn read_until_idle(
-        &mut self,
-        model: Option<&FakeModel>,
-        mut busy: bool,
-    ) -> anyhow::Result<Seen> {
+    pub(crate) async fn read_until_idle(&mut self, model: Option<&FakeModel>, mut busy: bool) -> anyhow::Result<Seen> {
         let mut seen = Seen::default();
         let mut rest = String::new();
         loop {

@@ -129,10 +129,7 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         let first = if plan.delay.is_zero() { shared.now() } else { 0 };
         shared.times.lock().expect("no thread panics with this lock").insert(id, RequestTimes { first, ..times });
     }
-    Response::builder()
-        .header("content-type", "text/event-stream")
-        .body(body)
-        .expect("a fixed header is valid")
+    Response::builder().header("content-type", "text/event-stream").body(body).expect("a fixed header is valid")
 }
 
 fn paced(

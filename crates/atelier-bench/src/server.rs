@@ -105,7 +105,8 @@ impl Server {
 
     /// Ends the server the way a service manager does and gives its data folder back.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Option<tempfile::TempDir>> {
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+        if let Some(pid) =
+            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
         {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         }

@@ -150,7 +150,12 @@ impl Session {
         }
     }
 
-    fn show(&self, events: &[Value], renderer: &mut Renderer, watch: &mut TurnWatch) -> anyhow::Result<Option<TurnEnd>> {
+    fn show(
+        &self,
+        events: &[Value],
+        renderer: &mut Renderer,
+        watch: &mut TurnWatch,
+    ) -> anyhow::Result<Option<TurnEnd>> {
         let mut out = std::io::stdout().lock();
         for event in events {
             if self.arguments.json {

@@ -119,7 +119,11 @@ impl Client {
 fn refused(status: u16, body: &Value) -> Refused {
     let mut message = body["message"].as_str().unwrap_or("the server refused the request").to_owned();
     for fault in body["validations"].as_array().into_iter().flatten() {
-        message = format!("{message}\n  {}: {}", fault["field"].as_str().unwrap_or(""), fault["detail"].as_str().unwrap_or(""));
+        message = format!(
+            "{message}\n  {}: {}",
+            fault["field"].as_str().unwrap_or(""),
+            fault["detail"].as_str().unwrap_or("")
+        );
     }
     if status == 401 {
         message.push_str("\n  `atelier login` logs in; ATELIER_TOKEN or --token names a token");

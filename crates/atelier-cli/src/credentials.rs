@@ -19,7 +19,9 @@ pub(crate) fn client(connection: &Connection) -> anyhow::Result<Client> {
     // a token belongs to the server that gave it
     let saved_token = saved["token"].as_str().filter(|_| saved["url"].as_str() == Some(url.as_str()));
     let Some(token) = connection.token.as_deref().or(saved_token) else {
-        bail!("not logged in at {url}\n  run `atelier login`, or set ATELIER_TOKEN to a token of `atelier token create`");
+        bail!(
+            "not logged in at {url}\n  run `atelier login`, or set ATELIER_TOKEN to a token of `atelier token create`"
+        );
     };
     Client::new(&url, Some(token))
 }

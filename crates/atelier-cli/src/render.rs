@@ -86,8 +86,12 @@ impl Renderer {
         match message["role"].as_str() {
             Some("assistant") if !is_old => {
                 let mut streamed: String = {
-                    let mut blocks: Vec<_> =
-                        self.live.iter().filter(|((of, _), _)| Some(*of) == step).map(|(key, text)| (*key, text.clone())).collect();
+                    let mut blocks: Vec<_> = self
+                        .live
+                        .iter()
+                        .filter(|((of, _), _)| Some(*of) == step)
+                        .map(|(key, text)| (*key, text.clone()))
+                        .collect();
                     blocks.sort_by_key(|(key, _)| *key);
                     blocks.into_iter().map(|(_, text)| text).collect()
                 };
@@ -128,7 +132,8 @@ impl Renderer {
         let retry = &event["retry"];
         let seconds = retry["delay_ms"].as_f64().unwrap_or(0.0) / 1000.0;
         let what = retry["error"].as_str().unwrap_or("the model did not answer");
-        let again = if retry["kind"] == "takeover" { "going on".to_owned() } else { format!("again in {seconds:.1} s") };
+        let again =
+            if retry["kind"] == "takeover" { "going on".to_owned() } else { format!("again in {seconds:.1} s") };
         self.note(&format!("({what}; {again})"), out);
     }
 
@@ -251,7 +256,9 @@ fn result_lines(part: &Value) -> Vec<String> {
             }
             lines.extend(output[left_out..].iter().map(|line| (*line).to_owned()));
             lines.push(match (&result["running"], &result["exit_code"]) {
-                (Value::Bool(true), _) => format!("… still running as {}", result["process_id"].as_str().unwrap_or("?")),
+                (Value::Bool(true), _) => {
+                    format!("… still running as {}", result["process_id"].as_str().unwrap_or("?"))
+                }
                 (_, Value::Number(code)) if code.as_i64() == Some(0) => "✓ exit 0".to_owned(),
                 (_, Value::Number(code)) => format!("✗ exit {code}"),
                 _ => "✗ ended by a signal".to_owned(),

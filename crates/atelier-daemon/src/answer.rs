@@ -17,11 +17,25 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
 /// What one event adds for viewers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Delta {
-    Text { index: u32, text: String },
-    Reasoning { index: u32, text: String },
-    CallArgs { index: u32, tool_call_id: String, tool_name: String, delta: String },
+    Text {
+        index: u32,
+        text: String,
+    },
+    Reasoning {
+        index: u32,
+        text: String,
+    },
+    CallArgs {
+        index: u32,
+        tool_call_id: String,
+        tool_name: String,
+        delta: String,
+    },
     /// A whole part: a call with its arguments, a source, a provider-run result.
-    Part { index: u32, part: MessagePart },
+    Part {
+        index: u32,
+        part: MessagePart,
+    },
 }
 
 impl Delta {
@@ -50,9 +64,16 @@ impl Delta {
 
 enum Block {
     Text(String),
-    Reasoning { text: String, created_at: Timestamp },
+    Reasoning {
+        text: String,
+        created_at: Timestamp,
+    },
     /// A call whose arguments are still coming.
-    Call { tool_call_id: String, tool_name: String, args: String },
+    Call {
+        tool_call_id: String,
+        tool_name: String,
+        args: String,
+    },
     Complete(MessagePart),
 }
 
@@ -175,13 +196,7 @@ impl<'a> AnswerBuilder<'a> {
     pub(crate) fn into_answer(self, otherwise: FinishReason) -> Answer {
         let finish = self.finish.unwrap_or(otherwise);
         let parts = self.blocks.into_iter().filter_map(stored_part).collect();
-        Answer {
-            parts,
-            finish,
-            usage: self.usage,
-            received_bytes: self.bytes,
-            response_id: self.response_id,
-        }
+        Answer { parts, finish, usage: self.usage, received_bytes: self.bytes, response_id: self.response_id }
     }
 
     fn position(&mut self, index: u32, block: impl FnOnce() -> Block) -> u32 {
@@ -236,12 +251,8 @@ impl<'a> AnswerBuilder<'a> {
                         self.bytes += call.args.to_string().len();
                         call.tool_name = clean_tool_name(&call.tool_name);
                         if !call.provider_executed || known.is_none() {
-                            call.tool_call_id = unique_id(
-                                &call.tool_call_id,
-                                self.step_no,
-                                self.used_call_ids,
-                                &mut self.own_call_ids,
-                            );
+                            call.tool_call_id =
+                                unique_id(&call.tool_call_id, self.step_no, self.used_call_ids, &mut self.own_call_ids);
                         }
                     }
                 }
@@ -324,11 +335,8 @@ fn clean_tool_name(name: &str) -> String {
 
 /// An id that is unique in the chat and made of `[A-Za-z0-9_-]{1,64}`.
 fn unique_id(id: &str, step_no: i64, used: &HashSet<String>, own: &mut HashSet<String>) -> String {
-    let mut base: String = id
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' })
-        .take(48)
-        .collect();
+    let mut base: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).take(48).collect();
     if base.is_empty() {
         "call".clone_into(&mut base);
     }

@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 
+use atelier_domain::CallToken;
 use atelier_domain::chat::CallClass;
 use atelier_domain::message::{MessagePart, ToolCallPart};
-use atelier_domain::CallToken;
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::Value;
@@ -155,9 +155,7 @@ async fn one(
 ) -> Result<Option<MessagePart>, RunEnd> {
     let outcome = match (&call.refused, call.begun, call.class) {
         (Some(error), _, _) => Err(error.clone()).into(),
-        (None, Begun::Before, CallClass::Opaque) => {
-            ToolOutcome::Unknown(run::outcome_unknown_after_restart())
-        }
+        (None, Begun::Before, CallClass::Opaque) => ToolOutcome::Unknown(run::outcome_unknown_after_restart()),
         (None, Begun::Before, CallClass::Keyed | CallClass::Repeatable) => {
             let attempt = Attempt::Resumed { ledger_id: call.ledger_id.clone() };
             run_guarded(environment, writer, call, attempt, tokens).await
@@ -166,9 +164,7 @@ async fn one(
             writer.call_start(call.token).await?;
             run_guarded(environment, writer, call, Attempt::First, tokens).await
         }
-        (None, Begun::ByThisRun, _) => {
-            run_guarded(environment, writer, call, Attempt::First, tokens).await
-        }
+        (None, Begun::ByThisRun, _) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
     };
     writer.faults().hit("call_result_received");
     let unknown = matches!(outcome, ToolOutcome::Unknown(_));
@@ -192,9 +188,8 @@ async fn run_guarded(
 ) -> ToolOutcome {
     let token = call.token;
     writer.faults().hit("call_started");
-    let record_ledger = move |ledger: String| {
-        async move { writer.call_ledger(token, ledger).await.map_err(|_| LedgerRefused) }.boxed()
-    };
+    let record_ledger =
+        move |ledger: String| async move { writer.call_ledger(token, ledger).await.map_err(|_| LedgerRefused) }.boxed();
     let call = Call {
         part: &call.part,
         token,
@@ -207,7 +202,8 @@ async fn run_guarded(
         Ok(outcome) => outcome,
         Err(_) => {
             tracing::error!(chat.id = %environment.chat_id, "tool {} panicked", call.part.tool_name);
-            Err(ToolError::new(ToolErrorCode::Internal, "The tool failed inside the server. Try something else.")).into()
+            Err(ToolError::new(ToolErrorCode::Internal, "The tool failed inside the server. Try something else."))
+                .into()
         }
     }
 }

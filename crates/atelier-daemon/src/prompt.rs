@@ -59,7 +59,8 @@ impl TurnPrompt {
 /// The context of a workspace: where the agent is, and what the repository asks of it.
 fn context_text(context: &ContextAnswer) -> Option<String> {
     use std::fmt::Write as _;
-    let mut text = format!("<workspace-context>\nOperating system: {}\nWorking directory: {}\n", context.os, context.directory);
+    let mut text =
+        format!("<workspace-context>\nOperating system: {}\nWorking directory: {}\n", context.os, context.directory);
     for file in &context.files {
         let _ = write!(text, "<instructions path=\"{}\">\n{}\n</instructions>\n", file.path, file.content);
     }
@@ -81,7 +82,11 @@ pub(crate) struct StepMessages {
 }
 
 /// Builds the messages of a step. `previous` is the number of messages the step before had.
-pub(crate) fn step_messages(rows: &[Arc<TranscriptRow>], previous: Option<usize>, reasoning: Reasoning) -> StepMessages {
+pub(crate) fn step_messages(
+    rows: &[Arc<TranscriptRow>],
+    previous: Option<usize>,
+    reasoning: Reasoning,
+) -> StepMessages {
     let mut messages = history::history(rows.iter().map(AsRef::as_ref));
     if reasoning == Reasoning::LeaveOut {
         for message in messages.iter_mut().filter(|message| message.role == HistoryRole::Assistant) {

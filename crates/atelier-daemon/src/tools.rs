@@ -148,9 +148,7 @@ impl Tool {
                 }),
                 &["command"],
             ),
-            Self::ListTemplates => {
-                object(json!({"query": {"type": "string"}, "page": {"type": "integer"}}), &[])
-            }
+            Self::ListTemplates => object(json!({"query": {"type": "string"}, "page": {"type": "integer"}}), &[]),
             Self::ProcessList | Self::StartWorkspace => object(json!({}), &[]),
             Self::ProcessOutput => object(
                 json!({
@@ -180,10 +178,9 @@ impl Tool {
             Self::ReadTemplate => {
                 object(json!({"template_id": {"type": "string", "description": "id or name"}}), &["template_id"])
             }
-            Self::WriteFile => object(
-                json!({"path": {"type": "string"}, "content": {"type": "string"}}),
-                &["path", "content"],
-            ),
+            Self::WriteFile => {
+                object(json!({"path": {"type": "string"}, "content": {"type": "string"}}), &["path", "content"])
+            }
         }
     }
 

@@ -250,8 +250,7 @@ impl<'a> Turn<'a> {
     async fn workspace_context(&self) -> Option<atelier_workspace_protocol::ContextAnswer> {
         let workspace = self.chat.workspace_id?;
         let asked = async {
-            let connection =
-                self.turns.workspaces.connect(workspace, self.chat.owner_id, Duration::ZERO).await.ok()?;
+            let connection = self.turns.workspaces.connect(workspace, self.chat.owner_id, Duration::ZERO).await.ok()?;
             let request = AgentRequest {
                 method: Method::Get,
                 path: "/v1/context".to_owned(),

@@ -70,11 +70,7 @@ impl EgressError {
             cause = error.source();
         }
         let host = host.to_owned();
-        if source.is_connect() {
-            Self::Connect { host, source }
-        } else {
-            Self::Transport { host, source }
-        }
+        if source.is_connect() { Self::Connect { host, source } } else { Self::Transport { host, source } }
     }
 }
 
@@ -100,10 +96,7 @@ impl Egress {
     ///
     /// # Errors
     /// As [`Egress::new`].
-    pub fn with_resolver(
-        policy: EgressPolicy,
-        resolver: &Arc<dyn HostResolver>,
-    ) -> Result<Self, reqwest::Error> {
+    pub fn with_resolver(policy: EgressPolicy, resolver: &Arc<dyn HostResolver>) -> Result<Self, reqwest::Error> {
         let policy = Arc::new(policy);
         let client = |for_granted_hosts| {
             build_client(CheckedResolver {
@@ -112,16 +105,8 @@ impl Egress {
                 for_granted_hosts,
             })
         };
-        let granted = if policy.has_hosts() {
-            Some(client(true)?)
-        } else {
-            None
-        };
-        Ok(Self {
-            client: client(false)?,
-            granted,
-            policy,
-        })
+        let granted = if policy.has_hosts() { Some(client(true)?) } else { None };
+        Ok(Self { client: client(false)?, granted, policy })
     }
 
     #[must_use]
@@ -134,9 +119,7 @@ impl Egress {
     /// # Errors
     /// The address is denied, or `url` is no URL with a host.
     pub fn check_url(&self, url: &str) -> Result<(), EgressDenied> {
-        let url = Url::parse(url).map_err(|_| EgressDenied {
-            host: url.to_owned(),
-        })?;
+        let url = Url::parse(url).map_err(|_| EgressDenied { host: url.to_owned() })?;
         self.policy.check_url(&url)
     }
 
@@ -154,10 +137,7 @@ impl Egress {
             Some(granted) if self.policy.grants_host(request.url()) => granted,
             _ => &self.client,
         };
-        client
-            .execute(request)
-            .await
-            .map_err(|source| EgressError::from_transport(&host, source))
+        client.execute(request).await.map_err(|source| EgressError::from_transport(&host, source))
     }
 }
 
@@ -201,17 +181,10 @@ impl Resolve for CheckedResolver {
                 }
             });
             if !all_allowed {
-                tracing::warn!(
-                    host,
-                    "an outgoing call was refused: the name has a denied address"
-                );
+                tracing::warn!(host, "an outgoing call was refused: the name has a denied address");
                 return Err(EgressDenied { host }.into());
             }
-            let addresses: Addrs = Box::new(
-                addresses
-                    .into_iter()
-                    .map(|address| SocketAddr::new(address, 0)),
-            );
+            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
     }

@@ -19,11 +19,7 @@ impl Network {
         if prefix > length {
             return None;
         }
-        Some(Self {
-            is_v4,
-            bits: cut(bits, length - prefix),
-            prefix,
-        })
+        Some(Self { is_v4, bits: cut(bits, length - prefix), prefix })
     }
 
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
@@ -54,9 +50,7 @@ fn split(address: IpAddr) -> (bool, u128, u32) {
 
 /// `bits` with the last `count` set to zero.
 fn cut(bits: u128, count: u32) -> u128 {
-    bits.checked_shr(count)
-        .and_then(|kept| kept.checked_shl(count))
-        .unwrap_or(0)
+    bits.checked_shr(count).and_then(|kept| kept.checked_shl(count)).unwrap_or(0)
 }
 
 /// IPv4 addresses written as IPv6 ones (`::ffff:a.b.c.d`) are what they say.

@@ -27,9 +27,7 @@ struct HostGrant {
 
 /// An entry of the allow list that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{entry}` is not `loopback`, `private`, an address range like 10.1.0.0/16, or a host[:port]"
-)]
+#[error("`{entry}` is not `loopback`, `private`, an address range like 10.1.0.0/16, or a host[:port]")]
 pub struct PolicyError {
     pub entry: String,
 }
@@ -47,23 +45,15 @@ impl FromStr for EgressPolicy {
     /// Reads the comma list of `ATELIER_EGRESS_ALLOW`.
     fn from_str(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::default();
-        for entry in text
-            .split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             match entry {
                 "loopback" => policy.loopback = true,
                 "private" => policy.private = true,
                 range if range.contains('/') => {
-                    let network = range.parse().map_err(|()| PolicyError {
-                        entry: range.to_owned(),
-                    })?;
+                    let network = range.parse().map_err(|()| PolicyError { entry: range.to_owned() })?;
                     policy.networks.push(network);
                 }
-                host => policy.hosts.push(host.parse().map_err(|()| PolicyError {
-                    entry: host.to_owned(),
-                })?),
+                host => policy.hosts.push(host.parse().map_err(|()| PolicyError { entry: host.to_owned() })?),
             }
         }
         Ok(policy)
@@ -83,18 +73,10 @@ impl FromStr for HostGrant {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        let port_text = authority
-            .rsplit_once(':')
-            .map(|(_, port)| port)
-            .filter(|port| !port.contains(']'));
-        let port = port_text
-            .map(|port| port.parse().map_err(|_| ()))
-            .transpose()?;
+        let port_text = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
+        let port = port_text.map(|port| port.parse().map_err(|_| ())).transpose()?;
         match url.host_str() {
-            Some(host) if is_plain => Ok(Self {
-                host: host.to_owned(),
-                port,
-            }),
+            Some(host) if is_plain => Ok(Self { host: host.to_owned(), port }),
             _ => Err(()),
         }
     }
@@ -105,12 +87,7 @@ impl EgressPolicy {
     #[must_use]
     pub fn allows_address(&self, address: IpAddr) -> bool {
         let address = unmapped(address);
-        if self
-            .networks
-            .iter()
-            .any(|network| network.contains(address))
-            || !is_special(address)
-        {
+        if self.networks.iter().any(|network| network.contains(address)) || !is_special(address) {
             return true;
         }
         if is_link_local(address) {
@@ -133,9 +110,7 @@ impl EgressPolicy {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return false;
         };
-        self.hosts
-            .iter()
-            .any(|grant| grant.host == host && grant.port.is_none_or(|granted| granted == port))
+        self.hosts.iter().any(|grant| grant.host == host && grant.port.is_none_or(|granted| granted == port))
     }
 
     pub(crate) const fn has_hosts(&self) -> bool {
@@ -148,14 +123,8 @@ impl EgressPolicy {
     /// # Errors
     /// The address is denied, or the URL has no host.
     pub fn check_url(&self, url: &Url) -> Result<(), EgressDenied> {
-        let host = url.host_str().ok_or_else(|| EgressDenied {
-            host: String::new(),
-        })?;
-        let Ok(address) = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-        else {
+        let host = url.host_str().ok_or_else(|| EgressDenied { host: String::new() })?;
+        let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() else {
             return Ok(());
         };
         let allowed = if self.grants_host(url) {
@@ -163,13 +132,7 @@ impl EgressPolicy {
         } else {
             self.allows_address(address)
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(EgressDenied {
-                host: host.to_owned(),
-            })
-        }
+        if allowed { Ok(()) } else { Err(EgressDenied { host: host.to_owned() }) }
     }
 }
 
@@ -277,13 +240,7 @@ mod tests {
         for open in ["10.1.2.3", "172.20.0.1", "192.168.0.1", "fd00::1"] {
             assert!(allows(" private , ", open), "{open}");
         }
-        for shut in [
-            "127.0.0.1",
-            "169.254.169.254",
-            "fe80::1",
-            "100.64.0.1",
-            "fd00:ec2::254",
-        ] {
+        for shut in ["127.0.0.1", "169.254.169.254", "fe80::1", "100.64.0.1", "fd00:ec2::254"] {
             assert!(!allows("private", shut), "{shut}");
         }
     }
@@ -334,24 +291,9 @@ mod tests {
 
     #[test]
     fn a_bad_entry_is_named() {
-        for bad in [
-            "10.0.0.0/33",
-            "10.0.0.0/",
-            "/8",
-            "::/129",
-            "a b",
-            "host:99999",
-            "http://x/",
-            "user@host",
-            "10.0/8",
-        ] {
-            assert_eq!(
-                bad.parse::<EgressPolicy>(),
-                Err(PolicyError {
-                    entry: bad.to_owned()
-                }),
-                "{bad}"
-            );
+        for bad in ["10.0.0.0/33", "10.0.0.0/", "/8", "::/129", "a b", "host:99999", "http://x/", "user@host", "10.0/8"]
+        {
+            assert_eq!(bad.parse::<EgressPolicy>(), Err(PolicyError { entry: bad.to_owned() }), "{bad}");
         }
     }
 

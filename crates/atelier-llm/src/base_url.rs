@@ -60,9 +60,7 @@ impl BaseUrl {
         let is_loopback = host == "localhost"
             || host.ends_with(".localhost")
             || host == "[::1]"
-            || host
-                .parse::<std::net::Ipv4Addr>()
-                .is_ok_and(|address| address.is_loopback());
+            || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
         self.url.scheme() == "http" && !is_loopback
     }
 
@@ -75,9 +73,7 @@ impl BaseUrl {
     /// Host, and port if it is not the scheme's own.
     pub(crate) fn host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
-        self.url
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     /// The URL of `path` below this one.
@@ -89,12 +85,7 @@ impl BaseUrl {
 
     /// The URL of `path` of the Anthropic API, whether or not the base ends in its version.
     pub(crate) fn join_version(&self, version: &str, path: &str) -> Url {
-        if self
-            .url
-            .path()
-            .trim_end_matches('/')
-            .ends_with(&format!("/{version}"))
-        {
+        if self.url.path().trim_end_matches('/').ends_with(&format!("/{version}")) {
             self.join(path)
         } else {
             self.join(&format!("{version}/{path}"))
@@ -104,10 +95,7 @@ impl BaseUrl {
     /// The base URL in use for a provider of `kind`; `None` if it has none and needs one.
     #[must_use]
     pub fn in_use(kind: ProviderKind, saved: Option<&str>) -> Option<Result<Self, BaseUrlError>> {
-        let text = saved
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .or_else(|| kind.default_base_url())?;
+        let text = saved.map(str::trim).filter(|text| !text.is_empty()).or_else(|| kind.default_base_url())?;
         Some(Self::parse(text))
     }
 }
@@ -119,10 +107,7 @@ mod tests {
     #[test]
     fn what_is_accepted() {
         let accepted = |text| BaseUrl::parse(text).unwrap().as_str().to_owned();
-        assert_eq!(
-            accepted(" https://API.example.com/v1/ "),
-            "https://api.example.com/v1"
-        );
+        assert_eq!(accepted(" https://API.example.com/v1/ "), "https://api.example.com/v1");
         assert_eq!(accepted("http://localhost:8080"), "http://localhost:8080");
         for (text, error) in [
             ("api.example.com", BaseUrlError::NotAbsolute),
@@ -135,10 +120,7 @@ mod tests {
         ] {
             assert_eq!(BaseUrl::parse(text), Err(error), "{text}");
         }
-        assert_eq!(
-            BaseUrl::parse(&format!("https://e.com/{}", "a".repeat(2048))),
-            Err(BaseUrlError::TooLong)
-        );
+        assert_eq!(BaseUrl::parse(&format!("https://e.com/{}", "a".repeat(2048))), Err(BaseUrlError::TooLong));
     }
 
     #[test]
@@ -156,20 +138,9 @@ mod tests {
     #[test]
     fn calls_go_below_the_base() {
         let url = |text| BaseUrl::parse(text).unwrap();
-        assert_eq!(
-            url("http://a.com:81/x/").join("chat/completions").as_str(),
-            "http://a.com:81/x/chat/completions"
-        );
-        assert_eq!(
-            url("https://a.com").join_version("v1", "messages").as_str(),
-            "https://a.com/v1/messages"
-        );
-        assert_eq!(
-            url("https://a.com/p/v1")
-                .join_version("v1", "messages")
-                .as_str(),
-            "https://a.com/p/v1/messages"
-        );
+        assert_eq!(url("http://a.com:81/x/").join("chat/completions").as_str(), "http://a.com:81/x/chat/completions");
+        assert_eq!(url("https://a.com").join_version("v1", "messages").as_str(), "https://a.com/v1/messages");
+        assert_eq!(url("https://a.com/p/v1").join_version("v1", "messages").as_str(), "https://a.com/p/v1/messages");
         assert_eq!(url("https://a.com:443").host(), "a.com");
         assert_eq!(url("http://a.com:8080/v1").host(), "a.com:8080");
     }

@@ -126,11 +126,7 @@ impl Reported {
     /// object, and a list with one of them. Anything else is kept as words.
     pub(crate) fn from_body(status: Option<u16>, body: &str) -> Self {
         let parsed: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-        let outer = if let Value::Array(list) = &parsed {
-            list.first().unwrap_or(&Value::Null)
-        } else {
-            &parsed
-        };
+        let outer = if let Value::Array(list) = &parsed { list.first().unwrap_or(&Value::Null) } else { &parsed };
         let mut reported = Self::from_value(outer.get("error").unwrap_or(outer));
         reported.status = status.or(reported.status);
         if reported.message.is_none() && !body.trim_start().starts_with('<') {
@@ -143,10 +139,7 @@ impl Reported {
     pub(crate) fn from_value(error: &Value) -> Self {
         let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
         // gateways put the HTTP status into `code`
-        let status = error
-            .get("code")
-            .and_then(Value::as_u64)
-            .and_then(|code| u16::try_from(code).ok());
+        let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
         Self {
             status,
             error_type: text("type").or_else(|| text("status")),
@@ -160,8 +153,7 @@ impl Reported {
         let kind = self.kind(blame.replayed_reasoning);
         let mut error = ProviderError::new(kind, blame.provider);
         // without a status it came in mid-stream, where a nameless error is the server's
-        error.retryable |=
-            kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
+        error.retryable |= kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
         error.status_code = self.status;
         error.code = self.code.or(self.error_type);
         if let Some(message) = &self.message {
@@ -175,34 +167,21 @@ impl Reported {
             return ErrorKind::Refused;
         }
         let named = self.code.as_deref().and_then(kind_of_name);
-        let kind = named
-            .or_else(|| self.error_type.as_deref().and_then(kind_of_name))
-            .or_else(|| self.kind_of_status());
+        let kind =
+            named.or_else(|| self.error_type.as_deref().and_then(kind_of_name)).or_else(|| self.kind_of_status());
         match kind {
             // a refused signature has no code of its own at most providers: such a request is tried once
             // more without reasoning, and if that was not it, the answer is the same and then final
-            Some(ErrorKind::Config) | None if replayed_reasoning && self.is_bad_request() => {
-                ErrorKind::BadReplay
-            }
+            Some(ErrorKind::Config) | None if replayed_reasoning && self.is_bad_request() => ErrorKind::BadReplay,
             Some(kind) => kind,
             None => ErrorKind::Generic,
         }
     }
 
     fn is_bad_request(&self) -> bool {
-        let is_about_the_model = self
-            .code
-            .as_deref()
-            .or(self.error_type.as_deref())
-            .is_some_and(|name| {
-                matches!(
-                    name,
-                    "model_not_found"
-                        | "not_found_error"
-                        | "unsupported_parameter"
-                        | "unsupported_value"
-                )
-            });
+        let is_about_the_model = self.code.as_deref().or(self.error_type.as_deref()).is_some_and(|name| {
+            matches!(name, "model_not_found" | "not_found_error" | "unsupported_parameter" | "unsupported_value")
+        });
         self.status == Some(400) && !is_about_the_model
     }
 
@@ -229,8 +208,8 @@ impl Reported {
 /// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors.
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
-        "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded"
-        | "engine_overloaded" | "model_not_ready" | "slow_down" => ErrorKind::Overloaded,
+        "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded" | "engine_overloaded"
+        | "model_not_ready" | "slow_down" => ErrorKind::Overloaded,
         "rate_limit_error"
         | "rate_limit_exceeded"
         | "RESOURCE_EXHAUSTED"
@@ -251,16 +230,11 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         | "UNAUTHENTICATED"
         | "PERMISSION_DENIED" => ErrorKind::Auth,
         "timeout_error" | "timeout" | "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
-        "context_length_exceeded"
-        | "context_window_exceeded"
-        | "request_too_large"
-        | "prompt_too_long" => ErrorKind::ContextTooLong,
-        "invalid_encrypted_content" | "invalid_thought_signature" | "invalid_signature" => {
-            ErrorKind::BadReplay
+        "context_length_exceeded" | "context_window_exceeded" | "request_too_large" | "prompt_too_long" => {
+            ErrorKind::ContextTooLong
         }
-        "content_filter" | "content_policy_violation" | "content_policy" | "moderation_blocked" => {
-            ErrorKind::Refused
-        }
+        "invalid_encrypted_content" | "invalid_thought_signature" | "invalid_signature" => ErrorKind::BadReplay,
+        "content_filter" | "content_policy_violation" | "content_policy" | "moderation_blocked" => ErrorKind::Refused,
         "model_not_found"
         | "not_found_error"
         | "invalid_request_error"
@@ -304,9 +278,7 @@ fn message(kind: ErrorKind, provider: &str) -> String {
             format!("{provider} asks to slow down. Send the message again later.")
         }
         ErrorKind::Quota => {
-            format!(
-                "The account at {provider} has no credit left. An admin can add credit or change the key."
-            )
+            format!("The account at {provider} has no credit left. An admin can add credit or change the key.")
         }
         ErrorKind::Auth => format!("{provider} refused the key. Ask an admin to check it."),
         ErrorKind::Network => {
@@ -323,19 +295,13 @@ fn message(kind: ErrorKind, provider: &str) -> String {
             format!("{provider} reported an error. Send the message again later.")
         }
         ErrorKind::ContextTooLong => {
-            format!(
-                "The conversation is longer than the model at {provider} can read. Start a new chat."
-            )
+            format!("The conversation is longer than the model at {provider} can read. Start a new chat.")
         }
         ErrorKind::BadReplay => {
-            format!(
-                "{provider} did not accept the earlier answers of this chat. Try another model."
-            )
+            format!("{provider} did not accept the earlier answers of this chat. Try another model.")
         }
         ErrorKind::Config => {
-            format!(
-                "{provider} refused the request. Ask an admin to check the settings of the model."
-            )
+            format!("{provider} refused the request. Ask an admin to check the settings of the model.")
         }
         ErrorKind::Refused => format!("{provider} declined to answer."),
         ErrorKind::UsageLimit
@@ -358,11 +324,8 @@ pub(crate) fn from_response(
     let mut error = Reported::from_body(Some(status), body).into_error(blame);
     error.retry_after = retry_after::retry_after(headers, now);
     if let (ErrorKind::RateLimit, Some(wait)) = (error.kind, error.retry_after) {
-        error.message = format!(
-            "{} asks to slow down for {} s. Send the message again then.",
-            blame.provider,
-            seconds_up(wait)
-        );
+        error.message =
+            format!("{} asks to slow down for {} s. Send the message again then.", blame.provider, seconds_up(wait));
     }
     error
 }
@@ -375,28 +338,18 @@ fn seconds_up(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const BLAME: Blame<'static> = Blame {
-        provider: "Acme",
-        key: None,
-        replayed_reasoning: false,
-    };
+    const BLAME: Blame<'static> = Blame { provider: "Acme", key: None, replayed_reasoning: false };
 
     fn kind(status: u16, body: &str) -> ErrorKind {
-        Reported::from_body(Some(status), body)
-            .into_error(BLAME)
-            .kind
+        Reported::from_body(Some(status), body).into_error(BLAME).kind
     }
 
     fn openai(error_type: &str, code: &str) -> String {
-        format!(
-            r#"{{"error":{{"message":"m","type":"{error_type}","param":null,"code":"{code}"}}}}"#
-        )
+        format!(r#"{{"error":{{"message":"m","type":"{error_type}","param":null,"code":"{code}"}}}}"#)
     }
 
     fn anthropic(error_type: &str) -> String {
-        format!(
-            r#"{{"type":"error","error":{{"type":"{error_type}","message":"m"}},"request_id":"r"}}"#
-        )
+        format!(r#"{{"type":"error","error":{{"type":"{error_type}","message":"m"}},"request_id":"r"}}"#)
     }
 
     #[test]
@@ -420,15 +373,7 @@ mod tests {
             (307, ErrorKind::Config),
         ];
         for (status, expected) in table {
-            for body in [
-                "",
-                "<html>overloaded</html>",
-                "{}",
-                "[]",
-                "rate limit quota",
-                "\"x\"",
-                "{\"error\":{}}",
-            ] {
+            for body in ["", "<html>overloaded</html>", "{}", "[]", "rate limit quota", "\"x\"", "{\"error\":{}}"] {
                 assert_eq!(kind(status, body), expected, "{status} {body}");
             }
         }
@@ -436,69 +381,21 @@ mod tests {
 
     #[test]
     fn types_and_codes_say_more_than_the_status() {
-        assert_eq!(
-            kind(429, &openai("insufficient_quota", "insufficient_quota")),
-            ErrorKind::Quota
-        );
-        assert_eq!(
-            kind(429, &openai("tokens", "rate_limit_exceeded")),
-            ErrorKind::RateLimit
-        );
+        assert_eq!(kind(429, &openai("insufficient_quota", "insufficient_quota")), ErrorKind::Quota);
+        assert_eq!(kind(429, &openai("tokens", "rate_limit_exceeded")), ErrorKind::RateLimit);
         assert_eq!(kind(429, &openai("requests", "x")), ErrorKind::RateLimit);
-        assert_eq!(
-            kind(
-                400,
-                &openai("invalid_request_error", "context_length_exceeded")
-            ),
-            ErrorKind::ContextTooLong
-        );
-        assert_eq!(
-            kind(
-                400,
-                &openai("invalid_request_error", "content_policy_violation")
-            ),
-            ErrorKind::Refused
-        );
-        assert_eq!(
-            kind(
-                400,
-                &openai("invalid_request_error", "invalid_encrypted_content")
-            ),
-            ErrorKind::BadReplay
-        );
-        assert_eq!(
-            kind(404, &openai("invalid_request_error", "model_not_found")),
-            ErrorKind::Config
-        );
+        assert_eq!(kind(400, &openai("invalid_request_error", "context_length_exceeded")), ErrorKind::ContextTooLong);
+        assert_eq!(kind(400, &openai("invalid_request_error", "content_policy_violation")), ErrorKind::Refused);
+        assert_eq!(kind(400, &openai("invalid_request_error", "invalid_encrypted_content")), ErrorKind::BadReplay);
+        assert_eq!(kind(404, &openai("invalid_request_error", "model_not_found")), ErrorKind::Config);
         assert_eq!(kind(400, &anthropic("billing_error")), ErrorKind::Quota);
-        assert_eq!(
-            kind(529, &anthropic("overloaded_error")),
-            ErrorKind::Overloaded
-        );
+        assert_eq!(kind(529, &anthropic("overloaded_error")), ErrorKind::Overloaded);
         assert_eq!(kind(500, &anthropic("api_error")), ErrorKind::Generic);
-        assert_eq!(
-            kind(413, &anthropic("request_too_large")),
-            ErrorKind::ContextTooLong
-        );
+        assert_eq!(kind(413, &anthropic("request_too_large")), ErrorKind::ContextTooLong);
         assert_eq!(kind(504, &anthropic("timeout_error")), ErrorKind::Timeout);
-        assert_eq!(
-            kind(200, r#"{"error":{"code":502,"message":"upstream"}}"#),
-            ErrorKind::Generic
-        );
-        assert_eq!(
-            kind(
-                400,
-                r#"[{"error":{"code":400,"status":"RESOURCE_EXHAUSTED"}}]"#
-            ),
-            ErrorKind::RateLimit
-        );
-        assert_eq!(
-            kind(
-                403,
-                r#"{"error":{"code":403,"metadata":{"flagged_input":"x"}}}"#
-            ),
-            ErrorKind::Refused
-        );
+        assert_eq!(kind(200, r#"{"error":{"code":502,"message":"upstream"}}"#), ErrorKind::Generic);
+        assert_eq!(kind(400, r#"[{"error":{"code":400,"status":"RESOURCE_EXHAUSTED"}}]"#), ErrorKind::RateLimit);
+        assert_eq!(kind(403, r#"{"error":{"code":403,"metadata":{"flagged_input":"x"}}}"#), ErrorKind::Refused);
     }
 
     #[test]
@@ -509,38 +406,18 @@ mod tests {
 
     #[test]
     fn a_bad_request_with_old_reasoning_is_tried_without_it() {
-        let replayed = Blame {
-            replayed_reasoning: true,
-            ..BLAME
-        };
-        let kind = |status, body: &str| {
-            Reported::from_body(Some(status), body)
-                .into_error(replayed)
-                .kind
-        };
-        assert_eq!(
-            kind(400, &anthropic("invalid_request_error")),
-            ErrorKind::BadReplay
-        );
+        let replayed = Blame { replayed_reasoning: true, ..BLAME };
+        let kind = |status, body: &str| Reported::from_body(Some(status), body).into_error(replayed).kind;
+        assert_eq!(kind(400, &anthropic("invalid_request_error")), ErrorKind::BadReplay);
         assert_eq!(kind(400, ""), ErrorKind::BadReplay);
-        assert_eq!(
-            kind(400, &openai("invalid_request_error", "model_not_found")),
-            ErrorKind::Config
-        );
+        assert_eq!(kind(400, &openai("invalid_request_error", "model_not_found")), ErrorKind::Config);
         assert_eq!(kind(404, &anthropic("not_found_error")), ErrorKind::Config);
-        assert_eq!(
-            kind(429, &anthropic("rate_limit_error")),
-            ErrorKind::RateLimit
-        );
+        assert_eq!(kind(429, &anthropic("rate_limit_error")), ErrorKind::RateLimit);
     }
 
     #[test]
     fn only_server_errors_of_the_generic_kind_are_retried() {
-        let retryable = |status, body: &str| {
-            Reported::from_body(status, body)
-                .into_error(BLAME)
-                .retryable
-        };
+        let retryable = |status, body: &str| Reported::from_body(status, body).into_error(BLAME).retryable;
         assert!(retryable(Some(500), ""));
         assert!(retryable(None, &anthropic("api_error")));
         assert!(!retryable(Some(418), &anthropic("api_error")));
@@ -551,39 +428,20 @@ mod tests {
     #[test]
     fn words_are_passed_on_short_and_without_the_key() {
         let key = Secret::new("very-secret-key").unwrap();
-        let blame = Blame {
-            key: Some(&key),
-            ..BLAME
-        };
-        let body = format!(
-            r#"{{"error":{{"message":"no very-secret-key here {}"}}}}"#,
-            "é".repeat(600)
-        );
+        let blame = Blame { key: Some(&key), ..BLAME };
+        let body = format!(r#"{{"error":{{"message":"no very-secret-key here {}"}}}}"#, "é".repeat(600));
         let error = Reported::from_body(Some(401), &body).into_error(blame);
         let detail = error.detail.clone().unwrap();
         assert_eq!(detail.chars().count(), 500);
         assert!(detail.starts_with("no [redacted] here é"));
         assert!(!format!("{error:?}{:?}", error.turn_error()).contains("secret"));
-        assert_eq!(
-            Reported::from_body(Some(502), "<html>")
-                .into_error(BLAME)
-                .detail,
-            None
-        );
+        assert_eq!(Reported::from_body(Some(502), "<html>").into_error(BLAME).detail, None);
     }
 
     #[test]
     fn a_turn_error_says_what_to_do() {
-        let error = ProviderError::new(ErrorKind::Auth, "Acme")
-            .with_code("invalid_api_key")
-            .turn_error();
-        assert_eq!(
-            error.message,
-            "Acme refused the key. Ask an admin to check it."
-        );
-        assert_eq!(
-            (error.provider.as_deref(), error.code.as_deref()),
-            (Some("Acme"), Some("invalid_api_key"))
-        );
+        let error = ProviderError::new(ErrorKind::Auth, "Acme").with_code("invalid_api_key").turn_error();
+        assert_eq!(error.message, "Acme refused the key. Ask an admin to check it.");
+        assert_eq!((error.provider.as_deref(), error.code.as_deref()), (Some("Acme"), Some("invalid_api_key")));
     }
 }

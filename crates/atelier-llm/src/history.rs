@@ -28,20 +28,12 @@ pub(crate) fn result_text(result: &ToolResultPart) -> Cow<'_, str> {
 
 /// U+0000 is stored, and sent as U+FFFD: providers refuse it.
 pub(crate) fn sent_text(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// The arguments of a call as the object every provider wants.
 pub(crate) fn call_args(call: &ToolCallPart) -> Cow<'_, Value> {
-    if call.args.is_object() {
-        Cow::Borrowed(&call.args)
-    } else {
-        Cow::Owned(Value::Object(serde_json::Map::new()))
-    }
+    if call.args.is_object() { Cow::Borrowed(&call.args) } else { Cow::Owned(Value::Object(serde_json::Map::new())) }
 }
 
 /// What a call that another provider ran was, in words.
@@ -59,17 +51,14 @@ pub(crate) fn told_result(result: &ToolResultPart) -> String {
 
 /// Whether the provider that named `source` gets its answer back: it knows its sources then.
 pub(crate) fn is_own_source(source: &SourcePart, origin: &Origin) -> bool {
-    source
-        .native
-        .as_ref()
-        .is_some_and(|native| native.origin == *origin)
+    source.native.as_ref().is_some_and(|native| native.origin == *origin)
 }
 
 pub(crate) fn told_source(source: &SourcePart) -> String {
-    source.title.as_ref().map_or_else(
-        || format!("[source: {}]", source.url),
-        |title| format!("[source: {title}, {}]", source.url),
-    )
+    source
+        .title
+        .as_ref()
+        .map_or_else(|| format!("[source: {}]", source.url), |title| format!("[source: {title}, {}]", source.url))
 }
 
 /// A file as models take it.
@@ -88,15 +77,10 @@ pub(crate) fn model_file(file: &FilePart) -> ModelFile<'_> {
     };
     let media_type = file.media_type.split(';').next().unwrap_or_default().trim();
     match media_type {
-        "image/png" | "image/jpeg" | "image/gif" | "image/webp" => {
-            ModelFile::Image { media_type, data }
-        }
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" => ModelFile::Image { media_type, data },
         "application/pdf" => ModelFile::Pdf { name, data },
         _ if is_text(media_type) => match STANDARD.decode(data) {
-            Ok(bytes) => ModelFile::Text(format!(
-                "File {name}:\n{}",
-                sent_text(&String::from_utf8_lossy(&bytes))
-            )),
+            Ok(bytes) => ModelFile::Text(format!("File {name}:\n{}", sent_text(&String::from_utf8_lossy(&bytes)))),
             Err(_) => missing(),
         },
         _ => missing(),
@@ -107,10 +91,7 @@ fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/")
         || media_type.ends_with("+json")
         || media_type.ends_with("+xml")
-        || matches!(
-            media_type,
-            "application/json" | "application/xml" | "application/yaml" | "application/toml"
-        )
+        || matches!(media_type, "application/json" | "application/xml" | "application/yaml" | "application/toml")
 }
 
 /// `value` without what only the provider itself needs: it is shown to people.

@@ -16,10 +16,7 @@ pub(crate) fn from_slice<'a, T: Deserialize<'a>>(
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    match repaired(
-        &String::from_utf8_lossy(bytes),
-        std::str::from_utf8(bytes).is_err(),
-    ) {
+    match repaired(&String::from_utf8_lossy(bytes), std::str::from_utf8(bytes).is_err()) {
         Some(text) => {
             *scratch = text;
             serde_json::from_str(scratch)
@@ -101,10 +98,7 @@ mod tests {
     fn broken_characters_become_replacements() {
         assert_eq!(read(br#""a\ud83d\ude00b""#).unwrap(), "a\u{1f600}b");
         assert_eq!(read(br#""a\ud83db""#).unwrap(), "a\u{fffd}b");
-        assert_eq!(
-            read(br#""\ude00\ud83d\ud83d\ude00""#).unwrap(),
-            "\u{fffd}\u{fffd}\u{1f600}"
-        );
+        assert_eq!(read(br#""\ude00\ud83d\ud83d\ude00""#).unwrap(), "\u{fffd}\u{fffd}\u{1f600}");
         assert_eq!(read(b"\"a\xffb\"").unwrap(), "a\u{fffd}b");
         assert_eq!(read(b"\"\xff\\ud800\"").unwrap(), "\u{fffd}\u{fffd}");
         assert_eq!(read(br#""\\ud800""#).unwrap(), "\\ud800");
@@ -120,10 +114,7 @@ mod tests {
         };
         assert_eq!(read(""), ("{}".into(), false));
         assert_eq!(read(" {\"a\": 1} "), ("{\"a\":1}".into(), false));
-        assert_eq!(
-            read(r#"{"a":"\ud800"}"#),
-            ("{\"a\":\"\u{fffd}\"}".into(), false)
-        );
+        assert_eq!(read(r#"{"a":"\ud800"}"#), ("{\"a\":\"\u{fffd}\"}".into(), false));
         for bad in ["{\"a\":", "[1]", "\"x\"", "null", "{} {}"] {
             assert_eq!(read(bad), ("{}".into(), true), "{bad}");
         }

@@ -34,9 +34,7 @@ impl ProviderKind {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.trim();
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name))
     }
 
     #[must_use]
@@ -73,12 +71,9 @@ impl ProviderKind {
     #[must_use]
     pub const fn has_adapter(self) -> bool {
         match self {
-            Self::Anthropic
-            | Self::OpenAi
-            | Self::OpenAiCompat
-            | Self::OpenRouter
-            | Self::Vercel
-            | Self::Scripted => true,
+            Self::Anthropic | Self::OpenAi | Self::OpenAiCompat | Self::OpenRouter | Self::Vercel | Self::Scripted => {
+                true
+            }
             Self::Azure | Self::Bedrock | Self::Google => false,
         }
     }
@@ -104,12 +99,7 @@ impl ProviderKind {
     #[must_use]
     pub const fn requires_key(self) -> bool {
         match self {
-            Self::Anthropic
-            | Self::Azure
-            | Self::Google
-            | Self::OpenAi
-            | Self::OpenRouter
-            | Self::Vercel => true,
+            Self::Anthropic | Self::Azure | Self::Google | Self::OpenAi | Self::OpenRouter | Self::Vercel => true,
             // Bedrock may use the cloud credentials of the server
             Self::Bedrock | Self::OpenAiCompat | Self::Scripted => false,
         }
@@ -142,10 +132,7 @@ mod tests {
 
     #[test]
     fn names_are_trimmed_unique_and_in_order() {
-        assert_eq!(
-            ProviderKind::from_name("  OpenAI-Compat "),
-            Some(ProviderKind::OpenAiCompat)
-        );
+        assert_eq!(ProviderKind::from_name("  OpenAI-Compat "), Some(ProviderKind::OpenAiCompat));
         assert_eq!(ProviderKind::from_name("gopher"), None);
         let mut names: Vec<_> = ProviderKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.pop(), Some("scripted"));

@@ -45,20 +45,10 @@ impl ModelOptions {
         };
         let general = kept(&tables::general(kind), config, "");
         let number = |name: &str| general.get(name).and_then(Value::as_f64);
-        let count = |name: &str| {
-            general
-                .get(name)
-                .and_then(Value::as_u64)
-                .and_then(|value| u32::try_from(value).ok())
-        };
+        let count = |name: &str| general.get(name).and_then(Value::as_u64).and_then(|value| u32::try_from(value).ok());
         let block = kind
             .options_block()
-            .and_then(|name| {
-                Some((
-                    name,
-                    config.get("provider_options")?.get(name)?.as_object()?,
-                ))
-            })
+            .and_then(|name| Some((name, config.get("provider_options")?.get(name)?.as_object()?)))
             .map(|(name, block)| kept(tables::block(name), block, name))
             .unwrap_or_default();
         Self {
@@ -105,15 +95,12 @@ fn kept(fields: &[Field], block: &Map<String, Value>, path: &str) -> Map<String,
             }
             Some(rule) if rule.check(value).is_ok() => {
                 let field = field.expect("a rule belongs to a field");
-                let is_second_choice = field
-                    .not_with
-                    .is_some_and(|other| sound.contains_key(other));
+                let is_second_choice = field.not_with.is_some_and(|other| sound.contains_key(other));
                 if !is_second_choice {
                     sound.insert(name.clone(), value.clone());
                 }
             }
-            Some(_) | None
-                if path.is_empty() && tables::GENERAL_SIBLINGS.contains(&name.as_str()) => {}
+            Some(_) | None if path.is_empty() && tables::GENERAL_SIBLINGS.contains(&name.as_str()) => {}
             Some(_) | None => {
                 tracing::warn!("stored model option {path}.{name} is not usable and was skipped");
             }
@@ -126,11 +113,7 @@ fn kept(fields: &[Field], block: &Map<String, Value>, path: &str) -> Map<String,
 ///
 /// `context_limit` is that of the model, if it is known to be sound.
 #[must_use]
-pub fn validate_model_config(
-    kind: ProviderKind,
-    context_limit: Option<i64>,
-    model_config: &Value,
-) -> Vec<FieldFault> {
+pub fn validate_model_config(kind: ProviderKind, context_limit: Option<i64>, model_config: &Value) -> Vec<FieldFault> {
     let mut faults = Faults::default();
     let config = match model_config {
         Value::Null => return Vec::new(),
@@ -157,18 +140,12 @@ pub fn validate_model_config(
     {
         faults.add("max_output_tokens", "must not exceed context_limit");
     }
-    let budget = config
-        .get("provider_options")
-        .and_then(|blocks| blocks.pointer("/anthropic/thinking/budget_tokens"));
-    let limit = own_limit
-        .or_else(|| context_limit.map(|context| i64::from(default_max_output_tokens(context))));
+    let budget = config.get("provider_options").and_then(|blocks| blocks.pointer("/anthropic/thinking/budget_tokens"));
+    let limit = own_limit.or_else(|| context_limit.map(|context| i64::from(default_max_output_tokens(context))));
     if let (Some(budget), Some(limit)) = (budget.and_then(Value::as_i64), limit)
         && budget >= limit
     {
-        faults.add(
-            "provider_options.anthropic.thinking.budget_tokens",
-            "must be below max_output_tokens",
-        );
+        faults.add("provider_options.anthropic.thinking.budget_tokens", "must be below max_output_tokens");
     }
     faults.list
 }
@@ -202,10 +179,7 @@ fn check_object(fields: &[Field], value: &Value, path: &str, faults: &mut Faults
     let is_set = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
     for field in fields.iter().filter(|field| is_set(field.name)) {
         if let Some(other) = field.not_with.filter(|other| is_set(other)) {
-            faults.add(
-                &joined(path, field.name),
-                &format!("cannot be set together with {other}"),
-            );
+            faults.add(&joined(path, field.name), &format!("cannot be set together with {other}"));
         }
         if let Some(switch) = field.with
             && object.get(switch) != Some(&Value::Bool(true))
@@ -221,10 +195,7 @@ fn check_field(fields: &[Field], name: &str, value: &Value, path: &str, faults: 
         None => faults.add(&path, "is not a known option"),
         // null is absent
         Some(_) if value.is_null() => {}
-        Some(Field {
-            rule: Rule::Object(inner),
-            ..
-        }) => check_object(inner, value, &path, faults),
+        Some(Field { rule: Rule::Object(inner), .. }) => check_object(inner, value, &path, faults),
         Some(field) => {
             if let Err(detail) = field.rule.check(value) {
                 faults.add(&path, &detail);
@@ -234,11 +205,7 @@ fn check_field(fields: &[Field], name: &str, value: &Value, path: &str, faults: 
 }
 
 fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// Names of options in `model_config` that the provider lacks: saved, but never sent.
@@ -247,24 +214,17 @@ pub fn options_ignored(kind: ProviderKind, model_config: &Value) -> Vec<String> 
     let Value::Object(config) = model_config else {
         return Vec::new();
     };
-    let is_set = |object: &Map<String, Value>, name: &str| {
-        object.get(name).is_some_and(|value| !value.is_null())
-    };
+    let is_set = |object: &Map<String, Value>, name: &str| object.get(name).is_some_and(|value| !value.is_null());
     let mut ignored: Vec<String> = tables::general_lacking(kind)
         .iter()
         .filter(|name| is_set(config, name))
         .map(|name| (*name).to_owned())
         .collect();
     if let Some(block) = kind.options_block()
-        && let Some(Value::Object(options)) = config
-            .get("provider_options")
-            .and_then(|blocks| blocks.get(block))
+        && let Some(Value::Object(options)) = config.get("provider_options").and_then(|blocks| blocks.get(block))
     {
         ignored.extend(
-            tables::block_lacking(kind)
-                .iter()
-                .filter(|name| is_set(options, name))
-                .map(|name| (*name).to_owned()),
+            tables::block_lacking(kind).iter().filter(|name| is_set(options, name)).map(|name| (*name).to_owned()),
         );
     }
     ignored
@@ -277,10 +237,7 @@ struct Faults {
 
 impl Faults {
     fn add(&mut self, path: &str, detail: &str) {
-        self.list.push(FieldFault {
-            path: path.to_owned(),
-            detail: detail.to_owned(),
-        });
+        self.list.push(FieldFault { path: path.to_owned(), detail: detail.to_owned() });
     }
 }
 
@@ -290,10 +247,7 @@ mod tests {
     use serde_json::json;
 
     fn faults(kind: ProviderKind, config: &Value) -> Vec<String> {
-        validate_model_config(kind, Some(200_000), config)
-            .into_iter()
-            .map(|fault| fault.path)
-            .collect()
+        validate_model_config(kind, Some(200_000), config).into_iter().map(|fault| fault.path).collect()
     }
 
     #[test]
@@ -332,10 +286,7 @@ mod tests {
                     "safety_settings": [{"category": "c", "threshold": "BLOCK_NONE"}],
                 }}}),
             ),
-            (
-                ProviderKind::OpenAiCompat,
-                json!({"provider_options": {"openaicompat": {"user": "u"}}}),
-            ),
+            (ProviderKind::OpenAiCompat, json!({"provider_options": {"openaicompat": {"user": "u"}}})),
             (
                 ProviderKind::OpenRouter,
                 json!({"provider_options": {"openrouter": {
@@ -350,11 +301,7 @@ mod tests {
                 }}}),
             ),
         ] {
-            assert_eq!(
-                validate_model_config(kind, Some(200_000), &config),
-                [],
-                "{kind} {config}"
-            );
+            assert_eq!(validate_model_config(kind, Some(200_000), &config), [], "{kind} {config}");
         }
     }
 
@@ -394,12 +341,7 @@ mod tests {
 
     #[test]
     fn limits_of_single_values() {
-        let openai = |block| {
-            faults(
-                ProviderKind::OpenAi,
-                &json!({"provider_options": {"openai": block}}),
-            )
-        };
+        let openai = |block| faults(ProviderKind::OpenAi, &json!({"provider_options": {"openai": block}}));
         for bad in [
             json!({"max_tool_calls": 0}),
             json!({"max_tool_calls": 1001}),
@@ -418,34 +360,17 @@ mod tests {
         ] {
             assert_eq!(openai(bad.clone()).len(), 1, "{bad}");
         }
-        let router = |block| {
-            faults(
-                ProviderKind::OpenRouter,
-                &json!({"provider_options": {"openrouter": block}}),
-            )
-        };
-        assert_eq!(
-            router(json!({"extra_body": {"messages": []}})),
-            ["provider_options.openrouter.extra_body"]
-        );
+        let router = |block| faults(ProviderKind::OpenRouter, &json!({"provider_options": {"openrouter": block}}));
+        assert_eq!(router(json!({"extra_body": {"messages": []}})), ["provider_options.openrouter.extra_body"]);
         assert_eq!(
             router(json!({"extra_body": {"x": "y".repeat(16 * 1024)}})),
             ["provider_options.openrouter.extra_body"]
         );
-        assert_eq!(
-            router(json!({"reasoning": {"max_tokens": 5, "effort": "low"}})).len(),
-            2
-        );
-        assert_eq!(
-            faults(ProviderKind::OpenAi, &json!({"max_output_tokens": 200_001})),
-            ["max_output_tokens"]
-        );
+        assert_eq!(router(json!({"reasoning": {"max_tokens": 5, "effort": "low"}})).len(), 2);
+        assert_eq!(faults(ProviderKind::OpenAi, &json!({"max_output_tokens": 200_001})), ["max_output_tokens"]);
         assert_eq!(faults(ProviderKind::OpenAi, &json!([])), [""]);
         assert_eq!(
-            faults(
-                ProviderKind::Scripted,
-                &json!({"provider_options": {"openai": {}}})
-            ),
+            faults(ProviderKind::Scripted, &json!({"provider_options": {"openai": {}}})),
             ["provider_options.openai"]
         );
     }
@@ -463,40 +388,21 @@ mod tests {
             },
         });
         let options = ModelOptions::from_model_config(ProviderKind::OpenRouter, &config);
-        assert_eq!(
-            (
-                options.temperature,
-                options.top_k,
-                options.max_output_tokens
-            ),
-            (None, Some(40), Some(77))
-        );
+        assert_eq!((options.temperature, options.top_k, options.max_output_tokens), (None, Some(40), Some(77)));
         assert_eq!(
             Value::Object(options.block.clone()),
             json!({"reasoning": {"max_tokens": 5}, "parallel_tool_calls": true})
         );
         assert_eq!(options.output_tokens(1000), 77);
-        assert_eq!(
-            ModelOptions::from_model_config(ProviderKind::OpenAi, &json!("x")),
-            ModelOptions::default()
-        );
+        assert_eq!(ModelOptions::from_model_config(ProviderKind::OpenAi, &json!("x")), ModelOptions::default());
     }
 
     #[test]
     fn options_the_provider_lacks_are_told() {
         let config = json!({"top_k": 5, "presence_penalty": 1, "temperature": 1, "provider_options": {
             "openai": {"include": ["x"], "store": true, "web_search_enabled": true}}});
-        assert_eq!(
-            options_ignored(ProviderKind::OpenAi, &config),
-            ["top_k", "web_search_enabled", "include"]
-        );
-        assert_eq!(
-            options_ignored(ProviderKind::Anthropic, &config),
-            ["presence_penalty"]
-        );
-        assert_eq!(
-            options_ignored(ProviderKind::OpenRouter, &config),
-            Vec::<String>::new()
-        );
+        assert_eq!(options_ignored(ProviderKind::OpenAi, &config), ["top_k", "web_search_enabled", "include"]);
+        assert_eq!(options_ignored(ProviderKind::Anthropic, &config), ["presence_penalty"]);
+        assert_eq!(options_ignored(ProviderKind::OpenRouter, &config), Vec::<String>::new());
     }
 }

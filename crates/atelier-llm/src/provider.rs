@@ -24,10 +24,7 @@ pub trait Provider: Send + Sync {
     ///
     /// # Cancel safety
     /// Dropping the future or the stream cancels the request at the provider.
-    fn stream(
-        &self,
-        request: ModelRequest,
-    ) -> BoxFuture<'static, Result<ModelStream, ProviderError>>;
+    fn stream(&self, request: ModelRequest) -> BoxFuture<'static, Result<ModelStream, ProviderError>>;
 
     /// Where parts of answers of `model` come from.
     fn origin(&self, model: &str) -> Origin;
@@ -88,16 +85,14 @@ pub enum BuildError {
 impl ProviderRegistry {
     #[must_use]
     pub fn new(parts: RegistryParts) -> Self {
-        Self {
-            parts: Arc::new(parts),
-        }
+        Self { parts: Arc::new(parts) }
     }
 
     /// The types that can be used on this server, in their fixed order.
     pub fn kinds(&self) -> impl Iterator<Item = ProviderKind> + '_ {
-        ProviderKind::ALL.into_iter().filter(|kind| {
-            kind.has_adapter() && (*kind != ProviderKind::Scripted || self.parts.scripts.is_some())
-        })
+        ProviderKind::ALL
+            .into_iter()
+            .filter(|kind| kind.has_adapter() && (*kind != ProviderKind::Scripted || self.parts.scripts.is_some()))
     }
 
     /// Makes the provider of `settings`. Does no IO.
@@ -111,11 +106,7 @@ impl ProviderRegistry {
         }
         if kind == ProviderKind::Scripted {
             let scripts = self.parts.scripts.clone().ok_or(BuildError::ScriptedOff)?;
-            return Ok(Arc::new(Scripted::new(
-                scripts,
-                self.parts.clock.clone(),
-                settings.display_name,
-            )));
+            return Ok(Arc::new(Scripted::new(scripts, self.parts.clock.clone(), settings.display_name)));
         }
         let base_url = BaseUrl::in_use(kind, settings.base_url.as_deref())
             .ok_or(BuildError::MissingBaseUrl(kind))?
@@ -129,14 +120,10 @@ impl ProviderRegistry {
         };
         Ok(match kind {
             ProviderKind::Anthropic => Arc::new(Anthropic::new(wire, &base_url)),
-            ProviderKind::OpenAi
-            | ProviderKind::OpenAiCompat
-            | ProviderKind::OpenRouter
-            | ProviderKind::Vercel => Arc::new(OpenAiChat::new(kind, wire, &base_url)),
-            ProviderKind::Azure
-            | ProviderKind::Bedrock
-            | ProviderKind::Google
-            | ProviderKind::Scripted => {
+            ProviderKind::OpenAi | ProviderKind::OpenAiCompat | ProviderKind::OpenRouter | ProviderKind::Vercel => {
+                Arc::new(OpenAiChat::new(kind, wire, &base_url))
+            }
+            ProviderKind::Azure | ProviderKind::Bedrock | ProviderKind::Google | ProviderKind::Scripted => {
                 return Err(BuildError::NoAdapter(kind));
             }
         })

@@ -16,28 +16,14 @@ use crate::wire::Wire;
 
 /// Lists the models of a provider, which shows whether it is there and takes the key. Both HTTP wires
 /// answer `{"data": [{"id": ...}]}`.
-async fn models_check(
-    wire: &Wire,
-    request: Result<Request, ProviderError>,
-    limit: Duration,
-) -> ProviderCheck {
+async fn models_check(wire: &Wire, request: Result<Request, ProviderError>, limit: Duration) -> ProviderCheck {
     let call = async {
-        let response = wire
-            .egress
-            .send(request?)
-            .await
-            .map_err(|error| wire.egress_error(&error))?;
+        let response = wire.egress.send(request?).await.map_err(|error| wire.egress_error(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = wire.read_text(response).await?;
         if !status.is_success() {
             let now = wire.clock.now();
-            return Err(from_response(
-                status.as_u16(),
-                &headers,
-                &body,
-                now,
-                wire.blame(false),
-            ));
+            return Err(from_response(status.as_u16(), &headers, &body, now, wire.blame(false)));
         }
         Ok(model_ids(&body))
     };
@@ -47,12 +33,7 @@ async fn models_check(
         () = wire.clock.sleep(limit) => Err(wire.error(ErrorKind::StartupTimeout)),
     };
     match result {
-        Ok(models) => ProviderCheck {
-            reachable: true,
-            key_accepted: Some(true),
-            models,
-            error: None,
-        },
+        Ok(models) => ProviderCheck { reachable: true, key_accepted: Some(true), models, error: None },
         Err(error) => ProviderCheck {
             reachable: error.status_code.is_some(),
             // a server without a list of models says nothing about the key
@@ -68,13 +49,6 @@ fn model_ids(body: &str) -> Vec<String> {
     let Ok(list) = serde_json::from_str::<Value>(body) else {
         return Vec::new();
     };
-    let items = list
-        .get("data")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| item.get("id")?.as_str().map(str::to_owned))
-        .collect()
+    let items = list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter_map(|item| item.get("id")?.as_str().map(str::to_owned)).collect()
 }

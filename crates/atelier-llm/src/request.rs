@@ -47,9 +47,7 @@ const MAX_OUTPUT_TOKENS: u32 = 32_000;
 /// Output tokens asked for where the model's settings say nothing: 32,000, or half the context.
 #[must_use]
 pub fn default_max_output_tokens(context_limit: i64) -> u32 {
-    u32::try_from(context_limit / 2)
-        .unwrap_or(MAX_OUTPUT_TOKENS)
-        .clamp(1, MAX_OUTPUT_TOKENS)
+    u32::try_from(context_limit / 2).unwrap_or(MAX_OUTPUT_TOKENS).clamp(1, MAX_OUTPUT_TOKENS)
 }
 
 /// A piece of the system prompt.

@@ -59,11 +59,7 @@ impl SseParser {
         loop {
             let Some(line) = self.line() else {
                 let waiting = self.buffer.len() - self.start + self.data.len();
-                return if waiting > MAX_EVENT_BYTES {
-                    Err(TooLong)
-                } else {
-                    Ok(None)
-                };
+                return if waiting > MAX_EVENT_BYTES { Err(TooLong) } else { Ok(None) };
             };
             let line = &self.buffer[line.0..line.1];
             if line.is_empty() {
@@ -72,10 +68,7 @@ impl SseParser {
                     continue;
                 }
                 self.handed_out = true;
-                return Ok(Some(SseItem::Event {
-                    name: &self.event,
-                    data: &self.data,
-                }));
+                return Ok(Some(SseItem::Event { name: &self.event, data: &self.data }));
             }
             let (field, value) = match line.iter().position(|byte| *byte == b':') {
                 Some(0) => return Ok(Some(SseItem::Comment)),
@@ -125,13 +118,10 @@ impl SseParser {
             }
         }
         let end = self.scanned
-            + self.buffer[self.scanned..]
-                .iter()
-                .position(|byte| matches!(byte, b'\n' | b'\r'))
-                .or_else(|| {
-                    self.scanned = self.buffer.len();
-                    None
-                })?;
+            + self.buffer[self.scanned..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).or_else(|| {
+                self.scanned = self.buffer.len();
+                None
+            })?;
         let line = (self.start, end);
         self.after_return = self.buffer[end] == b'\r';
         self.begun = true;
@@ -155,11 +145,7 @@ mod tests {
                 found.push(match item {
                     SseItem::Comment => ":".to_owned(),
                     SseItem::Event { name, data } => {
-                        format!(
-                            "{}={}",
-                            String::from_utf8_lossy(name),
-                            String::from_utf8_lossy(data)
-                        )
+                        format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(data))
                     }
                 });
             }
@@ -180,14 +166,8 @@ mod tests {
 
     #[test]
     fn all_line_ends_are_known() {
-        assert_eq!(
-            items(&[b"data: a\r\n\r\ndata: b\r\rdata: c\n\n"]),
-            ["=a", "=b", "=c"]
-        );
-        assert_eq!(
-            items(&[b"data: a\r", b"\n\r", b"\ndata: b\r", b"\r"]),
-            ["=a", "=b"]
-        );
+        assert_eq!(items(&[b"data: a\r\n\r\ndata: b\r\rdata: c\n\n"]), ["=a", "=b", "=c"]);
+        assert_eq!(items(&[b"data: a\r", b"\n\r", b"\ndata: b\r", b"\r"]), ["=a", "=b"]);
     }
 
     #[test]

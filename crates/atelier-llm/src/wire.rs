@@ -60,17 +60,12 @@ impl Wire {
     }
 
     pub(crate) fn blame(&self, replayed_reasoning: bool) -> Blame<'_> {
-        Blame {
-            provider: &self.provider,
-            key: self.key.as_ref(),
-            replayed_reasoning,
-        }
+        Blame { provider: &self.provider, key: self.key.as_ref(), replayed_reasoning }
     }
 
     /// An answer that cannot be used; `found` says what was wrong with it.
     pub(crate) fn malformed(&self, found: &str) -> ProviderError {
-        self.error(ErrorKind::Malformed)
-            .with_detail(found, self.key.as_ref())
+        self.error(ErrorKind::Malformed).with_detail(found, self.key.as_ref())
     }
 
     /// The connection ended before the answer did.
@@ -88,9 +83,9 @@ impl Wire {
                 );
                 config
             }
-            EgressError::Connect { .. } | EgressError::Transport { .. } => self
-                .error(ErrorKind::Network)
-                .with_detail(&chain(error), self.key.as_ref()),
+            EgressError::Connect { .. } | EgressError::Transport { .. } => {
+                self.error(ErrorKind::Network).with_detail(&chain(error), self.key.as_ref())
+            }
         }
     }
 
@@ -103,16 +98,10 @@ impl Wire {
         decoder: D,
     ) -> Result<ModelStream, ProviderError> {
         let started = self.clock.monotonic_now();
-        request
-            .headers_mut()
-            .insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let host = request.url().host_str().unwrap_or_default().to_owned();
         let head = async {
-            let response = self
-                .egress
-                .send(request)
-                .await
-                .map_err(|error| self.egress_error(&error))?;
+            let response = self.egress.send(request).await.map_err(|error| self.egress_error(&error))?;
             self.accepted(response, replayed_reasoning).await
         };
         let first_event = timeouts.first_event.min(timeouts.attempt);
@@ -121,13 +110,7 @@ impl Wire {
             // the request is dropped, which ends it at the provider
             () = self.clock.sleep_until(started + first_event) => return Err(self.error(ErrorKind::StartupTimeout)),
         };
-        Ok(self.decode(
-            host,
-            response.bytes_stream().boxed(),
-            timeouts,
-            started,
-            decoder,
-        ))
+        Ok(self.decode(host, response.bytes_stream().boxed(), timeouts, started, decoder))
     }
 
     /// The events of a body of a request that began at `started`.
@@ -151,19 +134,13 @@ impl Wire {
             started,
             last_byte: None,
             last_content: self.clock.monotonic_now(),
-            timer: self
-                .clock
-                .sleep_until(started + timeouts.first_event.min(timeouts.attempt)),
+            timer: self.clock.sleep_until(started + timeouts.first_event.min(timeouts.attempt)),
         }
         .boxed()
     }
 
     /// The answer, if it is a stream of events.
-    async fn accepted(
-        &self,
-        response: Response,
-        replayed_reasoning: bool,
-    ) -> Result<Response, ProviderError> {
+    async fn accepted(&self, response: Response, replayed_reasoning: bool) -> Result<Response, ProviderError> {
         let status = response.status();
         if status.is_success() && !is_json(response.headers()) {
             return Ok(response);
@@ -172,18 +149,12 @@ impl Wire {
         let body = self.read_text(response).await?;
         let blame = self.blame(replayed_reasoning);
         if !status.is_success() {
-            return Err(from_response(
-                status.as_u16(),
-                &headers,
-                &body,
-                self.clock.now(),
-                blame,
-            ));
+            return Err(from_response(status.as_u16(), &headers, &body, self.clock.now(), blame));
         }
         // some gateways report an error of the model behind them with status 200
         let reported = Reported::from_body(None, &body);
-        let names_error = serde_json::from_str::<serde_json::Value>(&body)
-            .is_ok_and(|body| body.get("error").is_some());
+        let names_error =
+            serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|body| body.get("error").is_some());
         Err(if names_error {
             reported.into_error(blame)
         } else {
@@ -197,8 +168,7 @@ impl Wire {
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk
-                .map_err(|error| self.egress_error(&EgressError::from_transport(&host, error)))?;
+            let chunk = chunk.map_err(|error| self.egress_error(&EgressError::from_transport(&host, error)))?;
             let room = MAX_ERROR_BODY_BYTES - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if body.len() == MAX_ERROR_BODY_BYTES {
@@ -213,12 +183,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value
-                .trim_start()
-                .to_ascii_lowercase()
-                .starts_with("application/json")
-        })
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/json"))
 }
 
 /// An error and what caused it, in one line.
@@ -275,12 +240,7 @@ impl<D: Decoder> WireStream<D> {
                 return;
             }
         }
-        if self
-            .ready
-            .iter()
-            .skip(before)
-            .any(|event| !matches!(event, ModelEvent::Alive))
-        {
+        if self.ready.iter().skip(before).any(|event| !matches!(event, ModelEvent::Alive)) {
             self.last_content = now;
         } else if is_alive && self.ready.len() == before {
             self.ready.push_back(ModelEvent::Alive);
@@ -315,16 +275,10 @@ impl<D: Decoder> WireStream<D> {
     fn deadline(&self) -> (Duration, ErrorKind) {
         let whole = (self.started + self.timeouts.attempt, ErrorKind::Timeout);
         let next = match self.last_byte {
-            None => (
-                self.started + self.timeouts.first_event,
-                ErrorKind::StartupTimeout,
-            ),
+            None => (self.started + self.timeouts.first_event, ErrorKind::StartupTimeout),
             Some(last_byte) => {
                 let silent = last_byte + self.timeouts.silence;
-                (
-                    silent.min(self.last_content + self.timeouts.no_content),
-                    ErrorKind::Timeout,
-                )
+                (silent.min(self.last_content + self.timeouts.no_content), ErrorKind::Timeout)
             }
         };
         if whole.0 < next.0 { whole } else { next }
@@ -401,9 +355,7 @@ impl<D: Decoder> Drop for WireStream<D> {
         if !self.decoder.is_finished() {
             return;
         }
-        let (Some(mut body), Ok(runtime)) =
-            (self.body.take(), tokio::runtime::Handle::try_current())
-        else {
+        let (Some(mut body), Ok(runtime)) = (self.body.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
         let clock = self.wire.clock.clone();

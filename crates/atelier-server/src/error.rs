@@ -219,7 +219,7 @@ impl From<OperationError> for ApiError {
             OperationError::NameTaken => Self::taken("name", "The name"),
             OperationError::InUse => Self::bad_request("in_use", "The template has workspaces. Delete them first."),
             OperationError::BuildInProgress(build) => {
-                Self::conflict("build_in_progress", "A build is under way. Wait for it, or cancel it.")
+                Self::conflict("build_in_progress", "A build is under way. Wait until it has ended.")
                     .with_detail(build.to_string())
             }
             OperationError::QuotaExceeded(what) => Self::conflict("quota_exceeded", format!("Not possible: {what}.")),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use atelier_api::Validation;
 use axum::body::{Body, Bytes};
@@ -15,6 +16,9 @@ use crate::error::{ApiError, ApiResult, fault};
 /// The largest body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// How long a body may take.
+const BODY_WAIT: Duration = Duration::from_secs(60);
+
 /// A whole body, not yet parsed: what it names is looked at after what the path names.
 pub(crate) struct RawBody(pub(crate) Bytes);
 
@@ -26,8 +30,12 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     }
 }
 
+/// Reads a body that is neither too large nor too slow.
 pub(crate) async fn read_body(body: Body) -> ApiResult<Bytes> {
-    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await;
+    let read =
+        read.map_err(|_| ApiError::bad_request("invalid_json", "The request's body did not come to its end."))?;
+    read.map_err(|error| {
         let is_too_large =
             std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if is_too_large {

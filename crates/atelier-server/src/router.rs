@@ -19,7 +19,10 @@ use tower_http::compression::CompressionLayer;
 use crate::error::ApiError;
 use crate::openapi::{Doc, Documented, does, operation_of};
 use crate::state::Shared;
-use crate::{auth, chats, layers, models, organizations, streams, templates, users, workspaces};
+use crate::{
+    auth, chats, layers, logins, logs, models, organizations, providers, settings, streams, templates, users,
+    workspaces,
+};
 
 /// Prefix of the platform's routes, and of the chats'.
 const PLATFORM: &str = "/api/v2";
@@ -81,15 +84,15 @@ impl Section {
 /// What needs no credential.
 fn anonymous() -> Section {
     let mut s = Section::anonymous(PLATFORM);
-    s.get("/buildinfo", users::build_info, does("Version and address of the server").gives::<api::BuildInfo>());
-    s.get("/users/first", users::first_user_get, does("Whether there is a user").gives::<api::Response>());
+    s.get("/buildinfo", logins::build_info, does("Version and address of the server").gives::<api::BuildInfo>());
+    s.get("/users/first", logins::first_user_get, does("Whether there is a user").gives::<api::Response>());
     s.post(
         "/users/first",
-        users::first_user_create,
+        logins::first_user_create,
         does("Create the first user, who owns the site").takes::<api::UserCreate>().makes::<api::FirstUserCreated>(),
     );
-    s.post("/users/login", users::login, does("Log in").takes::<api::Login>().makes::<api::LoggedIn>());
-    s.get("/users/authmethods", users::auth_methods, does("Ways to log in").gives::<api::AuthMethods>());
+    s.post("/users/login", logins::login, does("Log in").takes::<api::Login>().makes::<api::LoggedIn>());
+    s.get("/users/authmethods", logins::auth_methods, does("Ways to log in").gives::<api::AuthMethods>());
     s
 }
 
@@ -108,8 +111,8 @@ fn outside() -> Section {
 
 fn platform() -> Section {
     let mut s = Section::new(PLATFORM);
-    s.get("/experiments", users::experiments, does("Features that are on"));
-    s.post("/users/logout", users::logout, does("End this session").gives::<api::Response>());
+    s.get("/experiments", logins::experiments, does("Features that are on"));
+    s.post("/users/logout", logins::logout, does("End this session").gives::<api::Response>());
     s.get("/users", users::user_list, does("List users").gives::<api::UserPage>().query(PAGE));
     s.post("/users", users::user_create, does("Create a user").takes::<api::UserCreate>().makes::<api::User>());
     s.get("/users/roles", users::role_list, does("Site roles").lists::<api::AssignableRole>());
@@ -140,13 +143,13 @@ fn platform() -> Section {
         organizations::user_organization_list,
         does("A user's organizations").lists::<api::Organization>(),
     );
-    s.get("/users/{user}/keys/tokens", users::token_list, does("API tokens").lists::<api::Token>());
+    s.get("/users/{user}/keys/tokens", logins::token_list, does("API tokens").lists::<api::Token>());
     s.post(
         "/users/{user}/keys/tokens",
-        users::token_create,
+        logins::token_create,
         does("Create an API token").takes::<api::TokenCreate>().makes::<api::TokenCreated>(),
     );
-    s.delete("/users/{user}/keys/{token}", users::token_delete, does("Delete an API token").empty());
+    s.delete("/users/{user}/keys/{token}", logins::token_delete, does("Delete an API token").empty());
     s.post(
         "/users/{user}/workspaces",
         workspaces::workspace_create,
@@ -271,18 +274,18 @@ fn chat_routes() -> Section {
     );
     s.post("/by-workspace", chats::chats_by_workspace_post, does("The newest chat of each workspace"));
     s.get("/models", models::model_list, does("Models a chat may use").gives::<api::Models>());
-    s.get("/providers", models::provider_list, does("Providers").lists::<api::Provider>());
+    s.get("/providers", providers::provider_list, does("Providers").lists::<api::Provider>());
     s.post(
         "/providers",
-        models::provider_create,
+        providers::provider_create,
         does("Add a provider").takes::<api::ProviderFields>().makes::<api::Provider>(),
     );
     s.patch(
         "/providers/{provider}",
-        models::provider_update,
+        providers::provider_update,
         does("Change a provider").takes::<api::ProviderFields>().gives::<api::Provider>(),
     );
-    s.delete("/providers/{provider}", models::provider_delete, does("Delete a provider and its models").empty());
+    s.delete("/providers/{provider}", providers::provider_delete, does("Delete a provider and its models").empty());
     s.get("/model-configs", models::model_config_list, does("Model configs").lists::<api::ModelConfig>());
     s.post(
         "/model-configs",
@@ -295,12 +298,12 @@ fn chat_routes() -> Section {
         does("Change a model").takes::<api::ModelConfigFields>().gives::<api::ModelConfig>(),
     );
     s.delete("/model-configs/{model}", models::model_config_delete, does("Delete a model; its costs stay").empty());
-    s.get("/config/system-prompt", models::system_prompt_get, does("The deployment's prompt"));
-    s.put("/config/system-prompt", models::system_prompt_set, does("Set the deployment's prompt").empty());
-    s.get("/config/workspace-ttl", models::workspace_ttl_get, does("Time to live of workspaces made by chats"));
-    s.put("/config/workspace-ttl", models::workspace_ttl_set, does("Set that time").empty());
-    s.get("/config/user-prompt", users::user_prompt_get, does("The caller's own prompt"));
-    s.put("/config/user-prompt", users::user_prompt_set, does("Set the caller's own prompt"));
+    s.get("/config/system-prompt", settings::system_prompt_get, does("The deployment's prompt"));
+    s.put("/config/system-prompt", settings::system_prompt_set, does("Set the deployment's prompt").empty());
+    s.get("/config/workspace-ttl", settings::workspace_ttl_get, does("Time to live of workspaces made by chats"));
+    s.put("/config/workspace-ttl", settings::workspace_ttl_set, does("Set that time").empty());
+    s.get("/config/user-prompt", settings::user_prompt_get, does("The caller's own prompt"));
+    s.put("/config/user-prompt", settings::user_prompt_set, does("Set the caller's own prompt"));
     s.get("/{chat}", chats::chat_get, does("A chat").gives::<api::Chat>());
     s.get(
         "/{chat}/messages",
@@ -335,12 +338,12 @@ fn stream_routes() -> Section {
     );
     s.get(
         "/api/v2/workspacebuilds/{build}/logs",
-        workspaces::build_log_list,
+        logs::build_log_list,
         does("Log of a build").lists::<api::LogLine>().query(&["after", "follow"]),
     );
     s.get(
         "/api/v2/workspaceagents/{agent}/logs",
-        workspaces::workspace_agent_log_list,
+        logs::workspace_agent_log_list,
         does("Log of clone and scripts").lists::<api::LogLine>().query(&["after", "follow"]),
     );
     s

@@ -122,7 +122,6 @@ impl Server {
     }
 
     /// Every route.
-    #[must_use]
     pub fn router(&self) -> Router {
         crate::router::router(Arc::clone(&self.app))
     }

@@ -4,6 +4,7 @@ use atelier_api as api;
 use atelier_domain::TemplateId;
 use atelier_domain::permissions::{Action, Object};
 use atelier_store::TemplateRow;
+use atelier_workspaces::templates::redact_spec;
 use atelier_workspaces::{TemplateCreate, TemplateUpdate};
 use axum::Json;
 use axum::extract::State;
@@ -135,17 +136,10 @@ async fn visible(app: &Shared, caller: &Caller, template: &str) -> ApiResult<Tem
         .ok_or_else(ApiError::not_found)
 }
 
-/// Without values of `env` and without scripts for those who may not write the template.
+/// The specification; what is secret in it only for those who may write the template.
 fn shown_spec(spec: &str, writes: bool) -> Value {
-    let mut spec: Value = serde_json::from_str(spec).unwrap_or_default();
-    if !writes && let Value::Object(fields) = &mut spec {
-        fields.shift_remove("startup_script");
-        fields.shift_remove("shutdown_script");
-        if let Some(Value::Object(env)) = fields.get_mut("env") {
-            env.values_mut().for_each(|value| *value = Value::String(String::new()));
-        }
-    }
-    spec
+    let spec: Value = serde_json::from_str(spec).unwrap_or_default();
+    if writes { spec } else { redact_spec(&spec) }
 }
 
 fn view(app: &App, caller: &Caller, row: TemplateRow) -> api::Template {

@@ -1,34 +1,24 @@
-//! Workspaces, builds, their logs, and the route that workspace agents connect to.
+//! Workspaces, builds, and the route that workspace agents connect to.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
 
 use atelier_api as api;
 use atelier_domain::permissions::{Action, Object};
-use atelier_domain::{AgentId, BuildId, WorkspaceId};
-use atelier_store::{AgentLifecycle, AgentRow, BuildRow, BuildState, LogRow, Transition, WorkspaceRow};
+use atelier_domain::{BuildId, WorkspaceId};
+use atelier_store::{AgentRow, BuildRow, Transition, WorkspaceRow};
 use atelier_workspaces::{BuildCreate, WorkspaceCreate, build_status};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query as RawQuery, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Path, Query, RawBody, id, search_terms};
 use crate::organizations;
-use crate::socket::{Over, Socket, Upgrade, code};
 use crate::state::Shared;
-use crate::streams::Guard;
 use crate::users::visible_user;
-
-/// Lines that one read gives.
-const LOG_LINES: i64 = 10_000;
-/// A log that is followed is looked at this often, woken or not.
-const LOG_LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) async fn workspace_create(
     State(app): State<Shared>,
@@ -207,138 +197,12 @@ pub(crate) async fn build_get(
     Ok(Json(build_view(build, agent, &row.name)))
 }
 
-pub(crate) async fn build_log_list(
-    State(app): State<Shared>,
-    LoggedIn(caller): LoggedIn,
-    Path(build): Path<String>,
-    RawQuery(query): RawQuery<HashMap<String, String>>,
-    upgrade: Upgrade,
-) -> ApiResult<Response> {
-    let (build, row) = visible_build(&app, &caller, &build).await?;
-    logs(&app, &caller, Log::Build(build.id), row.id, query, upgrade).await
-}
-
 pub(crate) async fn workspace_agent_get(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
     Path(agent): Path<String>,
 ) -> ApiResult<Json<api::Agent>> {
     Ok(Json(agent_view(visible_agent(&app, &caller, &agent).await?)))
-}
-
-pub(crate) async fn workspace_agent_log_list(
-    State(app): State<Shared>,
-    LoggedIn(caller): LoggedIn,
-    Path(agent): Path<String>,
-    RawQuery(query): RawQuery<HashMap<String, String>>,
-    upgrade: Upgrade,
-) -> ApiResult<Response> {
-    let agent = visible_agent(&app, &caller, &agent).await?;
-    logs(&app, &caller, Log::Agent(agent.id), agent.workspace_id, query, upgrade).await
-}
-
-// ---- logs ----
-
-/// Which log: a build's, or that of clone and scripts.
-#[derive(Clone, Copy)]
-enum Log {
-    Build(BuildId),
-    Agent(AgentId),
-}
-
-impl Log {
-    async fn lines(self, app: &Shared, after: i64) -> ApiResult<Vec<LogRow>> {
-        Ok(match self {
-            Self::Build(build) => app.store.logs_of_build(build, after, LOG_LINES).await?,
-            Self::Agent(agent) => app.store.logs_of_agent(agent, after, LOG_LINES).await?,
-        })
-    }
-
-    /// Whether no more lines will come.
-    async fn is_complete(self, app: &Shared) -> ApiResult<bool> {
-        Ok(match self {
-            Self::Build(build) => app.store.build_get(build).await?.is_none_or(|row| match row.state {
-                BuildState::Pending | BuildState::Running | BuildState::Canceling => false,
-                BuildState::Succeeded | BuildState::Failed | BuildState::Canceled => true,
-            }),
-            Self::Agent(agent) => {
-                let Some(row) = app.store.agent_get(agent).await? else { return Ok(true) };
-                let latest = app.store.build_latest(row.workspace_id).await?;
-                match row.lifecycle {
-                    // another start has taken its place
-                    AgentLifecycle::Created | AgentLifecycle::Starting => {
-                        latest.is_none_or(|build| build.id != row.build_id)
-                    }
-                    AgentLifecycle::Ready
-                    | AgentLifecycle::StartError
-                    | AgentLifecycle::StartTimeout
-                    | AgentLifecycle::Off => true,
-                }
-            }
-        })
-    }
-}
-
-async fn logs(
-    app: &Shared,
-    caller: &Caller,
-    log: Log,
-    workspace: WorkspaceId,
-    query: HashMap<String, String>,
-    upgrade: Upgrade,
-) -> ApiResult<Response> {
-    let mut query = Query::new(query);
-    let after = query.number("after", 0, 0..=i64::MAX);
-    let follows = query.text("follow").is_some_and(|value| value != "false");
-    query.finish()?;
-    if !follows {
-        let lines: Vec<api::LogLine> = log.lines(app, after).await?.into_iter().map(line_view).collect();
-        return Ok(Json(lines).into_response());
-    }
-    let (app, guard) = (Arc::clone(app), Guard::new(Arc::clone(app), caller, None));
-    upgrade.start(&app.tasks.clone(), Arc::clone(&app.clock), move |socket| {
-        follow(app, log, workspace, after, socket, guard)
-    })
-}
-
-/// Sends a log line by line until it is complete.
-async fn follow(app: Shared, log: Log, workspace: WorkspaceId, mut after: i64, mut socket: Socket, mut guard: Guard) {
-    let over = async {
-        let fault = |error: ApiError| Over::because(code::INTERNAL, error);
-        loop {
-            // asked before reading: what is written until then is read
-            let is_complete = log.is_complete(&app).await.map_err(fault)?;
-            let changed = app.workspaces.changed(workspace);
-            let lines = log.lines(&app, after).await.map_err(fault)?;
-            let is_full = lines.len() >= usize::try_from(LOG_LINES).unwrap_or(usize::MAX);
-            for line in lines {
-                after = line.id;
-                let text = serde_json::to_string(&line_view(line)).unwrap_or_default();
-                socket.send(text.into()).await?;
-            }
-            if is_full {
-                continue;
-            }
-            if is_complete {
-                return Err(Over::Close(code::DONE, None));
-            }
-            tokio::select! {
-                // all three only wait
-                () = changed => {}
-                () = app.clock.sleep(LOG_LOOK) => {}
-                over = socket.attend() => return Err(over),
-                error = guard.ended() => return Err(Over::because(code::POLICY, error)),
-                () = app.stopping.cancelled() => return Err(Over::because(code::AWAY, stopping())),
-            }
-        }
-    };
-    let over: Result<Infallible, Over> = over.await;
-    let Err(over) = over;
-    socket.close(over).await;
-}
-
-fn stopping() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The server stops. Ask again.")
 }
 
 /// The way home of workspaces that do not lie on this host.
@@ -363,14 +227,14 @@ async fn visible_by_id(app: &Shared, caller: &Caller, workspace: WorkspaceId) ->
         .ok_or_else(ApiError::not_found)
 }
 
-async fn visible_build(app: &Shared, caller: &Caller, build: &str) -> ApiResult<(BuildRow, WorkspaceRow)> {
+pub(crate) async fn visible_build(app: &Shared, caller: &Caller, build: &str) -> ApiResult<(BuildRow, WorkspaceRow)> {
     let build: BuildId = id(build, "build")?;
     let build = app.store.build_get(build).await?.ok_or_else(ApiError::not_found)?;
     let row = visible_by_id(app, caller, build.workspace_id).await?;
     Ok((build, row))
 }
 
-async fn visible_agent(app: &Shared, caller: &Caller, agent: &str) -> ApiResult<AgentRow> {
+pub(crate) async fn visible_agent(app: &Shared, caller: &Caller, agent: &str) -> ApiResult<AgentRow> {
     let agent = app.store.agent_get(id(agent, "agent")?).await?.ok_or_else(ApiError::not_found)?;
     visible_by_id(app, caller, agent.workspace_id).await?;
     Ok(agent)
@@ -401,6 +265,7 @@ async fn view(app: &Shared, row: WorkspaceRow) -> ApiResult<api::Workspace> {
 }
 
 fn build_view(row: BuildRow, agent: Option<AgentRow>, workspace: &str) -> api::Build {
+    let status = build_status(&row).to_owned();
     let agents: Vec<api::Agent> = agent.into_iter().map(agent_view).collect();
     let resource = api::Resource {
         id: row.workspace_id.uuid(),
@@ -414,15 +279,15 @@ fn build_view(row: BuildRow, agent: Option<AgentRow>, workspace: &str) -> api::B
         workspace_id: row.workspace_id.uuid(),
         template_version_id: row.template_version_id.uuid(),
         transition: row.transition.as_str().to_owned(),
-        status: build_status(&row).to_owned(),
-        reason: row.reason.clone(),
+        status,
+        reason: row.reason,
         initiator_id: row.initiator_id.uuid(),
-        initiator_name: row.initiator_name.clone(),
+        initiator_name: row.initiator_name,
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),
         deadline: row.deadline.map(Into::into),
-        error: row.error.clone(),
-        error_code: row.error_code.clone(),
+        error: row.error,
+        error_code: row.error_code,
         agents,
         resources: vec![resource],
     }
@@ -441,16 +306,5 @@ fn agent_view(row: AgentRow) -> api::Agent {
         first_connected_at: row.first_connected_at.map(Into::into),
         last_connected_at: row.last_connected_at.map(Into::into),
         disconnected_at: row.disconnected_at.map(Into::into),
-    }
-}
-
-fn line_view(row: LogRow) -> api::LogLine {
-    api::LogLine {
-        id: row.id,
-        created_at: row.created_at.into(),
-        log_source: row.log_source,
-        log_level: row.log_level,
-        stage: row.stage,
-        output: row.output,
     }
 }

@@ -71,8 +71,7 @@ impl Actor {
 
     pub(crate) async fn login(port: u16, email: &str, password: &str) -> Self {
         let mut actor = Self::anonymous(port);
-        let session =
-            actor.post("/api/v2/users/login", json!({"email": email, "password": password})).await.body(201);
+        let session = actor.post("/api/v2/users/login", json!({"email": email, "password": password})).await.body(201);
         actor.token = Some(session["session_token"].as_str().expect("a login gives a token").to_owned());
         actor
     }

@@ -32,9 +32,8 @@ impl EventStream {
         let query = cursor.map_or(String::new(), |cursor| format!("?cursor={cursor}"));
         let frames: Pin<Box<dyn Stream<Item = Frame> + Send>> = match form {
             Form::WebSocket => {
-                let mut request = format!("ws://127.0.0.1:{port}{path}{query}")
-                    .into_client_request()
-                    .expect("the address is valid");
+                let mut request =
+                    format!("ws://127.0.0.1:{port}{path}{query}").into_client_request().expect("the address is valid");
                 request.headers_mut().insert("Coder-Session-Token", token.parse().expect("a token is ASCII"));
                 let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the server upgrades");
                 Box::pin(socket.filter_map(async |message| match message {
@@ -193,6 +192,8 @@ impl ChatView {
 pub fn text_of(message: &Value) -> String {
     message["content"]
         .as_array()
-        .map(|parts| parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect())
+        .map(|parts| {
+            parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
+        })
         .unwrap_or_default()
 }

@@ -29,11 +29,7 @@ pub enum EventKind {
         has_script: bool,
     },
     /// A line of the build's log, at most 8 KiB.
-    Log {
-        stage: LogStage,
-        level: LogLevel,
-        output: String,
-    },
+    Log { stage: LogStage, level: LogLevel, output: String },
     ProcessExit {
         process_id: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,11 +105,7 @@ mod tests {
         let event = Event {
             seq: 3,
             at: "2026-01-01T00:00:00Z".into(),
-            kind: EventKind::Log {
-                stage: LogStage::Script,
-                level: LogLevel::Info,
-                output: "hi".into(),
-            },
+            kind: EventKind::Log { stage: LogStage::Script, level: LogLevel::Info, output: "hi".into() },
         };
         let value = serde_json::to_value(&event).unwrap();
         assert_eq!(
@@ -122,9 +114,6 @@ mod tests {
         );
         assert_eq!(serde_json::from_value::<Event>(value).unwrap(), event);
         let newer = json!({"seq": 4, "at": "", "type": "stats", "cpu": 1});
-        assert_eq!(
-            serde_json::from_value::<Event>(newer).unwrap().kind,
-            EventKind::Unknown
-        );
+        assert_eq!(serde_json::from_value::<Event>(newer).unwrap().kind, EventKind::Unknown);
     }
 }

@@ -83,8 +83,7 @@ mod tests {
         let manifest: Manifest = serde_json::from_str(text).unwrap();
         assert_eq!(manifest.workspace.owner, "ada");
         assert_eq!(manifest.repository, None);
-        let again: Manifest =
-            serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
+        let again: Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
         assert_eq!(again, manifest);
     }
 }

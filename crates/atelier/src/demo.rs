@@ -42,12 +42,7 @@ impl Demo {
 }
 
 /// Makes whatever of the demo is not there yet, and a fresh token for the printed command.
-pub(crate) async fn set_up(
-    store: &Store,
-    workspaces: &WorkspaceService,
-    clock: &SharedClock,
-
-) -> anyhow::Result<Demo> {
+pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: &SharedClock) -> anyhow::Result<Demo> {
     let now = atelier_domain::clock::to_micros(clock.now());
     let user = match store.user_by_email(EMAIL).await? {
         Some(user) => user.id,
@@ -87,7 +82,8 @@ pub(crate) async fn set_up(
             store.provider_create(fields, now).await?
         }
     };
-    let has_model = store.model_list().await?.iter().any(|model| model.provider_name == PROVIDER && model.model == MODEL);
+    let has_model =
+        store.model_list().await?.iter().any(|model| model.provider_name == PROVIDER && model.model == MODEL);
     if !has_model {
         let fields = ModelConfigFields {
             model: MODEL.to_owned(),
@@ -109,4 +105,3 @@ pub(crate) async fn set_up(
     store.api_token_create(user, name, hash, now, expires_at).await?;
     Ok(Demo { token })
 }
-

@@ -1,22 +1,32 @@
 //! `atelier doctor`: does what a server needs work here, and what is to be done if not?
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
+use anyhow::{Context as _, bail};
+use atelier_llm::{BaseUrl, ProviderKind};
+use atelier_store::ProviderRow;
 use atelier_workspaces::drivers::local::LocalDriver;
 
 use crate::server::{egress, open_store, prepare_data_dir, workspaces_config};
 use crate::settings::Settings;
 
+/// How long a provider has to answer.
+const PROVIDER_WAIT: Duration = Duration::from_secs(10);
+
 /// One check: what it found, or what is wrong and what to do.
 struct Check {
-    name: &'static str,
+    name: String,
     result: Result<String, String>,
 }
 
 /// Runs every check and prints a line each. Exit code 1 if one failed.
 pub(crate) async fn run(settings: Settings) -> ExitCode {
-    let checks =
-        [data_folder(&settings), database(&settings).await, sandbox(&settings).await, git(), outgoing(&settings)];
+    let (database, providers) = database(&settings).await;
+    let mut checks = vec![data_folder(&settings), database, sandbox(&settings).await, git(), outgoing(&settings)];
+    for provider in providers {
+        checks.push(provider_check(&settings, provider).await);
+    }
     let mut all_good = true;
     for check in checks {
         match check.result {
@@ -35,21 +45,50 @@ fn data_folder(settings: &Settings) -> Check {
         .data_dir()
         .and_then(|folder| prepare_data_dir(&folder).map(|()| folder.display().to_string()))
         .map_err(|error| format!("{error:#}\n      set ATELIER_DATA_DIR to a folder this user may write"));
-    Check { name: "data folder", result }
+    Check { name: "data folder".to_owned(), result }
 }
 
-async fn database(settings: &Settings) -> Check {
+/// The database, and the providers that are set up in it.
+async fn database(settings: &Settings) -> (Check, Vec<ProviderRow>) {
     let opened = async {
         let store = open_store(settings, &settings.data_dir()?).await?;
-        let (providers, models) = (store.provider_list().await?.len(), store.model_list().await?.len());
+        let (providers, models) = (store.provider_list().await?, store.model_list().await?.len());
         let engine = store.engine();
         store.close().await;
-        anyhow::Ok(format!("{engine:?}, {providers} providers, {models} models"))
+        anyhow::Ok((format!("{engine:?}, {} providers, {models} models", providers.len()), providers))
     };
-    let result = opened.await.map_err(|error| {
-        format!("{error:#}\n      if a server runs on this data folder, stop it first; else check ATELIER_DATABASE_URL")
-    });
-    Check { name: "database", result }
+    let (result, providers) = match opened.await {
+        Ok((found, providers)) => (Ok(found), providers),
+        Err(error) => {
+            let todo = "if a server runs on this data folder, stop it first; else check ATELIER_DATABASE_URL";
+            (Err(format!("{error:#}\n      {todo}")), Vec::new())
+        }
+    };
+    (Check { name: "database".to_owned(), result }, providers)
+}
+
+/// Whether a provider can be used: it has a key if it needs one, and its server answers anything at all.
+async fn provider_check(settings: &Settings, provider: ProviderRow) -> Check {
+    let reached = async {
+        let kind = ProviderKind::from_name(&provider.provider).context("this build has no adapter for its type")?;
+        if !provider.enabled {
+            return anyhow::Ok("switched off".to_owned());
+        }
+        if !provider.has_api_key && provider.central_api_key_enabled && kind.requires_key() {
+            bail!("it has no API key\n      set api_key with PATCH /api/experimental/chats/providers/{}", provider.id);
+        }
+        let Some(base_url) = BaseUrl::in_use(kind, provider.base_url.as_deref()) else {
+            return Ok("works without a network".to_owned());
+        };
+        let base_url = base_url?;
+        let request = reqwest::Request::new(reqwest::Method::GET, base_url.as_str().parse()?);
+        let sent = tokio::time::timeout(PROVIDER_WAIT, egress(settings)?.send(request)).await;
+        let answer = sent.with_context(|| format!("{} does not answer", base_url.as_str()))?;
+        let answer = answer.with_context(|| format!("{} cannot be reached", base_url.as_str()))?;
+        Ok(format!("{} answers ({})", base_url.as_str(), answer.status().as_u16()))
+    };
+    let result = reached.await.map_err(|error| format!("{error:#}"));
+    Check { name: format!("provider {}", provider.name), result }
 }
 
 async fn sandbox(settings: &Settings) -> Check {
@@ -63,7 +102,7 @@ async fn sandbox(settings: &Settings) -> Check {
         Ok(Err(why)) => Err(format!("{why}\n      install bubblewrap: apt-get install bubblewrap")),
         Err(error) => Err(format!("{error:#}")),
     };
-    Check { name: "sandbox of local workspaces", result }
+    Check { name: "sandbox of local workspaces".to_owned(), result }
 }
 
 fn git() -> Check {
@@ -71,11 +110,11 @@ fn git() -> Check {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         Ok(_) | Err(_) => Err("git does not run\n      install it: apt-get install git".to_owned()),
     };
-    Check { name: "git", result }
+    Check { name: "git".to_owned(), result }
 }
 
 fn outgoing(settings: &Settings) -> Check {
     let allowed = if settings.egress_allow.is_empty() { "public addresses only" } else { &settings.egress_allow };
     let result = egress(settings).map(|_| allowed.to_owned()).map_err(|error| format!("{error:#}"));
-    Check { name: "outgoing calls", result }
+    Check { name: "outgoing calls".to_owned(), result }
 }

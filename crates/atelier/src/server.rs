@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let store = open_store(&settings, &data_dir).await?;
     let egress = egress(&settings)?;
     let registry = registry(&settings, egress.clone(), Arc::clone(&clock));
-    let presets = Arc::new(presets(&settings));
+    let presets = Arc::new(presets());
     let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
     let workspaces = WorkspaceService::open(
         store.clone(),
@@ -200,7 +200,7 @@ fn registry(settings: &Settings, egress: Egress, clock: SharedClock) -> Provider
 }
 
 /// Keys and addresses from `ATELIER_PROVIDER_<TYPE>_API_KEY` and `_BASE_URL`.
-fn presets(_settings: &Settings) -> ProviderPresets {
+fn presets() -> ProviderPresets {
     let variable = |kind: ProviderKind, suffix: &str| {
         let kind = kind.as_str().to_uppercase().replace('-', "_");
         std::env::var(format!("ATELIER_PROVIDER_{kind}_{suffix}")).ok().filter(|value| !value.trim().is_empty())

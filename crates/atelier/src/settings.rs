@@ -135,15 +135,18 @@ impl Settings {
 /// # Errors
 /// An unreadable file, or a name that is no setting.
 pub(crate) fn with_file_defaults(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {
+    // only these two have settings; a bad file must not keep anybody from `atelier chat`
+    let subcommand = arguments.get(1).and_then(|argument| argument.to_str());
+    let Some(subcommand) = subcommand.filter(|name| ["server", "doctor"].contains(name)) else { return Ok(command) };
     let Some(file) = config_file(arguments) else { return Ok(command) };
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read the settings file {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("cannot read the settings file {}", file.display()))?;
     let values = parse_file(&text, &file)?;
-    Ok(command.mut_subcommand("server", |mut server| {
+    Ok(command.mut_subcommand(subcommand, |mut command| {
         for (name, value) in values {
-            server = server.mut_arg(name, |arg| arg.default_value(value).required(false));
+            command = command.mut_arg(name, |arg| arg.default_value(value).required(false));
         }
-        server
+        command
     }))
 }
 
@@ -231,10 +234,7 @@ mod tests {
     fn a_file_gives_defaults_and_unknown_names_are_refused() {
         let file = Path::new("a.toml");
         let values = parse_file("http_address = \"127.0.0.1:0\"\nrate_requests = 0\n", file).unwrap();
-        assert_eq!(
-            values,
-            [("http_address".into(), "127.0.0.1:0".into()), ("rate_requests".into(), "0".to_owned())]
-        );
+        assert_eq!(values, [("http_address".into(), "127.0.0.1:0".into()), ("rate_requests".into(), "0".to_owned())]);
         let error = parse_file("htp_address = \"x\"", file).unwrap_err().to_string();
         assert!(error.contains("htp_address is no setting") && error.contains("http_address"), "{error}");
     }

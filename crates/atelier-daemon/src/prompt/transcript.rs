@@ -55,7 +55,12 @@ impl Transcripts {
 
     fn take(&self, chat: ChatId, rewind: i64) -> Vec<Arc<TranscriptRow>> {
         let state = self.lock();
-        state.entries.get(&chat).filter(|entry| entry.rewind == rewind).map(|entry| entry.rows.clone()).unwrap_or_default()
+        state
+            .entries
+            .get(&chat)
+            .filter(|entry| entry.rewind == rewind)
+            .map(|entry| entry.rows.clone())
+            .unwrap_or_default()
     }
 
     fn put(&self, chat: ChatId, rewind: i64, rows: &[Arc<TranscriptRow>], new_bytes: usize) {

@@ -65,10 +65,7 @@ impl Arguments {
         match self.take(field)? {
             Value::String(text) if bytes.contains(&text.len()) => Some(text),
             Value::String(text) => {
-                self.fault(
-                    field,
-                    format!("must have {} to {} bytes, has {}", bytes.start(), bytes.end(), text.len()),
-                );
+                self.fault(field, format!("must have {} to {} bytes, has {}", bytes.start(), bytes.end(), text.len()));
                 None
             }
             other => {

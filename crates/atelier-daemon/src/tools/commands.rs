@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Arguments;
 use super::run::{
-    Call, ToolEnvironment, ToolOutcome, answer_value, connection_error, encoded, interrupted,
-    with_warnings,
+    Call, ToolEnvironment, ToolOutcome, answer_value, connection_error, encoded, interrupted, with_warnings,
 };
 use crate::tool_error::{ToolError, ToolErrorCode};
 use crate::workspace::{ConnectionError, Method};
@@ -199,7 +198,8 @@ pub(super) async fn process_output(environment: &ToolEnvironment, call: &Call<'_
     let result = if offset.is_some() || limit.is_some() {
         let (offset, limit) = (offset.unwrap_or(0), limit.unwrap_or(32 * 1024));
         let wait_ms = wait.min(Duration::from_secs(60)).as_millis();
-        let path = format!("/v1/processes/{}/output?offset={offset}&limit={limit}&wait_ms={wait_ms}", encoded(&process));
+        let path =
+            format!("/v1/processes/{}/output?offset={offset}&limit={limit}&wait_ms={wait_ms}", encoded(&process));
         tokio::select! {
             // looking has no effect
             () = call.stop.cancelled() => return Err(interrupted()),

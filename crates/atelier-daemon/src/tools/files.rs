@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn every_bad_edit_is_named() {
-        let error = edits(&json!({"edits": [{"old_text": "x", "new_text": "y"}, {"path": "a", "old_text": 1}]})).unwrap_err();
+        let error =
+            edits(&json!({"edits": [{"old_text": "x", "new_text": "y"}, {"path": "a", "old_text": 1}]})).unwrap_err();
         let fields: Vec<_> =
             error.details["validations"].as_array().unwrap().iter().map(|v| v["field"].as_str().unwrap()).collect();
         assert_eq!(fields, ["edits[0].path", "edits[1].old_text", "edits[1].new_text"]);

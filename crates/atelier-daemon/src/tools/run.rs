@@ -41,7 +41,9 @@ pub(crate) struct ToolEnvironment {
 pub(crate) enum Attempt {
     First,
     /// Begun before, and this ledger was recorded with it.
-    Resumed { ledger_id: Option<String> },
+    Resumed {
+        ledger_id: Option<String>,
+    },
 }
 
 /// One call as a tool sees it.
@@ -64,7 +66,10 @@ pub(crate) struct LedgerRefused;
 /// What a call came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToolOutcome {
-    Finished { result: Value, is_error: bool },
+    Finished {
+        result: Value,
+        is_error: bool,
+    },
     /// It may have had effects, and nobody can tell: an error result, and a state of its own.
     Unknown(ToolError),
     /// The stop ended it; the result says so and keeps what came until then.
@@ -241,8 +246,7 @@ impl ToolEnvironment {
         body: Option<&Value>,
         call: Option<(CallToken, String)>,
     ) -> Result<AgentResponse, ConnectionError> {
-        let context =
-            CallContext { chat_id: self.chat_id, ancestors: Vec::new(), access: Access::Full, call };
+        let context = CallContext { chat_id: self.chat_id, ancestors: Vec::new(), access: Access::Full, call };
         connection
             .request(AgentRequest {
                 method,

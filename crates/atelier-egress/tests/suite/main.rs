@@ -20,14 +20,8 @@ struct FixedResolver {
 
 impl FixedResolver {
     fn new(addresses: &[&str]) -> Arc<Self> {
-        let addresses = addresses
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect();
-        Arc::new(Self {
-            addresses,
-            asked: AtomicUsize::new(0),
-        })
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Arc::new(Self { addresses, asked: AtomicUsize::new(0) })
     }
 }
 
@@ -82,9 +76,7 @@ fn egress(allow: &str, resolver: Arc<FixedResolver>) -> Egress {
 }
 
 async fn get(egress: &Egress, url: &str) -> Result<reqwest::Response, EgressError> {
-    egress
-        .send(Request::new(Method::GET, Url::parse(url).unwrap()))
-        .await
+    egress.send(Request::new(Method::GET, Url::parse(url).unwrap())).await
 }
 
 #[tokio::test]
@@ -100,10 +92,7 @@ async fn without_an_entry_nothing_near_is_dialled() {
         "http://10.0.0.1/".to_owned(),
         "http://169.254.169.254/".to_owned(),
     ] {
-        assert!(
-            matches!(get(&closed, &url).await, Err(EgressError::Denied(_))),
-            "{url}"
-        );
+        assert!(matches!(get(&closed, &url).await, Err(EgressError::Denied(_))), "{url}");
     }
     assert_eq!(server.connections(), 0);
 }
@@ -124,32 +113,17 @@ async fn the_checked_address_is_dialled_and_the_connection_kept() {
     let open = egress("loopback", Arc::clone(&resolver));
     for _ in 0..3 {
         // no system resolver knows this name: the address can only be the one that was checked
-        let answer = get(
-            &open,
-            &format!("http://no-such-name.invalid:{}/", server.port),
-        )
-        .await
-        .unwrap();
+        let answer = get(&open, &format!("http://no-such-name.invalid:{}/", server.port)).await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "ok");
     }
-    assert_eq!(
-        (resolver.asked.load(Ordering::Relaxed), server.connections()),
-        (1, 1)
-    );
+    assert_eq!((resolver.asked.load(Ordering::Relaxed), server.connections()), (1, 1));
 }
 
 #[tokio::test]
 async fn a_listed_host_is_reached_on_its_port_only() {
     let (listed, other) = (Server::start(OK).await, Server::start(OK).await);
-    let open = egress(
-        &format!("models.example:{}", listed.port),
-        FixedResolver::new(&["127.0.0.1"]),
-    );
-    assert!(
-        get(&open, &format!("http://models.example:{}/", listed.port))
-            .await
-            .is_ok()
-    );
+    let open = egress(&format!("models.example:{}", listed.port), FixedResolver::new(&["127.0.0.1"]));
+    assert!(get(&open, &format!("http://models.example:{}/", listed.port)).await.is_ok());
     let refused = get(&open, &format!("http://models.example:{}/", other.port)).await;
     assert!(matches!(refused, Err(EgressError::Denied(_))));
     assert_eq!(other.connections(), 0);
@@ -158,10 +132,7 @@ async fn a_listed_host_is_reached_on_its_port_only() {
 #[tokio::test]
 async fn a_listed_host_does_not_open_cloud_metadata() {
     let open = egress("metadata.example", FixedResolver::new(&["169.254.169.254"]));
-    assert!(matches!(
-        get(&open, "http://metadata.example/").await,
-        Err(EgressError::Denied(_))
-    ));
+    assert!(matches!(get(&open, "http://metadata.example/").await, Err(EgressError::Denied(_))));
 }
 
 #[tokio::test]
@@ -174,9 +145,7 @@ async fn redirects_are_not_followed() {
     .leak();
     let server = Server::start(answer).await;
     let open = egress("loopback", FixedResolver::new(&["127.0.0.1"]));
-    let answer = get(&open, &format!("http://127.0.0.1:{}/", server.port))
-        .await
-        .unwrap();
+    let answer = get(&open, &format!("http://127.0.0.1:{}/", server.port)).await.unwrap();
     assert_eq!(answer.status(), 307);
     assert_eq!(target.connections(), 0);
 }

@@ -4,10 +4,8 @@
 const MARK: &str = "[redacted]";
 
 /// How keys of known providers and services begin.
-const PREFIXES: [&str; 12] = [
-    "sk-", "pk-", "rk-", "gsk_", "xai-", "AIza", "ghp_", "gho_", "glpat-", "AKIA", "eyJ",
-    "atelier_",
-];
+const PREFIXES: [&str; 12] =
+    ["sk-", "pk-", "rk-", "gsk_", "xai-", "AIza", "ghp_", "gho_", "glpat-", "AKIA", "eyJ", "atelier_"];
 
 /// A shorter word is hardly a credential.
 const MIN_LENGTH: usize = 8;
@@ -30,8 +28,8 @@ pub(super) fn redacted(text: &str, key: Option<&str>) -> String {
             continue;
         }
         let word = &rest[..length];
-        let looks_like_key = word.len() >= MIN_LENGTH
-            && (after_bearer || PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
+        let looks_like_key =
+            word.len() >= MIN_LENGTH && (after_bearer || PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
         clean.push_str(if looks_like_key { MARK } else { word });
         after_bearer = word.eq_ignore_ascii_case("bearer");
         rest = &rest[length..];
@@ -56,18 +54,9 @@ mod tests {
             clean("Incorrect API key provided: sk-proj-ab**cd. See"),
             "Incorrect API key provided: [redacted] See"
         );
-        assert_eq!(
-            clean("Authorization: Bearer abc.def-123=="),
-            "Authorization: Bearer [redacted]"
-        );
-        assert_eq!(
-            clean("the k3y k3y, twice: k3y k3y"),
-            "the [redacted], twice: [redacted]"
-        );
-        assert_eq!(
-            clean("a bearer of news; sk-8; max_tokens: 5"),
-            "a bearer of news; sk-8; max_tokens: 5"
-        );
+        assert_eq!(clean("Authorization: Bearer abc.def-123=="), "Authorization: Bearer [redacted]");
+        assert_eq!(clean("the k3y k3y, twice: k3y k3y"), "the [redacted], twice: [redacted]");
+        assert_eq!(clean("a bearer of news; sk-8; max_tokens: 5"), "a bearer of news; sk-8; max_tokens: 5");
     }
 
     proptest! {

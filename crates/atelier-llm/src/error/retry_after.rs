@@ -10,64 +10,33 @@ const MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Limits whose reset counts once nothing remains of them: Anthropic's (RFC 3339) and OpenAI's (`1m30s`).
 const LIMITS: [(&str, &str); 6] = [
-    (
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-requests-reset",
-    ),
-    (
-        "anthropic-ratelimit-tokens-remaining",
-        "anthropic-ratelimit-tokens-reset",
-    ),
-    (
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-reset",
-    ),
-    (
-        "anthropic-ratelimit-output-tokens-remaining",
-        "anthropic-ratelimit-output-tokens-reset",
-    ),
-    (
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-reset-requests",
-    ),
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
+    ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 ];
 
 /// From `retry-after-ms`, `Retry-After` (seconds or a date), or the reset of a limit that is used up.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let wait = text("retry-after-ms")
         .and_then(|ms| ms.parse::<f64>().ok())
         .and_then(|ms| seconds(ms / 1000.0))
         .or_else(|| {
             let value = text("retry-after")?;
-            value
-                .parse::<f64>()
-                .ok()
-                .map_or_else(|| until(http_date(value)?, now), seconds)
+            value.parse::<f64>().ok().map_or_else(|| until(http_date(value)?, now), seconds)
         })
         .or_else(|| {
-            let used_up = LIMITS
-                .iter()
-                .filter(|(remaining, _)| text(remaining) == Some("0"));
-            used_up
-                .filter_map(|(_, reset)| reset_in(text(reset)?, now))
-                .max()
+            let used_up = LIMITS.iter().filter(|(remaining, _)| text(remaining) == Some("0"));
+            used_up.filter_map(|(_, reset)| reset_in(text(reset)?, now)).max()
         })?;
     Some(wait.min(MAX))
 }
 
 fn seconds(seconds: f64) -> Option<Duration> {
-    if seconds.is_nan() || seconds < 0.0 {
-        None
-    } else {
-        Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX))
-    }
+    if seconds.is_nan() || seconds < 0.0 { None } else { Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX)) }
 }
 
 fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
@@ -76,14 +45,11 @@ fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 fn reset_in(text: &str, now: Timestamp) -> Option<Duration> {
-    text.parse()
-        .map_or_else(|_| short_duration(text), |then| until(then, now))
+    text.parse().map_or_else(|_| short_duration(text), |then| until(then, now))
 }
 
 /// `1m30s`, `6.5s`, `120ms`.
@@ -94,9 +60,7 @@ fn short_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let amount: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         total += amount
             * match &rest[..unit] {
                 "ms" => 0.001,
@@ -108,11 +72,7 @@ fn short_duration(text: &str) -> Option<Duration> {
             };
         rest = &rest[unit..];
     }
-    if text.is_empty() {
-        None
-    } else {
-        seconds(total)
-    }
+    if text.is_empty() { None } else { seconds(total) }
 }
 
 #[cfg(test)]
@@ -124,12 +84,7 @@ mod tests {
         let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let map: HeaderMap = headers
             .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         retry_after(&map, now).map(|wait| wait.as_secs_f64())
     }
@@ -139,18 +94,9 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "20")]), Some(20.0));
         assert_eq!(wait(&[("retry-after", "0")]), Some(0.0));
         assert_eq!(wait(&[("retry-after", "1.5")]), Some(1.5));
-        assert_eq!(
-            wait(&[("retry-after", "Sun, 22 Nov 2026 10:02:00 GMT")]),
-            Some(120.0)
-        );
-        assert_eq!(
-            wait(&[("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")]),
-            Some(0.0)
-        );
-        assert_eq!(
-            wait(&[("retry-after", "20"), ("retry-after-ms", "1250")]),
-            Some(1.25)
-        );
+        assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 10:02:00 GMT")]), Some(120.0));
+        assert_eq!(wait(&[("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")]), Some(0.0));
+        assert_eq!(wait(&[("retry-after", "20"), ("retry-after-ms", "1250")]), Some(1.25));
         assert_eq!(wait(&[("retry-after", "1e300")]), Some(MAX.as_secs_f64()));
         for nonsense in ["soon", "-1", "NaN", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None);
@@ -168,20 +114,8 @@ mod tests {
             ]),
             Some(30.0)
         );
-        assert_eq!(
-            wait(&[
-                ("x-ratelimit-remaining-tokens", "0"),
-                ("x-ratelimit-reset-tokens", "1m30.5s")
-            ]),
-            Some(90.5)
-        );
-        assert_eq!(
-            wait(&[
-                ("x-ratelimit-remaining-tokens", "0"),
-                ("x-ratelimit-reset-tokens", "?")
-            ]),
-            None
-        );
+        assert_eq!(wait(&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "1m30.5s")]), Some(90.5));
+        assert_eq!(wait(&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "?")]), None);
         assert_eq!(short_duration("120ms"), Some(Duration::from_millis(120)));
         assert_eq!(short_duration("1x"), None);
     }

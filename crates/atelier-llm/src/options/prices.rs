@@ -101,9 +101,7 @@ pub fn model_config_normalize(model_config: &Value) -> Value {
     }
     let mut normal: Map<String, Value> = config
         .iter()
-        .filter(|(name, value)| {
-            *name != "cost" && !PRICE_FIELDS.contains(&name.as_str()) && !value.is_null()
-        })
+        .filter(|(name, value)| *name != "cost" && !PRICE_FIELDS.contains(&name.as_str()) && !value.is_null())
         .map(|(name, value)| (name.clone(), without_nulls(value)))
         .collect();
     if !cost.is_empty() {
@@ -121,41 +119,24 @@ pub fn price_sheet(kind: ProviderKind, model_config: &Value) -> PriceSheet {
     }
     let config = model_config_normalize(model_config);
     let cost = config.get("cost");
-    let long_context = cost
-        .and_then(|cost| cost.get("long_context"))
-        .and_then(|long| {
-            let above_prompt_tokens = long.get("above_prompt_tokens")?.as_i64()?;
-            Some(LongContext {
-                above_prompt_tokens,
-                prices: class_prices(Some(long)),
-            })
-        });
-    PriceSheet {
-        base: class_prices(cost),
-        long_context,
-    }
+    let long_context = cost.and_then(|cost| cost.get("long_context")).and_then(|long| {
+        let above_prompt_tokens = long.get("above_prompt_tokens")?.as_i64()?;
+        Some(LongContext { above_prompt_tokens, prices: class_prices(Some(long)) })
+    });
+    PriceSheet { base: class_prices(cost), long_context }
 }
 
 fn class_prices(fields: Option<&Value>) -> ClassPrices {
     let price = |name: &str| fields?.get(name)?.as_str()?.parse().ok();
     let [input, output, cache_read, cache_write] = PRICE_FIELDS.map(price);
-    ClassPrices {
-        input,
-        output,
-        cache_read,
-        cache_write,
-    }
+    ClassPrices { input, output, cache_read, cache_write }
 }
 
 fn normalized(prices: &Map<String, Value>) -> Map<String, Value> {
     prices
         .iter()
         .filter_map(|(name, value)| {
-            let value = if PRICE_FIELDS.contains(&name.as_str()) {
-                canonical_price(value)?
-            } else {
-                value.clone()
-            };
+            let value = if PRICE_FIELDS.contains(&name.as_str()) { canonical_price(value)? } else { value.clone() };
             (!value.is_null()).then(|| (name.clone(), value))
         })
         .collect()
@@ -190,16 +171,9 @@ mod tests {
 
     #[test]
     fn prices_are_read_from_text_and_numbers() {
-        for good in [
-            json!(1.5),
-            json!("1.50"),
-            json!("0"),
-            json!(0),
-            json!(1_000_000),
-            json!(""),
-            json!(null),
-            json!(75.0),
-        ] {
+        for good in
+            [json!(1.5), json!("1.50"), json!("0"), json!(0), json!(1_000_000), json!(""), json!(null), json!(75.0)]
+        {
             assert_eq!(
                 faults(&json!({"cost": {"input_price_per_million_tokens": good}})),
                 Vec::<String>::new(),
@@ -219,16 +193,8 @@ mod tests {
             json!([]),
         ] {
             let path = ["cost.input_price_per_million_tokens"];
-            assert_eq!(
-                faults(&json!({"cost": {"input_price_per_million_tokens": bad}})),
-                path,
-                "{bad}"
-            );
-            assert_eq!(
-                faults(&json!({"input_price_per_million_tokens": bad})),
-                path,
-                "{bad}"
-            );
+            assert_eq!(faults(&json!({"cost": {"input_price_per_million_tokens": bad}})), path, "{bad}");
+            assert_eq!(faults(&json!({"input_price_per_million_tokens": bad})), path, "{bad}");
         }
     }
 
@@ -236,12 +202,7 @@ mod tests {
     fn the_rest_of_the_block_is_checked_too() {
         assert_eq!(
             faults(&json!({"cost": {"use_defaults": 1, "tax": 2, "long_context": {"x": 1}}})),
-            [
-                "cost.use_defaults",
-                "cost.tax",
-                "cost.long_context.x",
-                "cost.long_context.above_prompt_tokens",
-            ]
+            ["cost.use_defaults", "cost.tax", "cost.long_context.x", "cost.long_context.above_prompt_tokens",]
         );
         assert_eq!(faults(&json!({"cost": 5})), ["cost"]);
     }
@@ -272,14 +233,8 @@ mod tests {
         assert_eq!(model_config_normalize(&json!(null)), json!({}));
         let sheet = price_sheet(ProviderKind::OpenAi, &config);
         let price = |text: &str| Some(text.parse::<Price>().unwrap());
-        assert_eq!(
-            (sheet.base.input, sheet.base.output, sheet.base.cache_read),
-            (price("1.5"), price("15"), None)
-        );
+        assert_eq!((sheet.base.input, sheet.base.output, sheet.base.cache_read), (price("1.5"), price("15"), None));
         assert_eq!(sheet.long_context.unwrap().prices.output, price("0.1"));
-        assert_eq!(
-            price_sheet(ProviderKind::Scripted, &json!(null)).base.input,
-            price("0")
-        );
+        assert_eq!(price_sheet(ProviderKind::Scripted, &json!(null)).base.input, price("0"));
     }
 }

@@ -14,12 +14,7 @@ pub(super) struct Field {
 
 impl Field {
     pub(super) const fn new(name: &'static str, rule: Rule) -> Self {
-        Self {
-            name,
-            rule,
-            with: None,
-            not_with: None,
-        }
+        Self { name, rule, with: None, not_with: None }
     }
 
     pub(super) const fn with(mut self, switch: &'static str) -> Self {
@@ -64,24 +59,11 @@ pub(super) enum Rule {
 
 const MAX_LIST_TEXT_BYTES: usize = 512;
 const MAX_EXTRA_BODY_BYTES: usize = 16 * 1024;
-const RESERVED: [&str; 7] = [
-    "model",
-    "messages",
-    "input",
-    "tools",
-    "stream",
-    "stream_options",
-    "usage",
-];
+const RESERVED: [&str; 7] = ["model", "messages", "input", "tools", "stream", "stream_options", "usage"];
 
 /// How strictly Gemini blocks.
-pub(super) const THRESHOLDS: &[&str] = &[
-    "BLOCK_NONE",
-    "BLOCK_ONLY_HIGH",
-    "BLOCK_MEDIUM_AND_ABOVE",
-    "BLOCK_LOW_AND_ABOVE",
-    "OFF",
-];
+pub(super) const THRESHOLDS: &[&str] =
+    &["BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE", "OFF"];
 
 impl Rule {
     /// # Errors
@@ -89,20 +71,13 @@ impl Rule {
     pub(super) fn check(&self, value: &Value) -> Result<(), String> {
         let sound = match self {
             Self::Boolean => value.is_boolean(),
-            Self::Integer { min, max } => value
-                .as_i64()
-                .is_some_and(|number| (*min..=*max).contains(&number)),
-            Self::Number { min, max } => value
-                .as_f64()
-                .is_some_and(|number| (*min..=*max).contains(&number)),
+            Self::Integer { min, max } => value.as_i64().is_some_and(|number| (*min..=*max).contains(&number)),
+            Self::Number { min, max } => value.as_f64().is_some_and(|number| (*min..=*max).contains(&number)),
             Self::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
             Self::Text { max_bytes } => value.as_str().is_some_and(|text| text.len() <= *max_bytes),
             Self::TextList { max_items } => value.as_array().is_some_and(|items| {
                 items.len() <= *max_items
-                    && items.iter().all(|item| {
-                        item.as_str()
-                            .is_some_and(|text| text.len() <= MAX_LIST_TEXT_BYTES)
-                    })
+                    && items.iter().all(|item| item.as_str().is_some_and(|text| text.len() <= MAX_LIST_TEXT_BYTES))
             }),
             // its fields are looked at one by one
             Self::Object(_) | Self::AnyObject => value.is_object(),
@@ -112,18 +87,12 @@ impl Rule {
             }),
             Self::LogitBias => value.as_object().is_some_and(|biases| {
                 biases.len() <= 300
-                    && biases.values().all(|bias| {
-                        bias.as_f64()
-                            .is_some_and(|bias| (-100.0..=100.0).contains(&bias))
-                    })
+                    && biases.values().all(|bias| bias.as_f64().is_some_and(|bias| (-100.0..=100.0).contains(&bias)))
             }),
             Self::Metadata => value.as_object().is_some_and(|pairs| {
                 pairs.len() <= 16
                     && pairs.iter().all(|(key, value)| {
-                        key.chars().count() <= 64
-                            && value
-                                .as_str()
-                                .is_some_and(|text| text.chars().count() <= 512)
+                        key.chars().count() <= 64 && value.as_str().is_some_and(|text| text.chars().count() <= 512)
                     })
             }),
             Self::SafetySettings => value.as_array().is_some_and(|settings| {
@@ -150,20 +119,12 @@ impl Rule {
             Self::TextList { max_items } => format!("must be a list of at most {max_items} texts"),
             Self::Object(_) | Self::AnyObject => "must be an object".to_owned(),
             Self::ExtraBody => {
-                format!(
-                    "must be an object of at most {MAX_EXTRA_BODY_BYTES} bytes without {}",
-                    RESERVED.join(", ")
-                )
+                format!("must be an object of at most {MAX_EXTRA_BODY_BYTES} bytes without {}", RESERVED.join(", "))
             }
             Self::LogitBias => "must map at most 300 tokens to numbers from -100 to 100".to_owned(),
-            Self::Metadata => {
-                "must be at most 16 pairs of text, 64 and 512 characters long".to_owned()
-            }
+            Self::Metadata => "must be at most 16 pairs of text, 64 and 512 characters long".to_owned(),
             Self::SafetySettings => {
-                format!(
-                    "must be a list of {{category, threshold}} with a threshold of {}",
-                    THRESHOLDS.join(", ")
-                )
+                format!("must be a list of {{category, threshold}} with a threshold of {}", THRESHOLDS.join(", "))
             }
         }
     }

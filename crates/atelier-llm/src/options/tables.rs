@@ -60,21 +60,10 @@ pub(super) const fn general(kind: ProviderKind) -> [Field; 6] {
 /// General options that the wire of `kind` has no field for.
 pub(super) const fn general_lacking(kind: ProviderKind) -> &'static [&'static str] {
     match kind {
-        ProviderKind::Anthropic | ProviderKind::Bedrock => {
-            &["presence_penalty", "frequency_penalty"]
-        }
-        ProviderKind::OpenAi
-        | ProviderKind::Azure
-        | ProviderKind::OpenAiCompat
-        | ProviderKind::Vercel => &["top_k"],
+        ProviderKind::Anthropic | ProviderKind::Bedrock => &["presence_penalty", "frequency_penalty"],
+        ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenAiCompat | ProviderKind::Vercel => &["top_k"],
         ProviderKind::OpenRouter | ProviderKind::Google => &[],
-        ProviderKind::Scripted => &[
-            "temperature",
-            "top_p",
-            "top_k",
-            "presence_penalty",
-            "frequency_penalty",
-        ],
+        ProviderKind::Scripted => &["temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty"],
     }
 }
 
@@ -122,10 +111,7 @@ static OPENAI: &[Field] = &[
     integer("max_completion_tokens", 1, 1_000_000),
     flag("store"),
     text("prompt_cache_key", 128),
-    word(
-        "service_tier",
-        &["auto", "default", "flex", "scale", "priority"],
-    ),
+    word("service_tier", &["auto", "default", "flex", "scale", "priority"]),
     flag("web_search_enabled"),
     word("search_context_size", LEVEL).with("web_search_enabled"),
     list("allowed_domains", 100).with("web_search_enabled"),
@@ -144,20 +130,13 @@ static OPENAI: &[Field] = &[
 
 static ANTHROPIC: &[Field] = &[
     flag("send_reasoning"),
-    Field::new(
-        "thinking",
-        Rule::Object(&[integer("budget_tokens", 1024, 1_000_000)]),
-    ),
+    Field::new("thinking", Rule::Object(&[integer("budget_tokens", 1024, 1_000_000)])),
     word("thinking_display", &["summarized", "omitted"]),
     word("effort", &["low", "medium", "high", "xhigh", "max"]),
     flag("disable_parallel_tool_use"),
     flag("web_search_enabled"),
-    list("allowed_domains", 100)
-        .with("web_search_enabled")
-        .not_with("blocked_domains"),
-    list("blocked_domains", 100)
-        .with("web_search_enabled")
-        .not_with("allowed_domains"),
+    list("allowed_domains", 100).with("web_search_enabled").not_with("blocked_domains"),
+    list("blocked_domains", 100).with("web_search_enabled").not_with("allowed_domains"),
 ];
 
 static GOOGLE: &[Field] = &[
@@ -165,8 +144,7 @@ static GOOGLE: &[Field] = &[
         "thinking_config",
         Rule::Object(&[
             integer("thinking_budget", -1, 65536).not_with("thinking_level"),
-            word("thinking_level", &["minimal", "low", "medium", "high"])
-                .not_with("thinking_budget"),
+            word("thinking_level", &["minimal", "low", "medium", "high"]).not_with("thinking_budget"),
             flag("include_thoughts"),
         ]),
     ),
@@ -213,10 +191,7 @@ static OPENROUTER: &[Field] = &[
 
 static VERCEL: &[Field] = &[
     REASONING,
-    Field::new(
-        "providerOptions",
-        Rule::Object(&[list("order", 100), list("models", 100)]),
-    ),
+    Field::new("providerOptions", Rule::Object(&[list("order", 100), list("models", 100)])),
     flag("parallel_tool_calls"),
     text("user", 256),
     Field::new("logit_bias", Rule::LogitBias),

@@ -48,47 +48,30 @@ impl Anthropic {
 
     fn request(&self, method: Method, url: &Url) -> Result<Request, ProviderError> {
         let mut request = Request::new(method, url.clone());
-        request
-            .headers_mut()
-            .insert(HeaderName::from_static("anthropic-version"), VERSION);
+        request.headers_mut().insert(HeaderName::from_static("anthropic-version"), VERSION);
         if let Some(key) = &self.wire.key {
-            let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| {
-                self.wire
-                    .error(ErrorKind::Auth)
-                    .with_code("invalid_api_key")
-            })?;
+            let mut value = HeaderValue::from_str(key.reveal())
+                .map_err(|_| self.wire.error(ErrorKind::Auth).with_code("invalid_api_key"))?;
             value.set_sensitive(true);
-            request
-                .headers_mut()
-                .insert(HeaderName::from_static("x-api-key"), value);
+            request.headers_mut().insert(HeaderName::from_static("x-api-key"), value);
         }
         Ok(request)
     }
 }
 
 impl Provider for Anthropic {
-    fn stream(
-        &self,
-        request: ModelRequest,
-    ) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
+    fn stream(&self, request: ModelRequest) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
         let origin = self.origin(&request.model);
         let body = body::build(&origin, &request);
         let replayed_reasoning = body.replayed_reasoning;
-        let http = self
-            .request(Method::POST, &self.messages_url)
-            .map(|mut http| {
-                http.headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                *http.body_mut() = Some(body.json.into());
-                http
-            });
+        let http = self.request(Method::POST, &self.messages_url).map(|mut http| {
+            http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *http.body_mut() = Some(body.json.into());
+            http
+        });
         let decoder = decode::MessagesDecoder::new(self.wire.clone(), origin, replayed_reasoning);
         let wire = self.wire.clone();
-        async move {
-            wire.stream(http?, replayed_reasoning, request.timeouts, decoder)
-                .await
-        }
-        .boxed()
+        async move { wire.stream(http?, replayed_reasoning, request.timeouts, decoder).await }.boxed()
     }
 
     fn origin(&self, model: &str) -> Origin {

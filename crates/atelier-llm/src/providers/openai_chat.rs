@@ -48,12 +48,8 @@ impl OpenAiChat {
     fn request(&self, method: Method, url: &Url) -> Result<Request, ProviderError> {
         let mut request = Request::new(method, url.clone());
         if let Some(key) = &self.wire.key {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
-                    self.wire
-                        .error(ErrorKind::Auth)
-                        .with_code("invalid_api_key")
-                })?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))
+                .map_err(|_| self.wire.error(ErrorKind::Auth).with_code("invalid_api_key"))?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
@@ -62,34 +58,22 @@ impl OpenAiChat {
 }
 
 impl Provider for OpenAiChat {
-    fn stream(
-        &self,
-        request: ModelRequest,
-    ) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
+    fn stream(&self, request: ModelRequest) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
         let origin = self.origin(&request.model);
         let body = body::build(self.kind, &origin, &request);
         let replayed_reasoning = body.replayed_reasoning;
         let http = self.request(Method::POST, &self.chat_url).map(|mut http| {
-            http.headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *http.body_mut() = Some(body.json.into());
             http
         });
         let decoder = decode::ChatDecoder::new(self.wire.clone(), origin, replayed_reasoning);
         let wire = self.wire.clone();
-        async move {
-            wire.stream(http?, replayed_reasoning, request.timeouts, decoder)
-                .await
-        }
-        .boxed()
+        async move { wire.stream(http?, replayed_reasoning, request.timeouts, decoder).await }.boxed()
     }
 
     fn origin(&self, model: &str) -> Origin {
-        Origin {
-            provider: self.kind.as_str().to_owned(),
-            host: self.host.clone(),
-            model: model.to_owned(),
-        }
+        Origin { provider: self.kind.as_str().to_owned(), host: self.host.clone(), model: model.to_owned() }
     }
 
     fn check(&self) -> BoxFuture<'static, ProviderCheck> {

@@ -34,24 +34,13 @@ pub(crate) struct Scripted {
 
 impl Scripted {
     pub(crate) fn new(scripts: Scripts, clock: SharedClock, display_name: String) -> Self {
-        Self {
-            scripts,
-            clock,
-            name: display_name.into(),
-        }
+        Self { scripts, clock, name: display_name.into() }
     }
 }
 
 impl Provider for Scripted {
-    fn stream(
-        &self,
-        request: ModelRequest,
-    ) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
-        let (scripts, clock, name) = (
-            self.scripts.clone(),
-            self.clock.clone(),
-            Arc::clone(&self.name),
-        );
+    fn stream(&self, request: ModelRequest) -> BoxFuture<'static, Result<ModelStream, ProviderError>> {
+        let (scripts, clock, name) = (self.scripts.clone(), self.clock.clone(), Arc::clone(&self.name));
         async move {
             let script = scripts.find(&request.model).await.map_err(|error| {
                 let mut config = ProviderError::new(ErrorKind::Config, &name).with_code("script");
@@ -59,8 +48,7 @@ impl Provider for Scripted {
                 config
             })?;
             if let Err(violation) = protocol::check(&request.messages, script.pauses()) {
-                let mut refused =
-                    ProviderError::new(ErrorKind::BadReplay, &name).with_code("protocol_violation");
+                let mut refused = ProviderError::new(ErrorKind::BadReplay, &name).with_code("protocol_violation");
                 refused.message = format!("The request breaks the protocol: {violation}.");
                 return Err(refused);
             }
@@ -70,23 +58,12 @@ impl Provider for Scripted {
     }
 
     fn origin(&self, model: &str) -> Origin {
-        Origin {
-            provider: ProviderKind::Scripted.as_str().to_owned(),
-            host: String::new(),
-            model: model.to_owned(),
-        }
+        Origin { provider: ProviderKind::Scripted.as_str().to_owned(), host: String::new(), model: model.to_owned() }
     }
 
     fn check(&self) -> BoxFuture<'static, ProviderCheck> {
         let scripts = self.scripts.clone();
-        async move {
-            ProviderCheck {
-                reachable: true,
-                key_accepted: None,
-                models: scripts.names().await,
-                error: None,
-            }
-        }
-        .boxed()
+        async move { ProviderCheck { reachable: true, key_accepted: None, models: scripts.names().await, error: None } }
+            .boxed()
     }
 }

@@ -19,10 +19,8 @@ use crate::event::ModelEvent;
 use crate::providers::{anthropic, openai_chat};
 use crate::request::Timeouts;
 
-const ANTHROPIC: [&str; 2] = [
-    include_str!("../../tests/streams/anthropic-tools.sse"),
-    include_str!("../../tests/streams/anthropic-search.sse"),
-];
+const ANTHROPIC: [&str; 2] =
+    [include_str!("../../tests/streams/anthropic-tools.sse"), include_str!("../../tests/streams/anthropic-search.sse")];
 const CHAT: [&str; 3] = [
     include_str!("../../tests/streams/chat-tools.sse"),
     include_str!("../../tests/streams/chat-reasoning.sse"),
@@ -54,41 +52,21 @@ fn wire() -> Wire {
 }
 
 fn origin() -> Origin {
-    Origin {
-        provider: "p".into(),
-        host: "h".into(),
-        model: "m".into(),
-    }
+    Origin { provider: "p".into(), host: "h".into(), model: "m".into() }
 }
 
 /// Events with the deltas of one block joined, as a consumer sees them.
-fn events<D: Decoder>(
-    wire: &Wire,
-    decoder: D,
-    reads: Vec<Vec<u8>>,
-) -> (Vec<ModelEvent>, Option<ProviderError>) {
+fn events<D: Decoder>(wire: &Wire, decoder: D, reads: Vec<Vec<u8>>) -> (Vec<ModelEvent>, Option<ProviderError>) {
     let body = stream::iter(reads.into_iter().map(|read| Ok(Bytes::from(read)))).boxed();
-    let events = wire
-        .decode(
-            "h".to_owned(),
-            body,
-            Timeouts::default(),
-            Duration::ZERO,
-            decoder,
-        )
-        .collect::<Vec<_>>();
+    let events = wire.decode("h".to_owned(), body, Timeouts::default(), Duration::ZERO, decoder).collect::<Vec<_>>();
     let mut joined: Vec<ModelEvent> = Vec::new();
     let mut failed = None;
     // nothing is waited for: the body is there already
     for event in events.now_or_never().unwrap() {
         match (joined.last_mut(), event) {
-            (
-                Some(ModelEvent::TextDelta { index, text }),
-                Ok(ModelEvent::TextDelta {
-                    index: same,
-                    text: more,
-                }),
-            ) if *index == same => {
+            (Some(ModelEvent::TextDelta { index, text }), Ok(ModelEvent::TextDelta { index: same, text: more }))
+                if *index == same =>
+            {
                 text.push_str(&more);
             }
             // a comment is one sign of life, wherever the read ends
@@ -103,22 +81,12 @@ fn events<D: Decoder>(
 
 fn cut_up(text: &str, cuts: &[usize]) -> Vec<Vec<u8>> {
     let bytes = text.as_bytes();
-    let mut cuts: Vec<usize> = cuts
-        .iter()
-        .map(|cut| cut % (bytes.len() + 1))
-        .chain([0, bytes.len()])
-        .collect();
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
     cuts.sort_unstable();
-    cuts.windows(2)
-        .map(|cut| bytes[cut[0]..cut[1]].to_vec())
-        .collect()
+    cuts.windows(2).map(|cut| bytes[cut[0]..cut[1]].to_vec()).collect()
 }
 
-fn played(
-    wire: &Wire,
-    recorded: usize,
-    reads: Vec<Vec<u8>>,
-) -> (Vec<ModelEvent>, Option<ProviderError>) {
+fn played(wire: &Wire, recorded: usize, reads: Vec<Vec<u8>>) -> (Vec<ModelEvent>, Option<ProviderError>) {
     if recorded < ANTHROPIC.len() {
         events(wire, anthropic::decoder(wire, origin()), reads)
     } else {
@@ -136,10 +104,7 @@ fn every_byte_alone_gives_the_same_events() {
     for number in 0..5 {
         let text = recorded(number);
         let whole = played(&wire, number, vec![text.as_bytes().to_vec()]);
-        assert!(
-            matches!(whole.0.last(), Some(ModelEvent::Finish { .. })),
-            "{number}"
-        );
+        assert!(matches!(whole.0.last(), Some(ModelEvent::Finish { .. })), "{number}");
         assert_eq!(whole.1, None);
         let bytes: Vec<usize> = (0..text.len()).collect();
         assert_eq!(played(&wire, number, cut_up(text, &bytes)), whole);
@@ -155,16 +120,9 @@ fn a_stream_cut_anywhere_before_its_end_is_an_error() {
         let whole_from = text.find("finish_reason\":\"").unwrap_or(text.len() - 2);
         for cut in (0..whole_from).step_by(7) {
             let (events, error) = played(&wire, number, vec![text.as_bytes()[..cut].to_vec()]);
-            assert!(
-                !events
-                    .iter()
-                    .any(|event| matches!(event, ModelEvent::Finish { .. }))
-            );
+            assert!(!events.iter().any(|event| matches!(event, ModelEvent::Finish { .. })));
             let error = error.unwrap();
-            assert_eq!(
-                (error.kind, error.code.as_deref()),
-                (ErrorKind::Network, Some("truncated"))
-            );
+            assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Network, Some("truncated")));
         }
     }
 }

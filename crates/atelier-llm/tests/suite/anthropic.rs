@@ -2,25 +2,17 @@
 
 use atelier_domain::error::ErrorKind;
 use atelier_domain::message::{FilePart, FinishReason, MessagePart};
-use atelier_llm::{
-    HistoryMessage, HistoryRole, ModelEvent, ModelOptions, ModelRequest, ProviderKind,
-};
+use atelier_llm::{HistoryMessage, HistoryRole, ModelEvent, ModelOptions, ModelRequest, ProviderKind};
 use serde_json::{Value, json};
 
-use crate::fake::{
-    Fake, KEY, Reply, call, events, failure, message, parts, request, result, usage, user,
-};
+use crate::fake::{Fake, KEY, Reply, call, events, failure, message, parts, request, result, usage, user};
 
 const TOOLS: &str = include_str!("../streams/anthropic-tools.sse");
 const SEARCH: &str = include_str!("../streams/anthropic-search.sse");
 
 async fn played(stream: &str) -> Vec<ModelEvent> {
     let fake = Fake::start([Reply::stream(stream)]).await;
-    let (events, error) = events(
-        &fake.provider(ProviderKind::Anthropic),
-        request(vec![user("hi")]),
-    )
-    .await;
+    let (events, error) = events(&fake.provider(ProviderKind::Anthropic), request(vec![user("hi")])).await;
     assert_eq!(error, None);
     events
 }
@@ -34,10 +26,7 @@ async fn body(request: ModelRequest) -> Value {
 /// Events without the port of the server, which differs from run to run.
 fn shown(events: &[ModelEvent]) -> String {
     let mut lines: Vec<String> = format!("{events:#?}").lines().map(str::to_owned).collect();
-    for line in lines
-        .iter_mut()
-        .filter(|line| line.trim_start().starts_with("host: "))
-    {
+    for line in lines.iter_mut().filter(|line| line.trim_start().starts_with("host: ")) {
         let indent = line.len() - line.trim_start().len();
         *line = format!("{}host: [host],", " ".repeat(indent));
     }
@@ -49,12 +38,10 @@ fn stored(events: &[ModelEvent]) -> Vec<MessagePart> {
     let mut blocks: Vec<(u32, MessagePart)> = Vec::new();
     for event in events {
         match event {
-            ModelEvent::TextDelta { index, text } => {
-                match blocks.iter_mut().find(|(at, _)| at == index) {
-                    Some((_, MessagePart::Text(part))) => part.text.push_str(text),
-                    _ => blocks.push((*index, MessagePart::text(text.clone()))),
-                }
-            }
+            ModelEvent::TextDelta { index, text } => match blocks.iter_mut().find(|(at, _)| at == index) {
+                Some((_, MessagePart::Text(part))) => part.text.push_str(text),
+                _ => blocks.push((*index, MessagePart::text(text.clone()))),
+            },
             ModelEvent::Part { index, part } => {
                 blocks.retain(|(at, _)| at != index);
                 blocks.push((*index, part.clone()));
@@ -68,10 +55,7 @@ fn stored(events: &[ModelEvent]) -> Vec<MessagePart> {
 
 #[tokio::test]
 async fn thinking_text_and_calls() {
-    let origin = Fake::start([])
-        .await
-        .provider(ProviderKind::Anthropic)
-        .origin("m");
+    let origin = Fake::start([]).await.provider(ProviderKind::Anthropic).origin("m");
     assert_eq!(origin.provider, "anthropic");
     insta::assert_snapshot!(shown(&played(TOOLS).await));
 }
@@ -83,34 +67,19 @@ async fn blocks_of_the_provider_are_kept() {
 
 #[tokio::test]
 async fn an_answer_goes_back_as_it_came() {
-    let fake = Fake::start([
-        Reply::stream(TOOLS),
-        Reply::stream(SEARCH),
-        Reply::stream(TOOLS),
-    ])
-    .await;
+    let fake = Fake::start([Reply::stream(TOOLS), Reply::stream(SEARCH), Reply::stream(TOOLS)]).await;
     let provider = fake.provider(ProviderKind::Anthropic);
     let (first, _) = events(&provider, request(vec![user("hi")])).await;
     let (second, _) = events(&provider, request(vec![user("hi")])).await;
     let mut answer = stored(&first);
     // the daemon made this id unique
-    let Some(MessagePart::ToolCall(renamed)) = answer.last_mut() else {
-        panic!()
-    };
+    let Some(MessagePart::ToolCall(renamed)) = answer.last_mut() else { panic!() };
     renamed.tool_call_id = "toolu_02_5".into();
     let messages = vec![
         user("hi"),
         message(HistoryRole::Assistant, answer),
         result("toolu_01", "execute", json!({"output": "a.txt"}), false),
-        HistoryMessage {
-            cache_mark: true,
-            ..result(
-                "toolu_02_5",
-                "process_list",
-                json!({"processes": []}),
-                false,
-            )
-        },
+        HistoryMessage { cache_mark: true, ..result("toolu_02_5", "process_list", json!({"processes": []}), false) },
         message(HistoryRole::Assistant, stored(&second)),
         user("go on"),
     ];
@@ -161,15 +130,9 @@ async fn finish_words() {
         ("pause_turn", FinishReason::Pause),
         ("unheard_of", FinishReason::Stop),
     ] {
-        let events = played(&TOOLS.replace(
-            "\"stop_reason\":\"tool_use\"",
-            &format!("\"stop_reason\":\"{word}\""),
-        ))
-        .await;
-        let expected = ModelEvent::Finish {
-            reason,
-            response_id: Some("msg_01".into()),
-        };
+        let events =
+            played(&TOOLS.replace("\"stop_reason\":\"tool_use\"", &format!("\"stop_reason\":\"{word}\""))).await;
+        let expected = ModelEvent::Finish { reason, response_id: Some("msg_01".into()) };
         assert_eq!(events.last(), Some(&expected));
     }
 }
@@ -184,32 +147,18 @@ async fn errors_in_mid_stream_have_a_kind() {
         ("unheard_of", ErrorKind::Generic, true),
     ] {
         let error = json!({"type": "error", "error": {"type": error_type, "message": "m"}});
-        let fake = Fake::start([Reply::stream(&format!(
-            "{}event: error\ndata: {error}\n\n",
-            &TOOLS[..900]
-        ))])
-        .await;
-        let error = failure(
-            &fake.provider(ProviderKind::Anthropic),
-            request(vec![user("hi")]),
-        )
-        .await;
-        assert_eq!(
-            (error.kind, error.retryable, error.code.as_deref()),
-            (kind, retryable, Some(error_type))
-        );
+        let fake = Fake::start([Reply::stream(&format!("{}event: error\ndata: {error}\n\n", &TOOLS[..900]))]).await;
+        let error = failure(&fake.provider(ProviderKind::Anthropic), request(vec![user("hi")])).await;
+        assert_eq!((error.kind, error.retryable, error.code.as_deref()), (kind, retryable, Some(error_type)));
     }
 }
 
 #[tokio::test]
 async fn pieces_without_a_block_are_malformed() {
-    let stream = "data: {\"type\":\"content_block_delta\",\"index\":7,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
+    let stream =
+        "data: {\"type\":\"content_block_delta\",\"index\":7,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
     let fake = Fake::start([Reply::stream(stream)]).await;
-    let error = failure(
-        &fake.provider(ProviderKind::Anthropic),
-        request(vec![user("hi")]),
-    )
-    .await;
+    let error = failure(&fake.provider(ProviderKind::Anthropic), request(vec![user("hi")])).await;
     assert_eq!(error.kind, ErrorKind::Malformed);
 }
 
@@ -247,10 +196,7 @@ async fn the_request() {
             ],
         ),
         shot,
-        HistoryMessage {
-            cache_mark: true,
-            ..result("call_2", "execute", json!(""), true)
-        },
+        HistoryMessage { cache_mark: true, ..result("call_2", "execute", json!(""), true) },
         message(HistoryRole::Assistant, vec![MessagePart::text("Done.")]),
         user("more"),
     ];
@@ -258,13 +204,7 @@ async fn the_request() {
         "thinking": {"budget_tokens": 2048}, "thinking_display": "summarized", "effort": "high",
         "disable_parallel_tool_use": true, "web_search_enabled": true, "blocked_domains": ["b.com"]}}});
     let options = ModelOptions::from_model_config(ProviderKind::Anthropic, &config);
-    insta::assert_json_snapshot!(
-        body(ModelRequest {
-            options,
-            ..request(messages)
-        })
-        .await
-    );
+    insta::assert_json_snapshot!(body(ModelRequest { options, ..request(messages) }).await);
 }
 
 #[tokio::test]
@@ -274,20 +214,10 @@ async fn thinking_waits_while_its_blocks_are_missing() {
         options: ModelOptions::from_model_config(ProviderKind::Anthropic, &config),
         ..request(messages)
     };
-    let answer = message(
-        HistoryRole::Assistant,
-        vec![call("call_1", "execute", json!({}))],
-    );
-    let in_turn = vec![
-        user("hi"),
-        answer.clone(),
-        result("call_1", "execute", json!("x"), false),
-    ];
+    let answer = message(HistoryRole::Assistant, vec![call("call_1", "execute", json!({}))]);
+    let in_turn = vec![user("hi"), answer.clone(), result("call_1", "execute", json!("x"), false)];
     let sent = body(with(in_turn)).await;
-    assert_eq!(
-        (sent.get("thinking"), &sent["temperature"]),
-        (None, &json!(0.5))
-    );
+    assert_eq!((sent.get("thinking"), &sent["temperature"]), (None, &json!(0.5)));
     let next_turn = vec![
         user("hi"),
         answer,
@@ -296,10 +226,7 @@ async fn thinking_waits_while_its_blocks_are_missing() {
         user("and?"),
     ];
     let sent = body(with(next_turn)).await;
-    assert_eq!(
-        (&sent["thinking"]["type"], sent.get("temperature")),
-        (&json!("enabled"), None)
-    );
+    assert_eq!((&sent["thinking"]["type"], sent.get("temperature")), (&json!("enabled"), None));
 }
 
 #[tokio::test]
@@ -322,42 +249,22 @@ async fn reasoning_can_be_kept_back() {
     };
     let config = json!({"provider_options": {"anthropic": {"send_reasoning": false}}});
     let options = ModelOptions::from_model_config(ProviderKind::Anthropic, &config);
-    events(
-        &provider,
-        ModelRequest {
-            options,
-            ..request(history())
-        },
-    )
-    .await;
-    assert_eq!(
-        fake.last_body()["messages"][1]["content"][0]["type"],
-        "text"
-    );
+    events(&provider, ModelRequest { options, ..request(history()) }).await;
+    assert_eq!(fake.last_body()["messages"][1]["content"][0]["type"], "text");
     let error = failure(&provider, request(history())).await;
     assert_eq!(error.kind, ErrorKind::BadReplay);
-    assert_eq!(
-        fake.last_body()["messages"][1]["content"][0]["type"],
-        "thinking"
-    );
+    assert_eq!(fake.last_body()["messages"][1]["content"][0]["type"], "thinking");
 }
 
 #[tokio::test]
 async fn headers_and_parts_of_an_empty_answer() {
     let fake = Fake::start([Reply::stream("data: {\"type\":\"message_stop\"}\n\n")]).await;
-    let (events, error) = events(
-        &fake.provider(ProviderKind::Anthropic),
-        request(vec![user("hi")]),
-    )
-    .await;
+    let (events, error) = events(&fake.provider(ProviderKind::Anthropic), request(vec![user("hi")])).await;
     assert_eq!((parts(&events).len(), error), (0, None));
     let received = fake.received().pop().unwrap();
     assert_eq!(received.path, "/v1/messages");
     assert_eq!(
-        (
-            &received.headers["x-api-key"],
-            &received.headers["anthropic-version"]
-        ),
+        (&received.headers["x-api-key"], &received.headers["anthropic-version"]),
         (&KEY.parse().unwrap(), &"2023-06-01".parse().unwrap())
     );
 }

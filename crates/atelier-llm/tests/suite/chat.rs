@@ -5,9 +5,7 @@ use atelier_domain::message::{FilePart, FinishReason, MessagePart, Native, Reaso
 use atelier_llm::{HistoryRole, ModelEvent, ModelOptions, ModelRequest, ProviderKind};
 use serde_json::{Value, json};
 
-use crate::fake::{
-    Fake, KEY, Reply, call, events, failure, message, parts, request, result, text, usage, user,
-};
+use crate::fake::{Fake, KEY, Reply, call, events, failure, message, parts, request, result, text, usage, user};
 
 const TOOLS: &str = include_str!("../streams/chat-tools.sse");
 const REASONING: &str = include_str!("../streams/chat-reasoning.sse");
@@ -37,48 +35,28 @@ async fn text_and_calls() {
 async fn reasoning_of_compatible_servers_is_kept() {
     let events = played(ProviderKind::OpenAiCompat, REASONING).await;
     assert_eq!(text(&events), "It is 4");
-    let Some(MessagePart::Reasoning(reasoning)) = parts(&events).pop() else {
-        panic!()
-    };
+    let Some(MessagePart::Reasoning(reasoning)) = parts(&events).pop() else { panic!() };
     assert_eq!(reasoning.text, "Two and two.");
-    assert_eq!(
-        reasoning.native.unwrap().block,
-        r#"{"reasoning_content":"Two and two."}"#
-    );
+    assert_eq!(reasoning.native.unwrap().block, r#"{"reasoning_content":"Two and two."}"#);
     assert!(
-        matches!(
-            events.last(),
-            Some(ModelEvent::Finish {
-                reason: FinishReason::Stop,
-                ..
-            })
-        ),
+        matches!(events.last(), Some(ModelEvent::Finish { reason: FinishReason::Stop, .. })),
         "no end mark is needed"
     );
 }
 
 #[tokio::test]
 async fn blocks_with_signatures_are_put_together_and_sent_back() {
-    let origin = Fake::start([])
-        .await
-        .provider(ProviderKind::OpenRouter)
-        .origin("m");
+    let origin = Fake::start([]).await.provider(ProviderKind::OpenRouter).origin("m");
     assert_eq!(origin.provider, "openrouter");
     let fake = Fake::start([Reply::stream(DETAILS), Reply::stream(TOOLS)]).await;
     let provider = fake.provider(ProviderKind::OpenRouter);
     let (first, _) = events(&provider, request(vec![user("hi")])).await;
     let answer = parts(&first);
     insta::assert_debug_snapshot!(
-        answer
-            .iter()
-            .map(|part| part.native().map(|native| native.block.clone()))
-            .collect::<Vec<_>>()
+        answer.iter().map(|part| part.native().map(|native| native.block.clone())).collect::<Vec<_>>()
     );
-    let messages = vec![
-        user("hi"),
-        message(HistoryRole::Assistant, answer),
-        result("call_x", "execute", json!("done"), false),
-    ];
+    let messages =
+        vec![user("hi"), message(HistoryRole::Assistant, answer), result("call_x", "execute", json!("done"), false)];
     events(&provider, request(messages)).await;
     insta::assert_json_snapshot!(fake.last_body()["messages"]);
 }
@@ -113,9 +91,7 @@ async fn counts_do_not_overlap() {
 #[tokio::test]
 async fn finish_words_and_refusals() {
     let finish = |word: &str| {
-        format!(
-            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"x\"}},\"finish_reason\":\"{word}\"}}]}}\n\n"
-        )
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"x\"}},\"finish_reason\":\"{word}\"}}]}}\n\n")
     };
     for (word, reason) in [
         ("stop", FinishReason::Stop),
@@ -125,47 +101,25 @@ async fn finish_words_and_refusals() {
         ("something_new", FinishReason::Stop),
     ] {
         let events = played(ProviderKind::OpenAi, &finish(word)).await;
-        assert_eq!(
-            events.last(),
-            Some(&ModelEvent::Finish {
-                reason,
-                response_id: None
-            })
-        );
+        assert_eq!(events.last(), Some(&ModelEvent::Finish { reason, response_id: None }));
     }
-    let refusal = "data: {\"choices\":[{\"delta\":{\"refusal\":\"I will not\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let refusal =
+        "data: {\"choices\":[{\"delta\":{\"refusal\":\"I will not\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let events = played(ProviderKind::OpenAi, refusal).await;
     assert_eq!(text(&events), "I will not");
-    assert!(matches!(
-        events.last(),
-        Some(ModelEvent::Finish {
-            reason: FinishReason::Refused,
-            ..
-        })
-    ));
+    assert!(matches!(events.last(), Some(ModelEvent::Finish { reason: FinishReason::Refused, .. })));
     let fake = Fake::start([Reply::stream(&finish("error"))]).await;
-    let error = failure(
-        &fake.provider(ProviderKind::OpenRouter),
-        request(vec![user("hi")]),
-    )
-    .await;
+    let error = failure(&fake.provider(ProviderKind::OpenRouter), request(vec![user("hi")])).await;
     assert_eq!((error.kind, error.retryable), (ErrorKind::Generic, true));
 }
 
 #[tokio::test]
 async fn odd_calls_are_told_apart() {
-    let chunk = |calls: &Value| {
-        format!(
-            "data: {}\n\n",
-            json!({"choices": [{"delta": {"tool_calls": calls}}]})
-        )
-    };
+    let chunk = |calls: &Value| format!("data: {}\n\n", json!({"choices": [{"delta": {"tool_calls": calls}}]}));
     let stream = [
         // two calls under one number, the second without an id, arguments that are no object, and an id late
         chunk(&json!([{"index": 0, "id": "a", "function": {"name": "one", "arguments": "{}"}}])),
-        chunk(
-            &json!([{"index": 0, "id": "b", "function": {"name": "two", "arguments": "{\"x\":"}}]),
-        ),
+        chunk(&json!([{"index": 0, "id": "b", "function": {"name": "two", "arguments": "{\"x\":"}}])),
         chunk(&json!([{"index": 0, "function": {"arguments": "\"\\ud800\"}"}}])),
         chunk(&json!([{"index": 1, "function": {"name": "three", "arguments": "[1]"}}])),
         chunk(&json!([{"index": 2, "id": "d", "type": "function", "function": {"name": "four"}}])),
@@ -175,12 +129,9 @@ async fn odd_calls_are_told_apart() {
     let calls: Vec<_> = parts(&played(ProviderKind::OpenAiCompat, &stream).await)
         .into_iter()
         .map(|part| match part {
-            MessagePart::ToolCall(call) => (
-                call.tool_call_id,
-                call.tool_name,
-                call.args.to_string(),
-                call.invalid_args,
-            ),
+            MessagePart::ToolCall(call) => {
+                (call.tool_call_id, call.tool_name, call.args.to_string(), call.invalid_args)
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -188,12 +139,7 @@ async fn odd_calls_are_told_apart() {
         calls,
         [
             ("a".into(), "one".into(), "{}".into(), false),
-            (
-                "b".into(),
-                "two".into(),
-                "{\"x\":\"\u{fffd}\"}".into(),
-                false
-            ),
+            ("b".into(), "two".into(), "{\"x\":\"\u{fffd}\"}".into(), false),
             (String::new(), "three".into(), "{}".into(), true),
             ("d".into(), "four".into(), "{}".into(), false),
         ]
@@ -213,11 +159,7 @@ async fn the_request_of_each_kind() {
         let reasoning = MessagePart::Reasoning(ReasoningPart {
             text: "elsewhere".into(),
             native: Some(Native {
-                origin: atelier_llm::Origin {
-                    provider: "anthropic".into(),
-                    host: "h".into(),
-                    model: "m".into(),
-                },
+                origin: atelier_llm::Origin { provider: "anthropic".into(), host: "h".into(), model: "m".into() },
                 block: r#"{"type":"thinking"}"#.into(),
             }),
             ..ReasoningPart::default()
@@ -226,10 +168,7 @@ async fn the_request_of_each_kind() {
         shot.parts.push(picture.clone());
         vec![
             user("look\0"),
-            message(
-                HistoryRole::User,
-                vec![MessagePart::text("at this"), picture],
-            ),
+            message(HistoryRole::User, vec![MessagePart::text("at this"), picture]),
             message(
                 HistoryRole::Assistant,
                 vec![
@@ -246,10 +185,7 @@ async fn the_request_of_each_kind() {
     };
     let with = |kind: ProviderKind, config: Value| {
         let options = ModelOptions::from_model_config(kind, &config);
-        ModelRequest {
-            options,
-            ..request(messages())
-        }
+        ModelRequest { options, ..request(messages()) }
     };
     let general = json!({"temperature": 0.5, "top_p": 0.9, "top_k": 7, "presence_penalty": 1, "frequency_penalty": -1});
     let config = |name: &str, block: Value| {
@@ -264,52 +200,31 @@ async fn the_request_of_each_kind() {
             "parallel_tool_calls": false, "user": "u", "top_log_probs": 3, "reasoning_summary": "auto",
         }),
     );
-    insta::assert_json_snapshot!(
-        "openai",
-        body(ProviderKind::OpenAi, with(ProviderKind::OpenAi, openai)).await
-    );
+    insta::assert_json_snapshot!("openai", body(ProviderKind::OpenAi, with(ProviderKind::OpenAi, openai)).await);
     let router = config(
         "openrouter",
         json!({
             "reasoning": {"effort": "high"}, "provider": {"order": ["x"]}, "extra_body": {"transforms": [], "temperature": 0},
         }),
     );
-    let mut router = body(
-        ProviderKind::OpenRouter,
-        with(ProviderKind::OpenRouter, router),
-    )
-    .await;
+    let mut router = body(ProviderKind::OpenRouter, with(ProviderKind::OpenRouter, router)).await;
     router.as_object_mut().unwrap().remove("messages");
     insta::assert_json_snapshot!("openrouter", router);
-    let vercel = config(
-        "vercel",
-        json!({"reasoning": {"max_tokens": 5}, "providerOptions": {"order": ["x"]}}),
-    );
+    let vercel = config("vercel", json!({"reasoning": {"max_tokens": 5}, "providerOptions": {"order": ["x"]}}));
     let mut vercel = body(ProviderKind::Vercel, with(ProviderKind::Vercel, vercel)).await;
     vercel.as_object_mut().unwrap().remove("messages");
     insta::assert_json_snapshot!("vercel", vercel);
-    let compat = config(
-        "openaicompat",
-        json!({"reasoning_effort": "none", "user": "u"}),
-    );
+    let compat = config("openaicompat", json!({"reasoning_effort": "none", "user": "u"}));
     insta::assert_json_snapshot!(
         "compat",
-        body(
-            ProviderKind::OpenAiCompat,
-            with(ProviderKind::OpenAiCompat, compat)
-        )
-        .await
+        body(ProviderKind::OpenAiCompat, with(ProviderKind::OpenAiCompat, compat)).await
     );
 }
 
 #[tokio::test]
 async fn the_key_travels_in_its_header_only() {
     let fake = Fake::start([Reply::stream(TOOLS)]).await;
-    events(
-        &fake.provider(ProviderKind::OpenAi),
-        request(vec![user("hi")]),
-    )
-    .await;
+    events(&fake.provider(ProviderKind::OpenAi), request(vec![user("hi")])).await;
     let received = fake.received().pop().unwrap();
     assert_eq!(received.path, "/v1/chat/completions");
     assert_eq!(received.headers["authorization"], format!("Bearer {KEY}"));
@@ -319,43 +234,18 @@ async fn the_key_travels_in_its_header_only() {
 
 #[tokio::test]
 async fn reasoning_of_another_model_stays_out() {
-    let fake = Fake::start([
-        Reply::stream(REASONING),
-        Reply::stream(TOOLS),
-        Reply::json(400, &json!({})),
-    ])
-    .await;
+    let fake = Fake::start([Reply::stream(REASONING), Reply::stream(TOOLS), Reply::json(400, &json!({}))]).await;
     let provider = fake.provider(ProviderKind::OpenAiCompat);
     let (first, _) = events(&provider, request(vec![user("hi")])).await;
     let mut answer = parts(&first);
     answer.push(MessagePart::text("It is 4"));
-    let history = || {
-        vec![
-            user("hi"),
-            message(HistoryRole::Assistant, answer.clone()),
-            user("sure?"),
-        ]
-    };
-    events(
-        &provider,
-        ModelRequest {
-            model: "another".into(),
-            ..request(history())
-        },
-    )
-    .await;
-    assert_eq!(
-        fake.last_body()["messages"][2],
-        json!({"role": "assistant", "content": "It is 4"})
-    );
+    let history = || vec![user("hi"), message(HistoryRole::Assistant, answer.clone()), user("sure?")];
+    events(&provider, ModelRequest { model: "another".into(), ..request(history()) }).await;
+    assert_eq!(fake.last_body()["messages"][2], json!({"role": "assistant", "content": "It is 4"}));
     let error = failure(&provider, request(history())).await;
     assert_eq!(
         fake.last_body()["messages"][2],
         json!({"role": "assistant", "content": "It is 4", "reasoning_content": "Two and two."})
     );
-    assert_eq!(
-        error.kind,
-        ErrorKind::BadReplay,
-        "a bad request with reasoning is tried without it"
-    );
+    assert_eq!(error.kind, ErrorKind::BadReplay, "a bad request with reasoning is tried without it");
 }

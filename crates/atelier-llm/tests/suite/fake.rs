@@ -11,9 +11,8 @@ use atelier_domain::message::{MessagePart, ToolCallPart, ToolResultPart};
 use atelier_domain::{Clock, Timestamp};
 use atelier_egress::Egress;
 use atelier_llm::{
-    HistoryMessage, HistoryRole, ModelEvent, ModelRequest, Provider, ProviderError, ProviderKind,
-    ProviderRegistry, ProviderSettings, RegistryParts, Scripts, Secret, SystemBlock,
-    ToolDefinition,
+    HistoryMessage, HistoryRole, ModelEvent, ModelRequest, Provider, ProviderError, ProviderKind, ProviderRegistry,
+    ProviderSettings, RegistryParts, Scripts, Secret, SystemBlock, ToolDefinition,
 };
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
@@ -50,11 +49,7 @@ impl Reply {
     }
 
     pub(crate) fn pieces(pieces: Vec<Piece>) -> Self {
-        Self {
-            status: 200,
-            headers: vec![("content-type", "text/event-stream".to_owned())],
-            pieces,
-        }
+        Self { status: 200, headers: vec![("content-type", "text/event-stream".to_owned())], pieces }
     }
 
     pub(crate) fn json(status: u16, body: &Value) -> Self {
@@ -107,13 +102,8 @@ impl Drop for OpenGuard {
 
 impl Fake {
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let shared = Arc::new(Shared {
-            replies: Mutex::new(replies.into_iter().collect()),
-            ..Shared::default()
-        });
-        let router = axum::Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&shared));
+        let shared = Arc::new(Shared { replies: Mutex::new(replies.into_iter().collect()), ..Shared::default() });
+        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
@@ -133,11 +123,7 @@ impl Fake {
         self.provider_with(kind, &Arc::new(ManualClock::default()))
     }
 
-    pub(crate) fn provider_with(
-        &self,
-        kind: ProviderKind,
-        clock: &Arc<ManualClock>,
-    ) -> Arc<dyn Provider> {
+    pub(crate) fn provider_with(&self, kind: ProviderKind, clock: &Arc<ManualClock>) -> Arc<dyn Provider> {
         let base_url = match kind {
             ProviderKind::Anthropic => format!("http://127.0.0.1:{}", self.port),
             _ => format!("http://127.0.0.1:{}/v1", self.port),
@@ -183,9 +169,7 @@ async fn answer(
         client_port: client.port(),
     });
     let reply = shared.replies.lock().unwrap().pop_front();
-    let reply = reply.unwrap_or_else(|| {
-        Reply::json(500, &json!({"error": {"message": "no reply is prepared"}}))
-    });
+    let reply = reply.unwrap_or_else(|| Reply::json(500, &json!({"error": {"message": "no reply is prepared"}})));
     shared.open.fetch_add(1, Ordering::SeqCst);
     let guard = OpenGuard(shared);
     let pieces = futures::stream::iter(reply.pieces).then(move |piece| {
@@ -211,9 +195,7 @@ async fn answer(
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response
-        .body(Body::from_stream(pieces.filter_map(std::future::ready)))
-        .unwrap()
+    response.body(Body::from_stream(pieces.filter_map(std::future::ready))).unwrap()
 }
 
 /// Time that moves when a test moves it.
@@ -223,9 +205,7 @@ pub(crate) struct ManualClock {
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self {
-            now: watch::Sender::new(Duration::ZERO),
-        }
+        Self { now: watch::Sender::new(Duration::ZERO) }
     }
 }
 
@@ -306,10 +286,7 @@ pub(crate) async fn events(
 
 /// The error of a request, which must have one.
 pub(crate) async fn failure(provider: &Arc<dyn Provider>, request: ModelRequest) -> ProviderError {
-    events(provider, request)
-        .await
-        .1
-        .expect("the request fails")
+    events(provider, request).await.1.expect("the request fails")
 }
 
 pub(crate) fn parts(events: &[ModelEvent]) -> Vec<MessagePart> {
@@ -337,11 +314,7 @@ pub(crate) fn text(events: &[ModelEvent]) -> String {
 }
 
 pub(crate) fn message(role: HistoryRole, parts: Vec<MessagePart>) -> HistoryMessage {
-    HistoryMessage {
-        role,
-        parts,
-        cache_mark: false,
-    }
+    HistoryMessage { role, parts, cache_mark: false }
 }
 
 pub(crate) fn user(text: &str) -> HistoryMessage {
@@ -380,14 +353,8 @@ pub(crate) fn request(messages: Vec<HistoryMessage>) -> ModelRequest {
     ModelRequest {
         model: "some-model".to_owned(),
         system: vec![
-            SystemBlock {
-                text: "Be brief.".to_owned(),
-                cache: false,
-            },
-            SystemBlock {
-                text: "You have a workspace.".to_owned(),
-                cache: true,
-            },
+            SystemBlock { text: "Be brief.".to_owned(), cache: false },
+            SystemBlock { text: "You have a workspace.".to_owned(), cache: true },
         ],
         messages,
         tools: vec![ToolDefinition {

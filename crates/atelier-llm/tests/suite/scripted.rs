@@ -7,24 +7,17 @@ use atelier_domain::error::ErrorKind;
 use atelier_domain::message::{FinishReason, MessagePart};
 use atelier_egress::{Egress, EgressPolicy};
 use atelier_llm::{
-    HistoryMessage, HistoryRole, ModelEvent, ModelRequest, Provider, ProviderKind,
-    ProviderRegistry, ProviderSettings, RegistryParts, Script, Scripts,
+    HistoryMessage, HistoryRole, ModelEvent, ModelRequest, Provider, ProviderKind, ProviderRegistry, ProviderSettings,
+    RegistryParts, Script, Scripts,
 };
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 
-use crate::fake::{
-    HastyClock, ManualClock, call, events, failure, message, parts, request, result, text, usage,
-    user,
-};
+use crate::fake::{HastyClock, ManualClock, call, events, failure, message, parts, request, result, text, usage, user};
 
 fn provider_of(scripts: Scripts, clock: atelier_domain::SharedClock) -> Arc<dyn Provider> {
     let egress = Egress::new(EgressPolicy::default()).unwrap();
-    let registry = ProviderRegistry::new(RegistryParts {
-        egress,
-        clock,
-        scripts: Some(scripts),
-    });
+    let registry = ProviderRegistry::new(RegistryParts { egress, clock, scripts: Some(scripts) });
     let settings = ProviderSettings {
         kind: ProviderKind::Scripted,
         display_name: "Scripted".into(),
@@ -35,17 +28,11 @@ fn provider_of(scripts: Scripts, clock: atelier_domain::SharedClock) -> Arc<dyn 
 }
 
 fn provider(yaml: &str) -> Arc<dyn Provider> {
-    provider_of(
-        Scripts::new(None).with("test", Script::parse("test", yaml).unwrap()),
-        Arc::new(HastyClock),
-    )
+    provider_of(Scripts::new(None).with("test", Script::parse("test", yaml).unwrap()), Arc::new(HastyClock))
 }
 
 fn ask(messages: Vec<HistoryMessage>) -> ModelRequest {
-    ModelRequest {
-        model: "test".into(),
-        ..request(messages)
-    }
+    ModelRequest { model: "test".into(), ..request(messages) }
 }
 
 #[tokio::test]
@@ -69,10 +56,7 @@ rules:
     let after = |result_text: Value, is_error| {
         vec![
             user("please build it"),
-            message(
-                HistoryRole::Assistant,
-                vec![call("c", "execute", json!({}))],
-            ),
+            message(HistoryRole::Assistant, vec![call("c", "execute", json!({}))]),
             result("c", "execute", result_text, is_error),
         ]
     };
@@ -81,28 +65,12 @@ rules:
     assert!(
         matches!(&parts(&first)[..], [MessagePart::ToolCall(call)] if call.tool_call_id == "call_1" && call.args == json!({"command": "make"}))
     );
-    assert!(matches!(
-        first.last(),
-        Some(ModelEvent::Finish {
-            reason: FinishReason::ToolCalls,
-            ..
-        })
-    ));
-    assert_eq!(
-        said(ask(after(json!({"output": "line\nError: x"}), false))).await,
-        "it failed"
-    );
+    assert!(matches!(first.last(), Some(ModelEvent::Finish { reason: FinishReason::ToolCalls, .. })));
+    assert_eq!(said(ask(after(json!({"output": "line\nError: x"}), false))).await, "it failed");
     assert_eq!(said(ask(after(json!("fine"), true))).await, "tool error");
     assert_eq!(said(ask(after(json!("fine"), false))).await, "it worked");
     assert_eq!(said(ask(vec![user("hello")])).await, "whatever");
-    assert_eq!(
-        said(ModelRequest {
-            attempt: 2,
-            ..ask(vec![user("hello")])
-        })
-        .await,
-        "second try"
-    );
+    assert_eq!(said(ModelRequest { attempt: 2, ..ask(vec![user("hello")]) }).await, "second try");
 }
 
 #[tokio::test]
@@ -131,10 +99,7 @@ rules:
 async fn a_long_answer_comes_in_that_many_parts() {
     let provider = provider("rules: [{steps: [{text: 'part {n} ', repeat: 2000}]}]");
     let (events, _) = events(&provider, ask(vec![user("hi")])).await;
-    let parts = events
-        .iter()
-        .filter(|event| matches!(event, ModelEvent::TextDelta { .. }))
-        .count();
+    let parts = events.iter().filter(|event| matches!(event, ModelEvent::TextDelta { .. })).count();
     assert_eq!(parts, 2000);
     assert!(text(&events).ends_with("part 1999 part 2000 "));
     assert_eq!(usage(&events)["output_tokens"], 4500);
@@ -143,23 +108,15 @@ async fn a_long_answer_comes_in_that_many_parts() {
 #[tokio::test]
 async fn pauses_follow_the_clock() {
     let clock = Arc::new(ManualClock::default());
-    let script = Script::parse(
-        "test",
-        "rules: [{steps: [{text: a, delay_ms: 1000}, {text: b, repeat: 2, delay_ms: 500}]}]",
-    )
-    .unwrap();
-    let provider = provider_of(
-        Scripts::new(None).with("test", script),
-        Arc::clone(&clock) as _,
-    );
+    let script =
+        Script::parse("test", "rules: [{steps: [{text: a, delay_ms: 1000}, {text: b, repeat: 2, delay_ms: 500}]}]")
+            .unwrap();
+    let provider = provider_of(Scripts::new(None).with("test", script), Arc::clone(&clock) as _);
     let mut stream = provider.stream(ask(vec![user("hi")])).await.unwrap();
     for wait in [1000, 500, 500] {
         assert!(stream.next().now_or_never().is_none());
         clock.advance(Duration::from_millis(wait));
-        assert!(matches!(
-            stream.next().await,
-            Some(Ok(ModelEvent::TextDelta { .. }))
-        ));
+        assert!(matches!(stream.next().await, Some(Ok(ModelEvent::TextDelta { .. }))));
     }
 }
 
@@ -184,20 +141,11 @@ rules:
     );
     let fails = async |words: &str| failure(&provider, ask(vec![user(words)])).await;
     let error = fails("kind").await;
-    assert_eq!(
-        (error.kind, error.code.as_deref()),
-        (ErrorKind::Overloaded, Some("c"))
-    );
-    assert_eq!(
-        (error.retry_after, error.detail.as_deref()),
-        (Some(Duration::from_millis(1500)), Some("words"))
-    );
+    assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Overloaded, Some("c")));
+    assert_eq!((error.retry_after, error.detail.as_deref()), (Some(Duration::from_millis(1500)), Some("words")));
     assert_eq!(fails("status").await.kind, ErrorKind::Auth);
     assert_eq!(fails("quota").await.kind, ErrorKind::Quota);
-    assert_eq!(
-        (fails("cut").await.kind, fails("cut").await.code.as_deref()),
-        (ErrorKind::Network, Some("truncated"))
-    );
+    assert_eq!((fails("cut").await.kind, fails("cut").await.code.as_deref()), (ErrorKind::Network, Some("truncated")));
     assert_eq!(fails("hang").await.kind, ErrorKind::StartupTimeout);
     assert_eq!(fails("stall").await.kind, ErrorKind::Timeout);
     let unknown = fails("something else").await;
@@ -208,19 +156,11 @@ rules:
 #[tokio::test]
 async fn the_protocol_is_policed() {
     let provider = provider("rules: [{steps: [{text: ok}]}]");
-    let error = failure(
-        &provider,
-        ask(vec![
-            user("hi"),
-            message(HistoryRole::Assistant, vec![call("c", "t", json!({}))]),
-        ]),
-    )
-    .await;
+    let error =
+        failure(&provider, ask(vec![user("hi"), message(HistoryRole::Assistant, vec![call("c", "t", json!({}))])]))
+            .await;
     assert_eq!(error.kind, ErrorKind::BadReplay);
-    assert_eq!(
-        error.message,
-        "The request breaks the protocol: call c has no result."
-    );
+    assert_eq!(error.message, "The request breaks the protocol: call c has no result.");
 }
 
 #[tokio::test]
@@ -230,14 +170,8 @@ async fn files_are_found_reread_and_win() {
     std::fs::write(&file, "rules: [{steps: [{text: mine}]}]").unwrap();
     std::fs::write(folder.path().join("other.yaml"), "rules: []").unwrap();
     std::fs::write(folder.path().join("notes.txt"), "").unwrap();
-    let provider = provider_of(
-        Scripts::new(Some(folder.path().to_owned())),
-        Arc::new(HastyClock),
-    );
-    let ask = |model: &str| ModelRequest {
-        model: model.into(),
-        ..request(vec![user("hi")])
-    };
+    let provider = provider_of(Scripts::new(Some(folder.path().to_owned())), Arc::new(HastyClock));
+    let ask = |model: &str| ModelRequest { model: model.into(), ..request(vec![user("hi")]) };
     assert_eq!(text(&events(&provider, ask("demo")).await.0), "mine");
     std::fs::write(&file, "rules: [{steps: [{text: changed}]}]").unwrap();
     assert_eq!(text(&events(&provider, ask("demo")).await.0), "changed");
@@ -245,36 +179,21 @@ async fn files_are_found_reread_and_win() {
     let empty = failure(&provider, ask("other")).await;
     assert_eq!(
         (empty.kind, empty.message.as_str()),
-        (
-            ErrorKind::Config,
-            "The script `other` cannot be read: it has no rules"
-        )
+        (ErrorKind::Config, "The script `other` cannot be read: it has no rules")
     );
     for unknown in ["gone", "../demo", "", "a/b", ".hidden"] {
         let error = failure(&provider, ask(unknown)).await;
-        assert!(
-            error.message.contains("Known scripts: demo, other."),
-            "{error:?}"
-        );
+        assert!(error.message.contains("Known scripts: demo, other."), "{error:?}");
     }
 }
 
 #[test]
 fn mistakes_in_a_script_are_named() {
     for (yaml, words) in [
-        (
-            "rules: [{steps: [{text: a, cut: true}]}]",
-            "rule 1, step 1: a step is one of",
-        ),
+        ("rules: [{steps: [{text: a, cut: true}]}]", "rule 1, step 1: a step is one of"),
         ("rules: [{steps: [{text: a}, {}]}]", "rule 1, step 2"),
-        (
-            "rules: [{steps: [{cut: true, repeat: 3}]}]",
-            "chunk and repeat belong to text",
-        ),
-        (
-            "rules: [{steps: [{text: a, chunk: 0}]}]",
-            "chunk is a number",
-        ),
+        ("rules: [{steps: [{cut: true, repeat: 3}]}]", "chunk and repeat belong to text"),
+        ("rules: [{steps: [{text: a, chunk: 0}]}]", "chunk is a number"),
         ("rules: [{steps: [{error: {}}]}]", "a kind or a status"),
         ("rules: [{steps: [{txt: a}]}]", "txt"),
         ("rules: [{when: {user: a}, steps: []}]", "user"),
@@ -295,10 +214,7 @@ async fn the_demo_does_its_work() {
     let mut messages = vec![user("Please make the tests pass!")];
     let mut tools = Vec::new();
     for _ in 0..10 {
-        let request = ModelRequest {
-            model: "demo".into(),
-            ..request(messages.clone())
-        };
+        let request = ModelRequest { model: "demo".into(), ..request(messages.clone()) };
         let (events, error) = events(&provider, request).await;
         assert_eq!(error, None);
         let answer = parts(&events);
@@ -312,17 +228,7 @@ async fn the_demo_does_its_work() {
         let said = text(&events);
         if calls.is_empty() {
             assert!(said.contains("3 passed, 0 failed"), "{said}");
-            assert_eq!(
-                tools,
-                [
-                    "create_workspace",
-                    "execute",
-                    "read_file",
-                    "execute",
-                    "edit_files",
-                    "execute"
-                ]
-            );
+            assert_eq!(tools, ["create_workspace", "execute", "read_file", "execute", "edit_files", "execute"]);
             assert_ne!(file, program);
             return;
         }
@@ -337,27 +243,15 @@ async fn the_demo_does_its_work() {
                 "execute" => json!({"success": true, "output": "3 passed, 0 failed\n"}),
                 "edit_files" => {
                     let edit = &call.args["edits"][0];
-                    let (old, new) = (
-                        edit["old_text"].as_str().unwrap(),
-                        edit["new_text"].as_str().unwrap(),
-                    );
-                    assert_eq!(
-                        file.matches(old).count(),
-                        1,
-                        "the edit fits the shipped program"
-                    );
+                    let (old, new) = (edit["old_text"].as_str().unwrap(), edit["new_text"].as_str().unwrap());
+                    assert_eq!(file.matches(old).count(), 1, "the edit fits the shipped program");
                     file = file.replace(old, new);
                     json!({"ok": true})
                 }
                 other => panic!("{other}"),
             };
             // results are one text that holds JSON
-            messages.push(result(
-                &call.tool_call_id,
-                &call.tool_name,
-                json!(output.to_string()),
-                false,
-            ));
+            messages.push(result(&call.tool_call_id, &call.tool_name, json!(output.to_string()), false));
             tools.push(call.tool_name);
         }
     }
@@ -367,35 +261,17 @@ async fn the_demo_does_its_work() {
 #[tokio::test]
 async fn the_demo_is_honest_about_itself() {
     let provider = provider_of(Scripts::new(None), Arc::new(HastyClock));
-    let demo = |messages| ModelRequest {
-        model: "demo".into(),
-        ..request(messages)
-    };
-    let said = text(
-        &events(&provider, demo(vec![user("What is the meaning of life?")]))
-            .await
-            .0,
-    );
-    for words in [
-        "scripted demo model",
-        "make the tests pass",
-        "POST /api/experimental/chats/providers",
-        "model-configs",
-    ] {
+    let demo = |messages| ModelRequest { model: "demo".into(), ..request(messages) };
+    let said = text(&events(&provider, demo(vec![user("What is the meaning of life?")])).await.0);
+    for words in
+        ["scripted demo model", "make the tests pass", "POST /api/experimental/chats/providers", "model-configs"]
+    {
         assert!(said.contains(words), "{said}");
     }
     let failed = vec![
         user("make the tests pass"),
-        message(
-            HistoryRole::Assistant,
-            vec![call("c", "create_workspace", json!({}))],
-        ),
-        result(
-            "c",
-            "create_workspace",
-            json!({"error": {"code": "template_not_found"}}),
-            true,
-        ),
+        message(HistoryRole::Assistant, vec![call("c", "create_workspace", json!({}))]),
+        result("c", "create_workspace", json!({"error": {"code": "template_not_found"}}), true),
     ];
     assert!(text(&events(&provider, demo(failed)).await.0).contains("could not get a workspace"));
 }

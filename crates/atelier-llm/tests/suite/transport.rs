@@ -9,9 +9,7 @@ use futures::StreamExt as _;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::fake::{
-    Fake, KEY, ManualClock, Piece, Reply, events, failure, registry, request, text, user,
-};
+use crate::fake::{Fake, KEY, ManualClock, Piece, Reply, events, failure, registry, request, text, user};
 
 const CHAT: &str = include_str!("../streams/chat-tools.sse");
 const MESSAGES: &str = include_str!("../streams/anthropic-tools.sse");
@@ -26,19 +24,13 @@ fn bytes(text: &str) -> Piece {
 
 #[tokio::test]
 async fn connections_are_used_again_for_both_wires() {
-    for (kind, recorded) in [
-        (ProviderKind::OpenAi, CHAT),
-        (ProviderKind::Anthropic, MESSAGES),
-    ] {
+    for (kind, recorded) in [(ProviderKind::OpenAi, CHAT), (ProviderKind::Anthropic, MESSAGES)] {
         let fake = Fake::start((0..4).map(|_| Reply::stream(recorded))).await;
         let provider = fake.provider(kind);
         for _ in 0..4 {
             let mut stream = provider.stream(hello()).await.unwrap();
             // a consumer stops at `Finish` and drops the stream
-            while !matches!(
-                stream.next().await.unwrap().unwrap(),
-                ModelEvent::Finish { .. }
-            ) {}
+            while !matches!(stream.next().await.unwrap().unwrap(), ModelEvent::Finish { .. }) {}
             drop(stream);
             fake.all_closed().await;
             // let the short task that reads the rest of the body run
@@ -46,34 +38,17 @@ async fn connections_are_used_again_for_both_wires() {
                 tokio::task::yield_now().await;
             }
         }
-        let ports: Vec<u16> = fake
-            .received()
-            .iter()
-            .map(|received| received.client_port)
-            .collect();
-        assert!(
-            ports.iter().all(|port| *port == ports[0]),
-            "{kind}: {ports:?}"
-        );
+        let ports: Vec<u16> = fake.received().iter().map(|received| received.client_port).collect();
+        assert!(ports.iter().all(|port| *port == ports[0]), "{kind}: {ports:?}");
     }
 }
 
 #[tokio::test]
 async fn parts_come_as_they_are_sent() {
-    let (first, second) = CHAT
-        .split_at(CHAT.find("data: {\"id\"").unwrap() + CHAT[10..].find("data: ").unwrap() + 10);
+    let (first, second) = CHAT.split_at(CHAT.find("data: {\"id\"").unwrap() + CHAT[10..].find("data: ").unwrap() + 10);
     let go = Arc::new(Notify::new());
-    let fake = Fake::start([Reply::pieces(vec![
-        bytes(first),
-        Piece::Wait(Arc::clone(&go)),
-        bytes(second),
-    ])])
-    .await;
-    let mut stream = fake
-        .provider(ProviderKind::OpenAi)
-        .stream(hello())
-        .await
-        .unwrap();
+    let fake = Fake::start([Reply::pieces(vec![bytes(first), Piece::Wait(Arc::clone(&go)), bytes(second)])]).await;
+    let mut stream = fake.provider(ProviderKind::OpenAi).stream(hello()).await.unwrap();
     go.notify_one();
     let mut all = Vec::new();
     while let Some(event) = stream.next().await {
@@ -86,25 +61,15 @@ async fn parts_come_as_they_are_sent() {
 async fn dropping_the_stream_ends_the_request_at_the_provider() {
     let head = CHAT.split_inclusive("\n\n").take(2).collect::<String>();
     let fake = Fake::start([Reply::pieces(vec![bytes(&head), Piece::Hang])]).await;
-    let mut stream = fake
-        .provider(ProviderKind::OpenAi)
-        .stream(hello())
-        .await
-        .unwrap();
-    assert!(matches!(
-        stream.next().await,
-        Some(Ok(ModelEvent::TextDelta { .. }))
-    ));
+    let mut stream = fake.provider(ProviderKind::OpenAi).stream(hello()).await.unwrap();
+    assert!(matches!(stream.next().await, Some(Ok(ModelEvent::TextDelta { .. }))));
     drop(stream);
     fake.all_closed().await;
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_a_truncated_answer() {
-    for (kind, recorded) in [
-        (ProviderKind::OpenAi, CHAT),
-        (ProviderKind::Anthropic, MESSAGES),
-    ] {
+    for (kind, recorded) in [(ProviderKind::OpenAi, CHAT), (ProviderKind::Anthropic, MESSAGES)] {
         let half = &recorded[..900];
         let fake = Fake::start([
             Reply::pieces(vec![bytes(half), Piece::Break]),
@@ -116,11 +81,7 @@ async fn a_broken_connection_is_a_truncated_answer() {
         let provider = fake.provider(kind);
         for _ in 0..4 {
             let error = failure(&provider, hello()).await;
-            assert_eq!(
-                (error.kind, error.retryable),
-                (ErrorKind::Network, true),
-                "{error:?}"
-            );
+            assert_eq!((error.kind, error.retryable), (ErrorKind::Network, true), "{error:?}");
         }
     }
 }
@@ -144,7 +105,8 @@ async fn a_break_behind_the_reason_loses_nothing() {
 
 #[tokio::test]
 async fn statuses_headers_and_words_become_a_typed_error() {
-    let body = json!({"error": {"message": format!("slow down, {KEY}"), "type": "tokens", "code": "rate_limit_exceeded"}});
+    let body =
+        json!({"error": {"message": format!("slow down, {KEY}"), "type": "tokens", "code": "rate_limit_exceeded"}});
     let fake = Fake::start([
         Reply::json(429, &body).with_header("retry-after", "20"),
         Reply::json(429, &body).with_header("retry-after", "Sun, 22 Nov 2026 12:00:00 GMT"),
@@ -155,28 +117,13 @@ async fn statuses_headers_and_words_become_a_typed_error() {
     .await;
     let provider = fake.provider(ProviderKind::OpenAi);
     let error = failure(&provider, hello()).await;
-    assert_eq!(
-        (error.kind, error.retry_after),
-        (ErrorKind::RateLimit, Some(Duration::from_secs(20)))
-    );
-    assert_eq!(
-        error.message,
-        "Acme asks to slow down for 20 s. Send the message again then."
-    );
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::RateLimit, Some(Duration::from_secs(20))));
+    assert_eq!(error.message, "Acme asks to slow down for 20 s. Send the message again then.");
     assert_eq!(error.detail.as_deref(), Some("slow down, [redacted]"));
-    assert_eq!(
-        (error.status_code, error.code.as_deref()),
-        (Some(429), Some("rate_limit_exceeded"))
-    );
-    assert_eq!(
-        failure(&provider, hello()).await.retry_after,
-        Some(Duration::from_secs(7200))
-    );
+    assert_eq!((error.status_code, error.code.as_deref()), (Some(429), Some("rate_limit_exceeded")));
+    assert_eq!(failure(&provider, hello()).await.retry_after, Some(Duration::from_secs(7200)));
     assert_eq!(failure(&provider, hello()).await.kind, ErrorKind::Auth);
-    assert_eq!(
-        failure(&provider, hello()).await.kind,
-        ErrorKind::Overloaded
-    );
+    assert_eq!(failure(&provider, hello()).await.kind, ErrorKind::Overloaded);
     assert_eq!(failure(&provider, hello()).await.kind, ErrorKind::Config);
 }
 
@@ -185,10 +132,7 @@ async fn garbage_is_malformed() {
     let fake = Fake::start([
         Reply::stream("data: {\"id\": nope}\n\n"),
         Reply::stream("<html>hello</html>\n\n"),
-        Reply::json(
-            200,
-            &json!({"id": "x", "object": "chat.completion", "choices": []}),
-        ),
+        Reply::json(200, &json!({"id": "x", "object": "chat.completion", "choices": []})),
         Reply::json(200, &json!({"error": {"message": "upstream", "code": 429}})),
         Reply::stream("data: {\"error\":{\"message\":\"gone\",\"code\":503}}\n\n"),
         Reply::stream("data: [1,2]\n\n"),
@@ -219,10 +163,7 @@ async fn nothing_listens() {
         listener.local_addr().unwrap().port()
     };
     let clock = Arc::new(ManualClock::default());
-    let settings = settings(
-        ProviderKind::OpenAiCompat,
-        Some(&format!("http://127.0.0.1:{port}")),
-    );
+    let settings = settings(ProviderKind::OpenAiCompat, Some(&format!("http://127.0.0.1:{port}")));
     let provider = registry("loopback", &clock).build(settings).unwrap();
     let error = failure(&provider, hello()).await;
     assert_eq!((error.kind, error.status_code), (ErrorKind::Network, None));
@@ -243,44 +184,21 @@ async fn what_cannot_be_built_says_why() {
     let clock = Arc::new(ManualClock::default());
     let registry = registry("", &clock);
     let refused = |kind, base_url| registry.build(settings(kind, base_url)).err().unwrap();
-    assert_eq!(
-        refused(ProviderKind::Google, None),
-        BuildError::NoAdapter(ProviderKind::Google)
-    );
-    assert_eq!(
-        refused(ProviderKind::OpenAiCompat, Some(" ")),
-        BuildError::MissingBaseUrl(ProviderKind::OpenAiCompat)
-    );
-    assert!(matches!(
-        refused(ProviderKind::OpenAi, Some("nonsense")),
-        BuildError::InvalidBaseUrl(_)
-    ));
-    assert!(matches!(
-        refused(ProviderKind::OpenAi, Some("http://127.0.0.1/v1")),
-        BuildError::EgressDenied(_)
-    ));
-    assert!(
-        registry
-            .build(settings(ProviderKind::Anthropic, None))
-            .is_ok()
-    );
+    assert_eq!(refused(ProviderKind::Google, None), BuildError::NoAdapter(ProviderKind::Google));
+    assert_eq!(refused(ProviderKind::OpenAiCompat, Some(" ")), BuildError::MissingBaseUrl(ProviderKind::OpenAiCompat));
+    assert!(matches!(refused(ProviderKind::OpenAi, Some("nonsense")), BuildError::InvalidBaseUrl(_)));
+    assert!(matches!(refused(ProviderKind::OpenAi, Some("http://127.0.0.1/v1")), BuildError::EgressDenied(_)));
+    assert!(registry.build(settings(ProviderKind::Anthropic, None)).is_ok());
     assert_eq!(registry.kinds().count(), 6);
 }
 
 #[tokio::test]
 async fn a_name_with_a_denied_address_ends_the_call_for_good() {
     let clock = Arc::new(ManualClock::default());
-    let provider = registry("", &clock)
-        .build(settings(
-            ProviderKind::OpenAiCompat,
-            Some("http://localhost:1/v1"),
-        ))
-        .unwrap();
+    let provider =
+        registry("", &clock).build(settings(ProviderKind::OpenAiCompat, Some("http://localhost:1/v1"))).unwrap();
     let error = failure(&provider, hello()).await;
-    assert_eq!(
-        (error.kind, error.code.as_deref(), error.retryable),
-        (ErrorKind::Config, Some("egress_denied"), false)
-    );
+    assert_eq!((error.kind, error.code.as_deref(), error.retryable), (ErrorKind::Config, Some("egress_denied"), false));
 }
 
 #[tokio::test]
@@ -299,10 +217,7 @@ async fn an_answer_that_never_begins_is_given_up() {
     };
     let clock = Arc::new(ManualClock::default());
     let head = registry("loopback", &clock)
-        .build(settings(
-            ProviderKind::OpenAi,
-            Some(&format!("http://127.0.0.1:{silent_head}")),
-        ))
+        .build(settings(ProviderKind::OpenAi, Some(&format!("http://127.0.0.1:{silent_head}"))))
         .unwrap();
     let fake = Fake::start([Reply::pieces(vec![Piece::Hang])]).await;
     for provider in [head, fake.provider_with(ProviderKind::OpenAi, &clock)] {
@@ -355,39 +270,17 @@ async fn outlast(first: &str, beat: &str, steps: usize) -> Option<ErrorKind> {
 
 #[tokio::test]
 async fn silence_pings_and_long_answers_have_their_limits() {
-    let first = MESSAGES
-        .split_inclusive("\n\n")
-        .take(11)
-        .collect::<String>();
+    let first = MESSAGES.split_inclusive("\n\n").take(11).collect::<String>();
     let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
-    let word = "data: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
+    let word =
+        "data: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
     assert_eq!(outlast(&first, "", 1).await, None);
-    assert_eq!(
-        outlast(&first, "", 2).await,
-        Some(ErrorKind::Timeout),
-        "ten minutes without a byte"
-    );
+    assert_eq!(outlast(&first, "", 2).await, Some(ErrorKind::Timeout), "ten minutes without a byte");
     assert_eq!(outlast(&first, ping, 5).await, None, "pings for 25 minutes");
-    assert_eq!(
-        outlast(&first, ": comment\n\n", 5).await,
-        None,
-        "comments for 25 minutes"
-    );
-    assert_eq!(
-        outlast(&first, ping, 6).await,
-        Some(ErrorKind::Timeout),
-        "pings for 30 minutes"
-    );
-    assert_eq!(
-        outlast(&first, word, 11).await,
-        None,
-        "words for 55 minutes"
-    );
-    assert_eq!(
-        outlast(&first, word, 12).await,
-        Some(ErrorKind::Timeout),
-        "words for an hour"
-    );
+    assert_eq!(outlast(&first, ": comment\n\n", 5).await, None, "comments for 25 minutes");
+    assert_eq!(outlast(&first, ping, 6).await, Some(ErrorKind::Timeout), "pings for 30 minutes");
+    assert_eq!(outlast(&first, word, 11).await, None, "words for 55 minutes");
+    assert_eq!(outlast(&first, word, 12).await, Some(ErrorKind::Timeout), "words for an hour");
 }
 
 #[tokio::test]
@@ -400,19 +293,10 @@ async fn a_check_tells_reachable_from_accepted() {
     .await;
     let provider = fake.provider(ProviderKind::OpenAi);
     let found = provider.check().await;
-    assert_eq!(
-        (found.reachable, found.key_accepted, found.models),
-        (true, Some(true), vec!["b".into(), "a".into()])
-    );
+    assert_eq!((found.reachable, found.key_accepted, found.models), (true, Some(true), vec!["b".into(), "a".into()]));
     let refused = provider.check().await;
-    assert_eq!(
-        (refused.reachable, refused.key_accepted),
-        (true, Some(false))
-    );
-    assert_eq!(
-        refused.error.as_deref(),
-        Some("Acme refused the key. Ask an admin to check it.")
-    );
+    assert_eq!((refused.reachable, refused.key_accepted), (true, Some(false)));
+    assert_eq!(refused.error.as_deref(), Some("Acme refused the key. Ask an admin to check it."));
     assert_eq!(provider.check().await.key_accepted, None);
     assert_eq!(fake.received()[0].path, "/v1/models");
 }

@@ -251,10 +251,6 @@ impl Host {
         self.store.user_by_username(name).await.unwrap().unwrap().id
     }
 
-    pub(crate) async fn organization(&self) -> OrganizationId {
-        self.store.organization_default().await.unwrap().unwrap().id
-    }
-
     /// Sessions without passwords: hashing one takes a tenth of a second.
     async fn actor(&self, user: UserId) -> Actor {
         let token = uuid::Uuid::now_v7().to_string();

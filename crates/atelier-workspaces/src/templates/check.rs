@@ -56,6 +56,10 @@ pub(crate) fn repository_fault(url: &str) -> Option<&'static str> {
         }
         rest
     } else if let Some(rest) = url.strip_prefix("ssh://") {
+        let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+        if user.is_some_and(|(user, _)| user.contains(':')) {
+            return Some("must not contain a password");
+        }
         rest
     } else {
         let Some((authority, path)) = url.split_once(':') else { return Some(FAULT) };

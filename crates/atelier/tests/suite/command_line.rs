@@ -58,7 +58,8 @@ async fn exit_codes_say_how_it_went() {
     let usage = command(&server, Some(admin.token())).await.args(["chat", "--nonsense"]).output().await.unwrap();
     assert_eq!(usage.status.code(), Some(2));
     let mut nowhere = command(&server, Some(admin.token())).await;
-    let nowhere = nowhere.env("ATELIER_URL", "http://127.0.0.1:1").args(["chat", "-p", "hello"]).output().await.unwrap();
+    let nowhere =
+        nowhere.env("ATELIER_URL", "http://127.0.0.1:1").args(["chat", "-p", "hello"]).output().await.unwrap();
     assert_eq!(nowhere.status.code(), Some(3), "{}", text(&nowhere.stderr));
     let stranger = command(&server, Some("no such token")).await.args(["chat", "-p", "hello"]).output().await.unwrap();
     assert_eq!(stranger.status.code(), Some(1));

@@ -75,7 +75,9 @@ fn find(root: &std::path::Path, name: &str) -> std::path::PathBuf {
             return folder;
         }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        folders.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()));
+        folders.extend(
+            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()),
+        );
     }
     panic!("{name} lies nowhere below {}", root.display());
 }

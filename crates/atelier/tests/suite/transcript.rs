@@ -4,8 +4,22 @@ use serde_json::Value;
 
 /// Fields whose values are made up anew in every run.
 const VARYING: &[&str] = &[
-    "id", "chat_id", "created_at", "completed_at", "tool_call_id", "workspace_id", "workspace_name", "process_id",
-    "wall_duration_ms", "duration_ms", "agent_id", "build_id", "runtime_ms", "created_by", "model_config_id", "wait_ms",
+    "id",
+    "chat_id",
+    "created_at",
+    "completed_at",
+    "tool_call_id",
+    "workspace_id",
+    "workspace_name",
+    "process_id",
+    "wall_duration_ms",
+    "duration_ms",
+    "agent_id",
+    "build_id",
+    "runtime_ms",
+    "created_by",
+    "model_config_id",
+    "wait_ms",
 ];
 
 /// Role and parts of every message. Results of one step stand in the order of their texts: they are

@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 
-use atelier_domain::message::{
-    FilePart, MessagePart, Native, Origin, ReasoningPart, ToolCallPart, ToolResultPart,
-};
+use atelier_domain::message::{FilePart, MessagePart, Native, Origin, ReasoningPart, ToolCallPart, ToolResultPart};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call,
-    told_result, told_source,
+    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call, told_result,
+    told_source,
 };
 use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
 
@@ -25,13 +23,8 @@ pub(super) struct BuiltBody {
 
 pub(super) fn build(origin: &Origin, request: &ModelRequest) -> BuiltBody {
     let send_reasoning = request.options.flag("send_reasoning").unwrap_or(true);
-    let mut history = History {
-        origin,
-        send_reasoning,
-        messages: Vec::new(),
-        marks: Vec::new(),
-        replayed_reasoning: false,
-    };
+    let mut history =
+        History { origin, send_reasoning, messages: Vec::new(), marks: Vec::new(), replayed_reasoning: false };
     let last = request.messages.len().saturating_sub(1);
     for (at, message) in request.messages.iter().enumerate() {
         history.add(message, message.cache_mark || at == last);
@@ -50,10 +43,7 @@ pub(super) fn build(origin: &Origin, request: &ModelRequest) -> BuiltBody {
         options,
     };
     let json = serde_json::to_vec(&body).expect("a request body has string keys only");
-    BuiltBody {
-        json,
-        replayed_reasoning: history.replayed_reasoning,
-    }
+    BuiltBody { json, replayed_reasoning: history.replayed_reasoning }
 }
 
 #[derive(Serialize)]
@@ -90,11 +80,7 @@ enum Tool<'a> {
 
 impl<'a> Tool<'a> {
     fn new(tool: &'a ToolDefinition) -> Self {
-        Self::Function {
-            name: &tool.name,
-            description: &tool.description,
-            input_schema: &tool.input_schema,
-        }
+        Self::Function { name: &tool.name, description: &tool.description, input_schema: &tool.input_schema }
     }
 }
 
@@ -104,9 +90,7 @@ struct CacheMark {
     r#type: &'static str,
 }
 
-const MARK: CacheMark = CacheMark {
-    r#type: "ephemeral",
-};
+const MARK: CacheMark = CacheMark { r#type: "ephemeral" };
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -159,10 +143,7 @@ struct Base64Source<'a> {
 
 impl<'a> From<Content<'a>> for Block<'a> {
     fn from(content: Content<'a>) -> Self {
-        Self::Canonical {
-            content,
-            cache_control: None,
-        }
+        Self::Canonical { content, cache_control: None }
     }
 }
 
@@ -172,29 +153,15 @@ fn text(text: Cow<'_, str>) -> Option<Content<'_>> {
 }
 
 fn words(words: String) -> Block<'static> {
-    Content::Text {
-        text: Cow::Owned(words),
-    }
-    .into()
+    Content::Text { text: Cow::Owned(words) }.into()
 }
 
 fn file(file: &FilePart) -> Content<'_> {
-    let source = |media_type, data| Base64Source {
-        r#type: "base64",
-        media_type,
-        data,
-    };
+    let source = |media_type, data| Base64Source { r#type: "base64", media_type, data };
     match model_file(file) {
-        ModelFile::Image { media_type, data } => Content::Image {
-            source: source(media_type, data),
-        },
-        ModelFile::Pdf { name, data } => Content::Document {
-            source: source("application/pdf", data),
-            title: name,
-        },
-        ModelFile::Text(text) => Content::Text {
-            text: Cow::Owned(text),
-        },
+        ModelFile::Image { media_type, data } => Content::Image { source: source(media_type, data) },
+        ModelFile::Pdf { name, data } => Content::Document { source: source("application/pdf", data), title: name },
+        ModelFile::Text(text) => Content::Text { text: Cow::Owned(text) },
     }
 }
 
@@ -206,10 +173,7 @@ fn system(request: &ModelRequest) -> Vec<Block<'_>> {
         .enumerate()
         .filter_map(|(at, block)| {
             let cache_control = (Some(at) == marked).then_some(MARK);
-            Some(Block::Canonical {
-                content: text(sent_text(&block.text))?,
-                cache_control,
-            })
+            Some(Block::Canonical { content: text(sent_text(&block.text))?, cache_control })
         })
         .collect()
 }
@@ -226,14 +190,7 @@ struct History<'a> {
 impl<'a> History<'a> {
     fn add(&mut self, message: &'a HistoryMessage, mark: bool) {
         let (role, blocks) = match message.role {
-            HistoryRole::User => (
-                "user",
-                message
-                    .parts
-                    .iter()
-                    .filter_map(|part| self.user_block(part))
-                    .collect(),
-            ),
+            HistoryRole::User => ("user", message.parts.iter().filter_map(|part| self.user_block(part)).collect()),
             HistoryRole::Assistant => ("assistant", self.assistant_blocks(message)),
             HistoryRole::Tool => ("user", tool_blocks(&message.parts)),
         };
@@ -243,18 +200,12 @@ impl<'a> History<'a> {
         // roles have to alternate
         match self.messages.last_mut() {
             Some(last) if last.role == role => last.content.extend(blocks),
-            _ => self.messages.push(Message {
-                role,
-                content: blocks,
-            }),
+            _ => self.messages.push(Message { role, content: blocks }),
         }
         if mark {
             let at = self.messages.len() - 1;
             let content = &self.messages[at].content;
-            if let Some(block) = content
-                .iter()
-                .rposition(|block| matches!(block, Block::Canonical { .. }))
-            {
+            if let Some(block) = content.iter().rposition(|block| matches!(block, Block::Canonical { .. })) {
                 self.marks.push((at, block));
             }
         }
@@ -264,9 +215,7 @@ impl<'a> History<'a> {
         self.marks.dedup();
         let first = self.marks.len().saturating_sub(MAX_MESSAGE_MARKS);
         for (message, block) in self.marks.split_off(first) {
-            if let Block::Canonical { cache_control, .. } =
-                &mut self.messages[message].content[block]
-            {
+            if let Block::Canonical { cache_control, .. } = &mut self.messages[message].content[block] {
                 *cache_control = Some(MARK);
             }
         }
@@ -292,30 +241,21 @@ impl<'a> History<'a> {
             match part {
                 MessagePart::Text(part) => {
                     blocks.extend(
-                        self.native(part.native.as_ref())
-                            .or_else(|| text(sent_text(&part.text)).map(Block::from)),
+                        self.native(part.native.as_ref()).or_else(|| text(sent_text(&part.text)).map(Block::from)),
                     );
                 }
                 MessagePart::Reasoning(part) => blocks.extend(self.reasoning(part)),
                 MessagePart::ToolCall(call) if call.provider_executed => {
-                    blocks.push(
-                        self.native(call.native.as_ref())
-                            .unwrap_or_else(|| words(told_call(call))),
-                    );
+                    blocks.push(self.native(call.native.as_ref()).unwrap_or_else(|| words(told_call(call))));
                 }
                 MessagePart::ToolCall(call) => blocks.push(self.call(call)),
                 MessagePart::ToolResult(result) => {
-                    blocks.push(
-                        self.native(result.native.as_ref())
-                            .unwrap_or_else(|| words(told_result(result))),
-                    );
+                    blocks.push(self.native(result.native.as_ref()).unwrap_or_else(|| words(told_result(result))));
                 }
                 // the text that cites it carries it, to the same origin
                 MessagePart::Source(source) if is_own_source(source, self.origin) => {}
                 MessagePart::Source(source) => blocks.push(words(told_source(source))),
-                MessagePart::File(_)
-                | MessagePart::FileReference(_)
-                | MessagePart::DiffComment(_) => {}
+                MessagePart::File(_) | MessagePart::FileReference(_) | MessagePart::DiffComment(_) => {}
             }
         }
         blocks
@@ -326,9 +266,7 @@ impl<'a> History<'a> {
     }
 
     fn reasoning(&mut self, part: &'a ReasoningPart) -> Option<Block<'a>> {
-        let block = self
-            .native(part.native.as_ref())
-            .filter(|_| self.send_reasoning)?;
+        let block = self.native(part.native.as_ref()).filter(|_| self.send_reasoning)?;
         self.replayed_reasoning = true;
         Some(block)
     }
@@ -337,18 +275,11 @@ impl<'a> History<'a> {
         let native = replayable(call.native.as_ref(), self.origin);
         let Some(native) = native else {
             let (id, name) = (call.tool_call_id.as_str(), call.tool_name.as_str());
-            return Content::ToolUse {
-                id,
-                name,
-                input: call_args(call),
-            }
-            .into();
+            return Content::ToolUse { id, name, input: call_args(call) }.into();
         };
         match serde_json::from_str::<Map<String, Value>>(native.get()) {
             // the stored id may be another than the one the provider gave
-            Ok(mut block)
-                if block.get("id").and_then(Value::as_str) != Some(call.tool_call_id.as_str()) =>
-            {
+            Ok(mut block) if block.get("id").and_then(Value::as_str) != Some(call.tool_call_id.as_str()) => {
                 block.insert("id".to_owned(), Value::String(call.tool_call_id.clone()));
                 Block::Renamed(block)
             }
@@ -361,26 +292,14 @@ impl<'a> History<'a> {
     /// turn is over.
     fn allows_thinking(&self) -> bool {
         let answers_calls = self.messages.last().is_some_and(|last| {
-            last.content.iter().any(|block| {
-                matches!(
-                    block,
-                    Block::Canonical {
-                        content: Content::ToolResult { .. },
-                        ..
-                    }
-                )
-            })
+            last.content
+                .iter()
+                .any(|block| matches!(block, Block::Canonical { content: Content::ToolResult { .. }, .. }))
         });
-        let Some(answer) = self
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message.role == "assistant")
-        else {
+        let Some(answer) = self.messages.iter().rev().find(|message| message.role == "assistant") else {
             return true;
         };
-        let begins_with_thinking =
-            matches!(answer.content.first(), Some(Block::Native(block)) if is_thinking(block));
+        let begins_with_thinking = matches!(answer.content.first(), Some(Block::Native(block)) if is_thinking(block));
         !answers_calls || begins_with_thinking
     }
 }
@@ -419,21 +338,13 @@ fn tool_blocks(parts: &[MessagePart]) -> Vec<Block<'_>> {
     results
         .into_iter()
         .map(|(result, content)| {
-            Content::ToolResult {
-                tool_use_id: &result.tool_call_id,
-                content,
-                is_error: result.is_error,
-            }
-            .into()
+            Content::ToolResult { tool_use_id: &result.tool_call_id, content, is_error: result.is_error }.into()
         })
         .collect()
 }
 
 fn web_search<'a>(request: &ModelRequest) -> Option<Tool<'a>> {
-    request
-        .options
-        .flag("web_search_enabled")
-        .filter(|enabled| *enabled)?;
+    request.options.flag("web_search_enabled").filter(|enabled| *enabled)?;
     let mut tool = json!({"type": "web_search_20250305", "name": "web_search"});
     for name in ["allowed_domains", "blocked_domains"] {
         if let Some(domains) = request.options.block.get(name) {
@@ -447,10 +358,7 @@ fn options(request: &ModelRequest, allows_thinking: bool) -> Map<String, Value> 
     let given = &request.options;
     let mut sent = Map::new();
     let display = given.word("thinking_display");
-    let budget = given
-        .block
-        .get("thinking")
-        .and_then(|thinking| thinking.get("budget_tokens"));
+    let budget = given.block.get("thinking").and_then(|thinking| thinking.get("budget_tokens"));
     let thinking = match (budget, display) {
         _ if !allows_thinking => None,
         (Some(budget), _) => Some(json!({"type": "enabled", "budget_tokens": budget})),
@@ -478,10 +386,7 @@ fn options(request: &ModelRequest, allows_thinking: bool) -> Map<String, Value> 
         sent.insert("output_config".to_owned(), json!({ "effort": effort }));
     }
     if given.flag("disable_parallel_tool_use") == Some(true) && !request.tools.is_empty() {
-        sent.insert(
-            "tool_choice".to_owned(),
-            json!({"type": "auto", "disable_parallel_tool_use": true}),
-        );
+        sent.insert("tool_choice".to_owned(), json!({"type": "auto", "disable_parallel_tool_use": true}));
     }
     sent
 }

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use atelier_domain::message::{
-    FinishReason, MessagePart, Native, Origin, ReasoningPart, SourcePart, TextPart, ToolCallPart,
-    ToolResultPart, Usage,
+    FinishReason, MessagePart, Native, Origin, ReasoningPart, SourcePart, TextPart, ToolCallPart, ToolResultPart, Usage,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -181,75 +180,38 @@ impl MessagesDecoder {
         let mut scratch = String::new();
         let fields: Map<String, Value> = json::from_slice(block.get().as_bytes(), &mut scratch)
             .map_err(|_| self.wire.malformed("a block of the answer cannot be read"))?;
-        let kind = BlockKind::of(
-            fields
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-        );
+        let kind = BlockKind::of(fields.get("type").and_then(Value::as_str).unwrap_or_default());
         let index = self.new_index();
-        let word = |name: &str| {
-            fields
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut text = String::new();
         match kind {
             BlockKind::Text => {
                 text = word("text");
                 if !text.is_empty() {
-                    out.push_back(ModelEvent::TextDelta {
-                        index,
-                        text: text.clone(),
-                    });
+                    out.push_back(ModelEvent::TextDelta { index, text: text.clone() });
                 }
             }
             BlockKind::Thinking => {
                 text = word("thinking");
                 if !text.is_empty() {
-                    out.push_back(ModelEvent::ReasoningDelta {
-                        index,
-                        text: text.clone(),
-                    });
+                    out.push_back(ModelEvent::ReasoningDelta { index, text: text.clone() });
                 }
             }
             BlockKind::ToolUse => {
-                out.push_back(ModelEvent::CallStart {
-                    index,
-                    tool_call_id: word("id"),
-                    tool_name: word("name"),
-                });
+                out.push_back(ModelEvent::CallStart { index, tool_call_id: word("id"), tool_name: word("name") });
             }
             BlockKind::RedactedThinking
             | BlockKind::ServerToolUse
             | BlockKind::ServerToolResult
             | BlockKind::Unknown => {}
         }
-        self.open.push(Block {
-            number,
-            index,
-            kind,
-            fields,
-            text,
-            input: String::new(),
-            citations: Vec::new(),
-        });
+        self.open.push(Block { number, index, kind, fields, text, input: String::new(), citations: Vec::new() });
         Ok(())
     }
 
-    fn delta(
-        &mut self,
-        number: u32,
-        delta: Delta<'_>,
-        data: &[u8],
-        out: &mut Out,
-    ) -> Result<(), ProviderError> {
+    fn delta(&mut self, number: u32, delta: Delta<'_>, data: &[u8], out: &mut Out) -> Result<(), ProviderError> {
         let Some(at) = self.position(number) else {
-            return Err(self
-                .wire
-                .malformed("a piece of a block came before the block"));
+            return Err(self.wire.malformed("a piece of a block came before the block"));
         };
         let block = &mut self.open[at];
         let index = block.index;
@@ -293,15 +255,7 @@ impl MessagesDecoder {
 
     /// A block has ended: what it is, and its own form where the canonical one does not say all.
     fn complete(&mut self, block: Block, out: &mut Out) {
-        let Block {
-            index,
-            kind,
-            mut fields,
-            text,
-            input,
-            citations,
-            ..
-        } = block;
+        let Block { index, kind, mut fields, text, input, citations, .. } = block;
         let part = match kind {
             BlockKind::Text => {
                 if citations.is_empty() && only_has(&fields, &["type", "text", "citations"]) {
@@ -311,10 +265,7 @@ impl MessagesDecoder {
                 if !citations.is_empty() {
                     fields.insert("citations".to_owned(), Value::Array(citations.clone()));
                 }
-                MessagePart::Text(TextPart {
-                    text,
-                    native: Some(self.native(fields)),
-                })
+                MessagePart::Text(TextPart { text, native: Some(self.native(fields)) })
             }
             BlockKind::Thinking => {
                 fields.insert("thinking".to_owned(), Value::String(text.clone()));
@@ -324,47 +275,31 @@ impl MessagesDecoder {
                     ..ReasoningPart::default()
                 })
             }
-            BlockKind::RedactedThinking => MessagePart::Reasoning(ReasoningPart {
-                native: Some(self.native(fields)),
-                ..ReasoningPart::default()
-            }),
-            BlockKind::ToolUse | BlockKind::ServerToolUse => {
-                MessagePart::ToolCall(self.call(kind, fields, &input))
+            BlockKind::RedactedThinking => {
+                MessagePart::Reasoning(ReasoningPart { native: Some(self.native(fields)), ..ReasoningPart::default() })
             }
+            BlockKind::ToolUse | BlockKind::ServerToolUse => MessagePart::ToolCall(self.call(kind, fields, &input)),
             BlockKind::ServerToolResult => MessagePart::ToolResult(self.result(fields)),
             // carried along unseen
-            BlockKind::Unknown => MessagePart::Text(TextPart {
-                text: String::new(),
-                native: Some(self.native(fields)),
-            }),
+            BlockKind::Unknown => {
+                MessagePart::Text(TextPart { text: String::new(), native: Some(self.native(fields)) })
+            }
         };
         out.push_back(ModelEvent::Part { index, part });
         for citation in citations {
             if let Some(source) = self.source(&citation) {
                 let index = self.new_index();
-                out.push_back(ModelEvent::Part {
-                    index,
-                    part: MessagePart::Source(source),
-                });
+                out.push_back(ModelEvent::Part { index, part: MessagePart::Source(source) });
             }
         }
     }
 
     fn native(&self, fields: Map<String, Value>) -> Native {
-        Native {
-            origin: self.origin.clone(),
-            block: Value::Object(fields).to_string(),
-        }
+        Native { origin: self.origin.clone(), block: Value::Object(fields).to_string() }
     }
 
     fn call(&self, kind: BlockKind, mut fields: Map<String, Value>, input: &str) -> ToolCallPart {
-        let word = |name: &str| {
-            fields
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (tool_call_id, tool_name) = (word("id"), word("name"));
         let (args, invalid_args) = if input.is_empty() {
             // some calls come whole with their block
@@ -393,10 +328,7 @@ impl MessagesDecoder {
     fn result(&self, fields: Map<String, Value>) -> ToolResultPart {
         let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
         let content = fields.get("content").unwrap_or(&Value::Null);
-        let names_error = content
-            .get("type")
-            .and_then(Value::as_str)
-            .is_some_and(|kind| kind.ends_with("_error"));
+        let names_error = content.get("type").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("_error"));
         ToolResultPart {
             tool_call_id: word("tool_use_id").to_owned(),
             tool_name: word("type").trim_end_matches("_tool_result").to_owned(),
@@ -414,10 +346,7 @@ impl MessagesDecoder {
         let block = citation.as_object()?.clone();
         Some(SourcePart {
             url: citation.get("url")?.as_str()?.to_owned(),
-            title: citation
-                .get("title")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            title: citation.get("title").and_then(Value::as_str).map(str::to_owned),
             source_id: None,
             native: Some(self.native(block)),
         })
@@ -439,11 +368,9 @@ impl MessagesDecoder {
         self.usage = Usage {
             input_tokens: count("/input_tokens").or(before.input_tokens),
             output_tokens: count("/output_tokens").or(before.output_tokens),
-            reasoning_tokens: count("/output_tokens_details/thinking_tokens")
-                .or(before.reasoning_tokens),
+            reasoning_tokens: count("/output_tokens_details/thinking_tokens").or(before.reasoning_tokens),
             cache_read_tokens: count("/cache_read_input_tokens").or(before.cache_read_tokens),
-            cache_creation_tokens: count("/cache_creation_input_tokens")
-                .or(before.cache_creation_tokens),
+            cache_creation_tokens: count("/cache_creation_input_tokens").or(before.cache_creation_tokens),
             total_tokens: None,
         };
         out.push_back(ModelEvent::Usage(self.usage));
@@ -454,10 +381,7 @@ impl MessagesDecoder {
             self.complete(block, out);
         }
         let reason = self.finish.unwrap_or(FinishReason::Stop);
-        out.push_back(ModelEvent::Finish {
-            reason,
-            response_id: self.response_id.take(),
-        });
+        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
         self.is_finished = true;
     }
 }
@@ -475,9 +399,7 @@ fn finish_reason(word: &str) -> FinishReason {
 
 /// Whether `fields` says nothing beside `names`; nulls say nothing.
 fn only_has(fields: &Map<String, Value>, names: &[&str]) -> bool {
-    fields
-        .iter()
-        .all(|(name, value)| names.contains(&name.as_str()) || value.is_null())
+    fields.iter().all(|(name, value)| names.contains(&name.as_str()) || value.is_null())
 }
 
 /// Texts and lists grow, everything else is replaced.

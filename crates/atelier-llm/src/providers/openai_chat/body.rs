@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call,
-    told_result, told_source,
+    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call, told_result,
+    told_source,
 };
 use crate::kind::ProviderKind;
 use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
@@ -19,13 +19,7 @@ pub(super) struct BuiltBody {
 }
 
 pub(super) fn build(kind: ProviderKind, origin: &Origin, request: &ModelRequest) -> BuiltBody {
-    let mut history = History {
-        kind,
-        origin,
-        messages: Vec::new(),
-        replayed_reasoning: false,
-        pictures: Vec::new(),
-    };
+    let mut history = History { kind, origin, messages: Vec::new(), replayed_reasoning: false, pictures: Vec::new() };
     history.system(request);
     for message in &request.messages {
         history.add(message);
@@ -36,16 +30,11 @@ pub(super) fn build(kind: ProviderKind, origin: &Origin, request: &ModelRequest)
         messages: history.messages,
         tools: request.tools.iter().map(Tool::new).collect(),
         stream: true,
-        stream_options: StreamOptions {
-            include_usage: true,
-        },
+        stream_options: StreamOptions { include_usage: true },
         options: options(kind, request),
     };
     let json = serde_json::to_vec(&body).expect("a request body has string keys only");
-    BuiltBody {
-        json,
-        replayed_reasoning: history.replayed_reasoning,
-    }
+    BuiltBody { json, replayed_reasoning: history.replayed_reasoning }
 }
 
 #[derive(Serialize)]
@@ -80,15 +69,8 @@ struct Function<'a> {
 
 impl<'a> Tool<'a> {
     fn new(tool: &'a ToolDefinition) -> Self {
-        let function = Function {
-            name: &tool.name,
-            description: &tool.description,
-            parameters: &tool.input_schema,
-        };
-        Self {
-            r#type: "function",
-            function,
-        }
+        let function = Function { name: &tool.name, description: &tool.description, parameters: &tool.input_schema };
+        Self { r#type: "function", function }
     }
 }
 
@@ -122,18 +104,9 @@ enum Message<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    Text {
-        r#type: &'static str,
-        text: Cow<'a, str>,
-    },
-    Image {
-        r#type: &'static str,
-        image_url: ImageUrl,
-    },
-    File {
-        r#type: &'static str,
-        file: PdfFile<'a>,
-    },
+    Text { r#type: &'static str, text: Cow<'a, str> },
+    Image { r#type: &'static str, image_url: ImageUrl },
+    File { r#type: &'static str, file: PdfFile<'a> },
 }
 
 #[derive(Serialize)]
@@ -176,17 +149,10 @@ struct History<'a> {
 
 impl<'a> History<'a> {
     fn system(&mut self, request: &'a ModelRequest) {
-        let blocks: Vec<&str> = request
-            .system
-            .iter()
-            .map(|block| block.text.as_str())
-            .collect();
+        let blocks: Vec<&str> = request.system.iter().map(|block| block.text.as_str()).collect();
         if !blocks.is_empty() {
             let text = blocks.join("\n\n");
-            self.messages.push(Message::Text {
-                role: "system",
-                content: Cow::Owned(sent_text(&text).into_owned()),
-            });
+            self.messages.push(Message::Text { role: "system", content: Cow::Owned(sent_text(&text).into_owned()) });
         }
     }
 
@@ -196,11 +162,7 @@ impl<'a> History<'a> {
         }
         match message.role {
             HistoryRole::User => {
-                let content = message
-                    .parts
-                    .iter()
-                    .filter_map(|part| self.user_content(part))
-                    .collect();
+                let content = message.parts.iter().filter_map(|part| self.user_content(part)).collect();
                 self.push_user(content);
             }
             HistoryRole::Assistant => self.assistant(message),
@@ -215,19 +177,10 @@ impl<'a> History<'a> {
             return;
         }
         let content = match self.messages.pop() {
-            Some(Message::Text {
-                role: "user",
-                content: text,
-            }) if self.kind == ProviderKind::OpenAiCompat => std::iter::once(Content::Text {
-                r#type: "text",
-                text,
-            })
-            .chain(content)
-            .collect(),
-            Some(Message::User {
-                content: mut before,
-                ..
-            }) if self.kind == ProviderKind::OpenAiCompat => {
+            Some(Message::Text { role: "user", content: text }) if self.kind == ProviderKind::OpenAiCompat => {
+                std::iter::once(Content::Text { r#type: "text", text }).chain(content).collect()
+            }
+            Some(Message::User { content: mut before, .. }) if self.kind == ProviderKind::OpenAiCompat => {
                 before.extend(content);
                 before
             }
@@ -237,18 +190,9 @@ impl<'a> History<'a> {
             }
         };
         let message = match <[Content<'a>; 1]>::try_from(content) {
-            Ok([Content::Text { text, .. }]) => Message::Text {
-                role: "user",
-                content: text,
-            },
-            Ok(one) => Message::User {
-                role: "user",
-                content: one.into(),
-            },
-            Err(several) => Message::User {
-                role: "user",
-                content: several,
-            },
+            Ok([Content::Text { text, .. }]) => Message::Text { role: "user", content: text },
+            Ok(one) => Message::User { role: "user", content: one.into() },
+            Err(several) => Message::User { role: "user", content: several },
         };
         self.messages.push(message);
     }
@@ -256,10 +200,7 @@ impl<'a> History<'a> {
     fn user_content(&self, part: &'a MessagePart) -> Option<Content<'a>> {
         match part {
             MessagePart::Text(text) if text.text.is_empty() => None,
-            MessagePart::Text(text) => Some(Content::Text {
-                r#type: "text",
-                text: sent_text(&text.text),
-            }),
+            MessagePart::Text(text) => Some(Content::Text { r#type: "text", text: sent_text(&text.text) }),
             MessagePart::File(file) => Some(self.file(file)),
             MessagePart::Source(source) => Some(words(told_source(source))),
             // the prompt has turned these into text
@@ -275,20 +216,13 @@ impl<'a> History<'a> {
         match model_file(file) {
             ModelFile::Image { media_type, data } => Content::Image {
                 r#type: "image_url",
-                image_url: ImageUrl {
-                    url: format!("data:{media_type};base64,{data}"),
-                },
+                image_url: ImageUrl { url: format!("data:{media_type};base64,{data}") },
             },
             ModelFile::Pdf { name, data } => match self.kind {
-                ProviderKind::OpenAi | ProviderKind::OpenRouter | ProviderKind::Vercel => {
-                    Content::File {
-                        r#type: "file",
-                        file: PdfFile {
-                            filename: name,
-                            file_data: format!("data:application/pdf;base64,{data}"),
-                        },
-                    }
-                }
+                ProviderKind::OpenAi | ProviderKind::OpenRouter | ProviderKind::Vercel => Content::File {
+                    r#type: "file",
+                    file: PdfFile { filename: name, file_data: format!("data:application/pdf;base64,{data}") },
+                },
                 _ => words(format!("[file not available: {name}]")),
             },
             ModelFile::Text(text) => words(text),
@@ -334,21 +268,14 @@ impl<'a> History<'a> {
                     gap = "\n\n";
                     say(&told_source(source), &mut gap);
                 }
-                MessagePart::File(_)
-                | MessagePart::FileReference(_)
-                | MessagePart::DiffComment(_) => {}
+                MessagePart::File(_) | MessagePart::FileReference(_) | MessagePart::DiffComment(_) => {}
             }
         }
         if text.is_empty() && calls.is_empty() {
             return;
         }
         let content = (!text.is_empty()).then_some(text);
-        self.messages.push(Message::Assistant {
-            role: "assistant",
-            content,
-            tool_calls: calls,
-            reasoning,
-        });
+        self.messages.push(Message::Assistant { role: "assistant", content, tool_calls: calls, reasoning });
     }
 
     /// Adds a stored block of reasoning to the fields of the message: texts and lists are joined.
@@ -383,10 +310,7 @@ impl<'a> History<'a> {
             None => Call::Canonical {
                 id: &call.tool_call_id,
                 r#type: "function",
-                function: CalledFunction {
-                    name: &call.tool_name,
-                    arguments: call_args(call).to_string(),
-                },
+                function: CalledFunction { name: &call.tool_name, arguments: call_args(call).to_string() },
             },
         }
     }
@@ -404,8 +328,7 @@ impl<'a> History<'a> {
                     });
                 }
                 MessagePart::File(file) => {
-                    self.pictures
-                        .push(words(format!("From the result of {tool_name}:")));
+                    self.pictures.push(words(format!("From the result of {tool_name}:")));
                     let file = self.file(file);
                     self.pictures.push(file);
                 }
@@ -426,10 +349,7 @@ impl<'a> History<'a> {
 }
 
 fn words(text: String) -> Content<'static> {
-    Content::Text {
-        r#type: "text",
-        text: Cow::Owned(text),
-    }
+    Content::Text { r#type: "text", text: Cow::Owned(text) }
 }
 
 /// Everything beside messages and tools, by name. What the provider lacks is left out.
@@ -441,19 +361,12 @@ fn options(kind: ProviderKind, request: &ModelRequest) -> Map<String, Value> {
             sent.insert(name.to_owned(), value);
         }
     };
-    let limit = if kind == ProviderKind::OpenAi {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
-    };
+    let limit = if kind == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
     set(limit, Some(json!(request.max_output_tokens)));
     set("temperature", given.temperature.map(Value::from));
     set("top_p", given.top_p.map(Value::from));
     set("presence_penalty", given.presence_penalty.map(Value::from));
-    set(
-        "frequency_penalty",
-        given.frequency_penalty.map(Value::from),
-    );
+    set("frequency_penalty", given.frequency_penalty.map(Value::from));
     let own = |name: &str| given.block.get(name).cloned();
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
@@ -464,19 +377,13 @@ fn options(kind: ProviderKind, request: &ModelRequest) -> Map<String, Value> {
             set("reasoning_effort", own("reasoning_effort"));
             set("verbosity", own("text_verbosity"));
             set("service_tier", own("service_tier"));
-            set(
-                "prompt_cache_key",
-                own("prompt_cache_key").or_else(|| request.cache_key.clone().map(Value::String)),
-            );
+            set("prompt_cache_key", own("prompt_cache_key").or_else(|| request.cache_key.clone().map(Value::String)));
             set("safety_identifier", own("safety_identifier"));
             set("prediction", own("prediction"));
             set("user", own("user"));
             set("logit_bias", own("logit_bias"));
             set("logprobs", own("log_probs"));
-            set(
-                "top_logprobs",
-                own("top_log_probs").filter(|_| given.flag("log_probs") == Some(true)),
-            );
+            set("top_logprobs", own("top_log_probs").filter(|_| given.flag("log_probs") == Some(true)));
         }
         ProviderKind::OpenRouter => {
             set("top_k", given.top_k.map(Value::from));
@@ -489,26 +396,17 @@ fn options(kind: ProviderKind, request: &ModelRequest) -> Map<String, Value> {
         }
         ProviderKind::Vercel => {
             set("reasoning", own("reasoning"));
-            set(
-                "providerOptions",
-                own("providerOptions").map(|gateway| json!({ "gateway": gateway })),
-            );
+            set("providerOptions", own("providerOptions").map(|gateway| json!({ "gateway": gateway })));
             set("user", own("user"));
             set("logit_bias", own("logit_bias"));
             set("logprobs", own("logprobs"));
-            set(
-                "top_logprobs",
-                own("top_logprobs").filter(|_| given.flag("logprobs") == Some(true)),
-            );
+            set("top_logprobs", own("top_logprobs").filter(|_| given.flag("logprobs") == Some(true)));
         }
         ProviderKind::OpenAiCompat => {
             set("reasoning_effort", own("reasoning_effort"));
             set("user", own("user"));
         }
-        ProviderKind::Anthropic
-        | ProviderKind::Bedrock
-        | ProviderKind::Google
-        | ProviderKind::Scripted => {}
+        ProviderKind::Anthropic | ProviderKind::Bedrock | ProviderKind::Google | ProviderKind::Scripted => {}
     }
     if !request.tools.is_empty() {
         set("parallel_tool_calls", own("parallel_tool_calls"));

@@ -125,9 +125,7 @@ impl ChatDecoder {
 
     fn chunk(&mut self, chunk: Chunk<'_>, out: &mut Out) -> Result<(), ProviderError> {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(
-                Reported::from_value(&error).into_error(self.wire.blame(self.replayed_reasoning))
-            );
+            return Err(Reported::from_value(&error).into_error(self.wire.blame(self.replayed_reasoning)));
         }
         if self.response_id.is_none() {
             self.response_id = chunk.id.and_then(|id| serde_json::from_str(id.get()).ok());
@@ -148,12 +146,7 @@ impl ChatDecoder {
     }
 
     fn delta(&mut self, delta: Delta, out: &mut Out) {
-        self.reasoning_delta(
-            delta.reasoning_content,
-            delta.reasoning,
-            delta.reasoning_details,
-            out,
-        );
+        self.reasoning_delta(delta.reasoning_content, delta.reasoning, delta.reasoning_details, out);
         if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
             self.text(text, out);
         }
@@ -167,10 +160,7 @@ impl ChatDecoder {
         for annotation in delta.annotations.unwrap_or_default() {
             if let Some(source) = self.source(&annotation) {
                 let index = self.new_index();
-                out.push_back(ModelEvent::Part {
-                    index,
-                    part: MessagePart::Source(source),
-                });
+                out.push_back(ModelEvent::Part { index, part: MessagePart::Source(source) });
             }
         }
     }
@@ -217,23 +207,15 @@ impl ChatDecoder {
             match (self.reasoning.fields.get_mut(name), text) {
                 (Some(Value::String(before)), Some(more)) => before.push_str(&more),
                 (_, Some(text)) => {
-                    self.reasoning
-                        .fields
-                        .insert(name.to_owned(), Value::String(text));
+                    self.reasoning.fields.insert(name.to_owned(), Value::String(text));
                 }
                 (_, None) => {}
             }
         }
         if !details.is_empty() {
-            let kept = self
-                .reasoning
-                .fields
-                .entry("reasoning_details")
-                .or_insert_with(|| json!([]));
+            let kept = self.reasoning.fields.entry("reasoning_details").or_insert_with(|| json!([]));
             if let Value::Array(kept) = kept {
-                details
-                    .into_iter()
-                    .for_each(|detail| join_detail(kept, detail));
+                details.into_iter().for_each(|detail| join_detail(kept, detail));
             }
         }
         if !shown.is_empty() {
@@ -249,22 +231,12 @@ impl ChatDecoder {
         self.open = Open::Nothing;
         let Reasoning { text, fields } = std::mem::take(&mut self.reasoning);
         let native = self.native(&Value::Object(fields));
-        let part = ReasoningPart {
-            text,
-            native: Some(native),
-            ..ReasoningPart::default()
-        };
-        out.push_back(ModelEvent::Part {
-            index,
-            part: MessagePart::Reasoning(part),
-        });
+        let part = ReasoningPart { text, native: Some(native), ..ReasoningPart::default() };
+        out.push_back(ModelEvent::Part { index, part: MessagePart::Reasoning(part) });
     }
 
     fn native(&self, block: &Value) -> Native {
-        Native {
-            origin: self.origin.clone(),
-            block: block.to_string(),
-        }
+        Native { origin: self.origin.clone(), block: block.to_string() }
     }
 
     fn call(&mut self, delta: CallDelta, out: &mut Out) {
@@ -291,34 +263,20 @@ impl ChatDecoder {
         if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
             call.id = id;
         }
-        call.other.extend(
-            delta
-                .other
-                .into_iter()
-                .filter(|(name, value)| name != "type" && !value.is_null()),
-        );
-        let (name, arguments) = delta
-            .function
-            .map_or((None, None), |function| (function.name, function.arguments));
+        call.other.extend(delta.other.into_iter().filter(|(name, value)| name != "type" && !value.is_null()));
+        let (name, arguments) = delta.function.map_or((None, None), |function| (function.name, function.arguments));
         if let Some(name) = name.filter(|_| !call.is_announced) {
             call.name.push_str(&name);
         }
         if !call.is_announced && !call.name.is_empty() {
             call.is_announced = true;
             let (tool_call_id, tool_name) = (call.id.clone(), call.name.clone());
-            out.push_back(ModelEvent::CallStart {
-                index: call.index,
-                tool_call_id,
-                tool_name,
-            });
+            out.push_back(ModelEvent::CallStart { index: call.index, tool_call_id, tool_name });
         }
         if let Some(delta) = arguments.filter(|text| !text.is_empty()) {
             call.arguments.push_str(&delta);
             if call.is_announced {
-                out.push_back(ModelEvent::CallArgs {
-                    index: call.index,
-                    delta,
-                });
+                out.push_back(ModelEvent::CallArgs { index: call.index, delta });
             }
         }
     }
@@ -327,15 +285,13 @@ impl ChatDecoder {
     /// all calls the same number, others none.
     fn call_of(&self, delta: &CallDelta) -> Option<usize> {
         let at = match delta.index {
-            Some(number) => self
-                .calls
-                .iter()
-                .rposition(|call| call.number == Some(number))?,
+            Some(number) => self.calls.iter().rposition(|call| call.number == Some(number))?,
             None => self.calls.len().checked_sub(1)?,
         };
-        let other_id = delta.id.as_deref().is_some_and(|id| {
-            !id.is_empty() && !self.calls[at].id.is_empty() && self.calls[at].id != id
-        });
+        let other_id = delta
+            .id
+            .as_deref()
+            .is_some_and(|id| !id.is_empty() && !self.calls[at].id.is_empty() && self.calls[at].id != id);
         (!other_id).then_some(at)
     }
 
@@ -343,10 +299,7 @@ impl ChatDecoder {
         let citation = annotation.get("url_citation")?;
         Some(SourcePart {
             url: citation.get("url")?.as_str()?.to_owned(),
-            title: citation
-                .get("title")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            title: citation.get("title").and_then(Value::as_str).map(str::to_owned),
             source_id: None,
             native: Some(self.native(annotation)),
         })
@@ -374,15 +327,8 @@ impl ChatDecoder {
             let part = MessagePart::ToolCall(self.call_part(call));
             out.push_back(ModelEvent::Part { index, part });
         }
-        let reason = if self.is_refused {
-            FinishReason::Refused
-        } else {
-            self.finish.unwrap_or(FinishReason::Stop)
-        };
-        out.push_back(ModelEvent::Finish {
-            reason,
-            response_id: self.response_id.take(),
-        });
+        let reason = if self.is_refused { FinishReason::Refused } else { self.finish.unwrap_or(FinishReason::Stop) };
+        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
         self.is_finished = true;
     }
 
@@ -392,15 +338,8 @@ impl ChatDecoder {
             let mut block = Map::new();
             block.insert("id".to_owned(), Value::String(call.id.clone()));
             block.insert("type".to_owned(), Value::String("function".to_owned()));
-            let sent_back = if invalid_args {
-                "{}"
-            } else {
-                call.arguments.as_str()
-            };
-            block.insert(
-                "function".to_owned(),
-                json!({"name": call.name, "arguments": sent_back}),
-            );
+            let sent_back = if invalid_args { "{}" } else { call.arguments.as_str() };
+            block.insert("function".to_owned(), json!({"name": call.name, "arguments": sent_back}));
             block.extend(call.other);
             self.native(&Value::Object(block))
         });
@@ -418,19 +357,14 @@ impl ChatDecoder {
 }
 
 fn detail_text(detail: &Value) -> Option<&str> {
-    detail
-        .get("text")
-        .or_else(|| detail.get("summary"))?
-        .as_str()
+    detail.get("text").or_else(|| detail.get("summary"))?.as_str()
 }
 
 /// Pieces of one text follow each other: the texts are joined, a later value of another field replaces.
 fn join_detail(kept: &mut Vec<Value>, detail: Value) {
     let continues = kept.last().is_some_and(|last| {
-        let is_text = matches!(
-            detail.get("type").and_then(Value::as_str),
-            Some("reasoning.text" | "reasoning.summary")
-        );
+        let is_text =
+            matches!(detail.get("type").and_then(Value::as_str), Some("reasoning.text" | "reasoning.summary"));
         let id = detail.get("id").filter(|id| !id.is_null());
         is_text
             && last.get("type") == detail.get("type")
@@ -464,9 +398,7 @@ fn usage(reported: &Value) -> Option<Usage> {
     }
     let count = |path: &str| {
         let number = reported.pointer(path)?;
-        let number = number
-            .as_i64()
-            .or_else(|| number.as_f64().map(|number| number as i64))?;
+        let number = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))?;
         if number < 0 {
             tracing::warn!("a provider reported the negative count {path} = {number}");
             return None;
@@ -478,9 +410,7 @@ fn usage(reported: &Value) -> Option<Usage> {
     let input = count("/prompt_tokens").map(|prompt| {
         let rest = prompt - cached.unwrap_or(0) - written.unwrap_or(0);
         if rest < 0 {
-            tracing::warn!(
-                "a provider reported more cached tokens than the {prompt} of the prompt"
-            );
+            tracing::warn!("a provider reported more cached tokens than the {prompt} of the prompt");
         }
         rest.max(0)
     });

@@ -19,9 +19,7 @@ pub(super) fn check(messages: &[HistoryMessage], pauses: bool) -> Result<(), Str
         }
         for part in &message.parts {
             match (message.role, part) {
-                (HistoryRole::Assistant, MessagePart::ToolCall(call))
-                    if !call.provider_executed =>
-                {
+                (HistoryRole::Assistant, MessagePart::ToolCall(call)) if !call.provider_executed => {
                     let id = call.tool_call_id.as_str();
                     if !is_id(id) {
                         return Err(format!("{id:?} is not an id of a call"));
@@ -46,9 +44,7 @@ pub(super) fn check(messages: &[HistoryMessage], pauses: bool) -> Result<(), Str
                 }
                 (
                     HistoryRole::User,
-                    MessagePart::ToolCall(_)
-                    | MessagePart::ToolResult(_)
-                    | MessagePart::Reasoning(_),
+                    MessagePart::ToolCall(_) | MessagePart::ToolResult(_) | MessagePart::Reasoning(_),
                 ) => {
                     return Err("a user message holds a call, a result or reasoning".to_owned());
                 }
@@ -75,10 +71,7 @@ pub(super) fn check(messages: &[HistoryMessage], pauses: bool) -> Result<(), Str
 }
 
 fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -88,11 +81,7 @@ mod tests {
     use serde_json::json;
 
     fn message(role: HistoryRole, parts: Vec<MessagePart>) -> HistoryMessage {
-        HistoryMessage {
-            role,
-            parts,
-            cache_mark: false,
-        }
+        HistoryMessage { role, parts, cache_mark: false }
     }
 
     fn user() -> HistoryMessage {
@@ -148,42 +137,18 @@ mod tests {
         for (messages, violation) in [
             (vec![], "there is no message"),
             (vec![user(), answer(&["a"])], "call a has no result"),
-            (
-                vec![user(), answer(&["a", "b"]), result("a"), user()],
-                "call b has no result",
-            ),
-            (
-                vec![user(), result("a")],
-                "the result of a does not follow its call",
-            ),
-            (
-                vec![user(), answer(&["a"]), result("a"), result("a")],
-                "the result of a does not follow its call",
-            ),
+            (vec![user(), answer(&["a", "b"]), result("a"), user()], "call b has no result"),
+            (vec![user(), result("a")], "the result of a does not follow its call"),
+            (vec![user(), answer(&["a"]), result("a"), result("a")], "the result of a does not follow its call"),
             (vec![user(), answer(&["a", "a"])], "two calls have the id a"),
+            (vec![user(), answer(&["a"]), result("a"), answer(&["a"])], "two calls have the id a"),
+            (vec![user(), answer(&["a b"])], "\"a b\" is not an id of a call"),
             (
-                vec![user(), answer(&["a"]), result("a"), answer(&["a"])],
-                "two calls have the id a",
-            ),
-            (
-                vec![user(), answer(&["a b"])],
-                "\"a b\" is not an id of a call",
-            ),
-            (
-                vec![
-                    user(),
-                    message(HistoryRole::Assistant, vec![MessagePart::text("x")]),
-                ],
+                vec![user(), message(HistoryRole::Assistant, vec![MessagePart::text("x")])],
                 "the last message is an answer",
             ),
-            (
-                vec![message(HistoryRole::User, vec![])],
-                "a message is empty",
-            ),
-            (
-                vec![message(HistoryRole::User, vec![MessagePart::text("")])],
-                "a text is empty",
-            ),
+            (vec![message(HistoryRole::User, vec![])], "a message is empty"),
+            (vec![message(HistoryRole::User, vec![MessagePart::text("")])], "a text is empty"),
         ] {
             assert_eq!(check(&messages, false), Err(violation.to_owned()));
         }

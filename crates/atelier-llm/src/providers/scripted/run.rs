@@ -52,21 +52,12 @@ pub(super) fn play(
         Some(rule) => Composer::new(request, &provider).compose(&rule.steps),
         None => {
             let mut error = ProviderError::new(ErrorKind::Config, &provider).with_code("script");
-            error.message = format!(
-                "The script `{}` has no rule for this message. Add a rule without `when`.",
-                request.model
-            );
+            error.message =
+                format!("The script `{}` has no rule for this message. Add a rule without `when`.", request.model);
             VecDeque::from([Cue::Fail(error)])
         }
     };
-    let player = Player {
-        cues,
-        clock,
-        provider,
-        timeouts: request.timeouts,
-        has_begun: false,
-        is_over: false,
-    };
+    let player = Player { cues, clock, provider, timeouts: request.timeouts, has_begun: false, is_over: false };
     stream::unfold(player, Player::next).fuse()
 }
 
@@ -96,30 +87,28 @@ impl Player {
                         return Some((Ok(event), self));
                     }
                 },
-                Cue::Event(_) | Cue::Pause(_) | Cue::Fail(_) | Cue::Hang => {
-                    match self.cues.pop_front()? {
-                        Cue::Event(event) => {
-                            self.has_begun = true;
-                            return Some((Ok(event), self));
-                        }
-                        Cue::Pause(pause) => self.clock.sleep(pause).await,
-                        Cue::Fail(error) => {
-                            self.is_over = true;
-                            return Some((Err(error), self));
-                        }
-                        Cue::Hang => {
-                            let (limit, kind) = if self.has_begun {
-                                (self.timeouts.silence, ErrorKind::Timeout)
-                            } else {
-                                (self.timeouts.first_event, ErrorKind::StartupTimeout)
-                            };
-                            self.clock.sleep(limit).await;
-                            self.is_over = true;
-                            return Some((Err(ProviderError::new(kind, &self.provider)), self));
-                        }
-                        Cue::Parts(_) => {}
+                Cue::Event(_) | Cue::Pause(_) | Cue::Fail(_) | Cue::Hang => match self.cues.pop_front()? {
+                    Cue::Event(event) => {
+                        self.has_begun = true;
+                        return Some((Ok(event), self));
                     }
-                }
+                    Cue::Pause(pause) => self.clock.sleep(pause).await,
+                    Cue::Fail(error) => {
+                        self.is_over = true;
+                        return Some((Err(error), self));
+                    }
+                    Cue::Hang => {
+                        let (limit, kind) = if self.has_begun {
+                            (self.timeouts.silence, ErrorKind::Timeout)
+                        } else {
+                            (self.timeouts.first_event, ErrorKind::StartupTimeout)
+                        };
+                        self.clock.sleep(limit).await;
+                        self.is_over = true;
+                        return Some((Err(ProviderError::new(kind, &self.provider)), self));
+                    }
+                    Cue::Parts(_) => {}
+                },
             }
         }
     }
@@ -143,10 +132,7 @@ impl Parts {
         self.is_paused = false;
         let round = self.text.replace("{n}", &(self.played + 1).to_string());
         let rest = &round[self.at..];
-        let length = rest
-            .char_indices()
-            .nth(self.chunk)
-            .map_or(rest.len(), |(end, _)| end);
+        let length = rest.char_indices().nth(self.chunk).map_or(rest.len(), |(end, _)| end);
         let text = rest[..length].to_owned();
         self.at += length;
         if self.at >= round.len() {
@@ -183,15 +169,7 @@ impl<'a> Composer<'a> {
             calls += usize::from(matches!(part, MessagePart::ToolCall(_)));
             prompt_bytes += bytes_of(part);
         }
-        Self {
-            provider,
-            index: 0,
-            calls,
-            prompt_bytes,
-            output_bytes: 0,
-            has_calls: false,
-            cues: VecDeque::new(),
-        }
+        Self { provider, index: 0, calls, prompt_bytes, output_bytes: 0, has_calls: false, cues: VecDeque::new() }
     }
 
     fn compose(mut self, steps: &[Step]) -> VecDeque<Cue> {
@@ -207,17 +185,14 @@ impl<'a> Composer<'a> {
                 self.call(call);
             } else if let Some(counts) = step.usage {
                 usage = Some(counts.usage());
-                self.cues
-                    .push_back(Cue::Event(ModelEvent::Usage(counts.usage())));
+                self.cues.push_back(Cue::Event(ModelEvent::Usage(counts.usage())));
             } else if let Some(error) = &step.error {
                 self.pause(step);
-                self.cues
-                    .push_back(Cue::Fail(failure(error, self.provider)));
+                self.cues.push_back(Cue::Fail(failure(error, self.provider)));
                 return self.cues;
             } else if step.cut {
                 self.pause(step);
-                let error =
-                    ProviderError::new(ErrorKind::Network, self.provider).with_code("truncated");
+                let error = ProviderError::new(ErrorKind::Network, self.provider).with_code("truncated");
                 self.cues.push_back(Cue::Fail(error));
                 return self.cues;
             } else if step.hang {
@@ -230,25 +205,16 @@ impl<'a> Composer<'a> {
             }
         }
         if usage.is_none() {
-            self.cues
-                .push_back(Cue::Event(ModelEvent::Usage(self.derived_usage())));
+            self.cues.push_back(Cue::Event(ModelEvent::Usage(self.derived_usage())));
         }
-        let reason = finish.unwrap_or(if self.has_calls {
-            FinishReason::ToolCalls
-        } else {
-            FinishReason::Stop
-        });
-        self.cues.push_back(Cue::Event(ModelEvent::Finish {
-            reason,
-            response_id: None,
-        }));
+        let reason = finish.unwrap_or(if self.has_calls { FinishReason::ToolCalls } else { FinishReason::Stop });
+        self.cues.push_back(Cue::Event(ModelEvent::Finish { reason, response_id: None }));
         self.cues
     }
 
     fn pause(&mut self, step: &Step) {
         if let Some(delay) = step.delay_ms {
-            self.cues
-                .push_back(Cue::Pause(Duration::from_millis(delay)));
+            self.cues.push_back(Cue::Pause(Duration::from_millis(delay)));
         }
     }
 
@@ -263,11 +229,7 @@ impl<'a> Composer<'a> {
             return;
         }
         let index = self.new_index();
-        let whole = || {
-            (1..=repeat)
-                .map(|n| text.replace("{n}", &n.to_string()))
-                .collect::<String>()
-        };
+        let whole = || (1..=repeat).map(|n| text.replace("{n}", &n.to_string())).collect::<String>();
         let chunk = match step.chunk {
             Some(chunk) => chunk as usize,
             // what is repeated comes as it is, one part each time
@@ -283,21 +245,12 @@ impl<'a> Composer<'a> {
             repeat,
             played: 0,
             at: 0,
-            pause: step
-                .delay_ms
-                .filter(|delay| *delay > 0)
-                .map(Duration::from_millis),
+            pause: step.delay_ms.filter(|delay| *delay > 0).map(Duration::from_millis),
             is_paused: false,
         }));
         if is_reasoning {
-            let part = ReasoningPart {
-                text: whole(),
-                ..ReasoningPart::default()
-            };
-            self.cues.push_back(Cue::Event(ModelEvent::Part {
-                index,
-                part: MessagePart::Reasoning(part),
-            }));
+            let part = ReasoningPart { text: whole(), ..ReasoningPart::default() };
+            self.cues.push_back(Cue::Event(ModelEvent::Part { index, part: MessagePart::Reasoning(part) }));
         }
     }
 
@@ -305,15 +258,9 @@ impl<'a> Composer<'a> {
         self.calls += 1;
         self.has_calls = true;
         let index = self.new_index();
-        let tool_call_id = call
-            .id
-            .clone()
-            .unwrap_or_else(|| format!("call_{}", self.calls));
+        let tool_call_id = call.id.clone().unwrap_or_else(|| format!("call_{}", self.calls));
         let tool_name = call.name.clone();
-        let text = call
-            .raw_args
-            .clone()
-            .unwrap_or_else(|| serde_json::Value::Object(call.args.clone()).to_string());
+        let text = call.raw_args.clone().unwrap_or_else(|| serde_json::Value::Object(call.args.clone()).to_string());
         let (args, invalid_args) = arguments(&text);
         self.output_bytes += text.len();
         let part = ToolCallPart {
@@ -327,16 +274,9 @@ impl<'a> Composer<'a> {
             native: None,
         };
         let events = [
-            ModelEvent::CallStart {
-                index,
-                tool_call_id,
-                tool_name,
-            },
+            ModelEvent::CallStart { index, tool_call_id, tool_name },
             ModelEvent::CallArgs { index, delta: text },
-            ModelEvent::Part {
-                index,
-                part: MessagePart::ToolCall(part),
-            },
+            ModelEvent::Part { index, part: MessagePart::ToolCall(part) },
         ];
         self.cues.extend(events.map(Cue::Event));
     }
@@ -373,10 +313,7 @@ fn bytes_of_value(value: &serde_json::Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(bytes_of_value).sum(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| name.len() + bytes_of_value(value))
-            .sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + bytes_of_value(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 4,
     }
 }
@@ -389,16 +326,8 @@ fn failure(failure: &ScriptFailure, provider: &str) -> ProviderError {
             error
         }
         (None, status) => {
-            let reported = Reported {
-                status,
-                code: failure.code.clone(),
-                ..Reported::default()
-            };
-            reported.into_error(Blame {
-                provider,
-                key: None,
-                replayed_reasoning: false,
-            })
+            let reported = Reported { status, code: failure.code.clone(), ..Reported::default() };
+            reported.into_error(Blame { provider, key: None, replayed_reasoning: false })
         }
     };
     if let Some(message) = &failure.message {

@@ -153,21 +153,12 @@ impl Script {
     /// # Errors
     /// Where and how `yaml` is no script.
     pub fn parse(name: &str, yaml: &str) -> Result<Self, ScriptError> {
-        let invalid = |detail: String| ScriptError::Invalid {
-            name: name.to_owned(),
-            detail,
-        };
-        let script: Self =
-            serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |detail: String| ScriptError::Invalid { name: name.to_owned(), detail };
+        let script: Self = serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
         for (rule_no, rule) in script.rules.iter().enumerate() {
             for (step_no, step) in rule.steps.iter().enumerate() {
-                step.check().map_err(|detail| {
-                    invalid(format!(
-                        "rule {}, step {}: {detail}",
-                        rule_no + 1,
-                        step_no + 1
-                    ))
-                })?;
+                step.check()
+                    .map_err(|detail| invalid(format!("rule {}, step {}: {detail}", rule_no + 1, step_no + 1)))?;
             }
         }
         if script.rules.is_empty() {
@@ -178,10 +169,7 @@ impl Script {
 
     /// Whether an answer of this script may be one that goes on.
     pub(super) fn pauses(&self) -> bool {
-        self.rules
-            .iter()
-            .flat_map(|rule| &rule.steps)
-            .any(|step| step.finish == Some(Finish::Pause))
+        self.rules.iter().flat_map(|rule| &rule.steps).any(|step| step.finish == Some(Finish::Pause))
     }
 
     /// The first rule whose conditions hold.
@@ -208,7 +196,9 @@ impl Step {
             0 if self.delay_ms.is_some() => {}
             1 => {}
             _ => {
-                return Err("a step is one of text, reasoning, tool_call, usage, error, cut, hang, finish, delay_ms".to_owned());
+                return Err(
+                    "a step is one of text, reasoning, tool_call, usage, error, cut, hang, finish, delay_ms".to_owned()
+                );
             }
         }
         if !is_stream && (self.chunk.is_some() || self.repeat.is_some()) {
@@ -250,14 +240,9 @@ struct Situation<'a> {
 impl<'a> Situation<'a> {
     fn of(request: &'a ModelRequest) -> Self {
         let messages = &request.messages;
-        let last_user = messages
-            .iter()
-            .rposition(|message| message.role == HistoryRole::User);
+        let last_user = messages.iter().rposition(|message| message.role == HistoryRole::User);
         let since = last_user.map_or(0, |at| at + 1);
-        let answers = messages[since..]
-            .iter()
-            .filter(|message| message.role == HistoryRole::Assistant)
-            .count();
+        let answers = messages[since..].iter().filter(|message| message.role == HistoryRole::Assistant).count();
         let results = messages
             .iter()
             .rev()
@@ -269,15 +254,11 @@ impl<'a> Situation<'a> {
             })
             .collect();
         Self {
-            user_text: last_user
-                .map(|at| text_of(&messages[at]).to_lowercase())
-                .unwrap_or_default(),
+            user_text: last_user.map(|at| text_of(&messages[at]).to_lowercase()).unwrap_or_default(),
             results,
             step: u32::try_from(answers).unwrap_or(u32::MAX),
             attempt: request.attempt,
-            ends_with_user: messages
-                .last()
-                .is_some_and(|message| message.role == HistoryRole::User),
+            ends_with_user: messages.last().is_some_and(|message| message.role == HistoryRole::User),
         }
     }
 }
@@ -298,35 +279,21 @@ impl When {
             && self.step.is_none()
             && !situation.ends_with_user;
         !is_of_another_moment
-            && self
-                .user_contains
-                .as_ref()
-                .is_none_or(|text| situation.user_text.contains(&text.to_lowercase()))
+            && self.user_contains.as_ref().is_none_or(|text| situation.user_text.contains(&text.to_lowercase()))
             && self.step.is_none_or(|step| step == situation.step)
+            && self.attempt.is_none_or(|attempt| attempt == situation.attempt)
             && self
-                .attempt
-                .is_none_or(|attempt| attempt == situation.attempt)
-            && self.tool_result.as_ref().is_none_or(|wanted| {
-                situation
-                    .results
-                    .iter()
-                    .any(|result| wanted.matches(result))
-            })
+                .tool_result
+                .as_ref()
+                .is_none_or(|wanted| situation.results.iter().any(|result| wanted.matches(result)))
     }
 }
 
 impl ToolResultMatch {
     fn matches(&self, result: &ToolResultPart) -> bool {
-        self.name
-            .as_ref()
-            .is_none_or(|name| *name == result.tool_name)
-            && self
-                .is_error
-                .is_none_or(|is_error| is_error == result.is_error)
-            && self
-                .contains
-                .as_ref()
-                .is_none_or(|text| shown(result).to_lowercase().contains(&text.to_lowercase()))
+        self.name.as_ref().is_none_or(|name| *name == result.tool_name)
+            && self.is_error.is_none_or(|is_error| is_error == result.is_error)
+            && self.contains.as_ref().is_none_or(|text| shown(result).to_lowercase().contains(&text.to_lowercase()))
     }
 }
 
@@ -348,8 +315,7 @@ fn shown(result: &ToolResultPart) -> String {
     strings(&result.result, &mut text);
     // a result that is JSON text is looked into as well
     if let Value::String(inner) = &result.result
-        && let Ok(value @ (Value::Object(_) | Value::Array(_))) =
-            serde_json::from_str::<Value>(inner)
+        && let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str::<Value>(inner)
     {
         strings(&value, &mut text);
     }

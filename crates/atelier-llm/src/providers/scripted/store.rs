@@ -46,13 +46,7 @@ impl Scripts {
                 ((*name).to_owned(), Arc::new(script))
             })
             .collect();
-        Self {
-            shared: Arc::new(Shared {
-                built_in,
-                folder,
-                read: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { built_in, folder, read: Mutex::default() }) }
     }
 
     /// The same with one more script in memory, for tests.
@@ -60,13 +54,7 @@ impl Scripts {
     pub fn with(self, name: &str, script: Script) -> Self {
         let mut built_in = self.shared.built_in.clone();
         built_in.insert(name.to_owned(), Arc::new(script));
-        Self {
-            shared: Arc::new(Shared {
-                built_in,
-                folder: self.shared.folder.clone(),
-                read: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { built_in, folder: self.shared.folder.clone(), read: Mutex::default() }) }
     }
 
     /// Names of all scripts, sorted.
@@ -77,13 +65,8 @@ impl Scripts {
         {
             while let Ok(Some(entry)) = entries.next_entry().await {
                 let path = entry.path();
-                let name = path
-                    .file_stem()
-                    .and_then(|stem| stem.to_str())
-                    .filter(|name| is_name(name));
-                if let (Some(name), Some("yaml")) =
-                    (name, path.extension().and_then(|end| end.to_str()))
-                {
+                let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|name| is_name(name));
+                if let (Some(name), Some("yaml")) = (name, path.extension().and_then(|end| end.to_str())) {
                     names.insert(name.to_owned());
                 }
             }
@@ -100,53 +83,30 @@ impl Scripts {
         }
         match self.shared.built_in.get(name) {
             Some(script) => Ok(Arc::clone(script)),
-            None => Err(ScriptError::Unknown(
-                name.to_owned(),
-                self.names().await.join(", "),
-            )),
+            None => Err(ScriptError::Unknown(name.to_owned(), self.names().await.join(", "))),
         }
     }
 
-    async fn read(
-        &self,
-        name: &str,
-        path: &Path,
-        found: &std::fs::Metadata,
-    ) -> Result<Arc<Script>, ScriptError> {
+    async fn read(&self, name: &str, path: &Path, found: &std::fs::Metadata) -> Result<Arc<Script>, ScriptError> {
         let (modified, bytes) = (found.modified().ok(), found.len());
         if let Some(read) = self.lock().get(name)
             && (read.modified, read.bytes) == (modified, bytes)
         {
             return Ok(Arc::clone(&read.script));
         }
-        let invalid = |detail: String| ScriptError::Invalid {
-            name: name.to_owned(),
-            detail,
-        };
+        let invalid = |detail: String| ScriptError::Invalid { name: name.to_owned(), detail };
         if bytes > MAX_FILE_BYTES {
             return Err(invalid(format!("it is over {MAX_FILE_BYTES} bytes long")));
         }
-        let yaml = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| invalid(error.to_string()))?;
+        let yaml = tokio::fs::read_to_string(path).await.map_err(|error| invalid(error.to_string()))?;
         let script = Arc::new(Script::parse(name, &yaml)?);
-        self.lock().insert(
-            name.to_owned(),
-            Read {
-                modified,
-                bytes,
-                script: Arc::clone(&script),
-            },
-        );
+        self.lock().insert(name.to_owned(), Read { modified, bytes, script: Arc::clone(&script) });
         Ok(script)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Read>> {
         // what it holds is whole after each statement
-        self.shared
-            .read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,7 +114,5 @@ impl Scripts {
 fn is_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }

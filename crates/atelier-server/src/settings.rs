@@ -1,0 +1,78 @@
+//! Settings: the deployment's, and the caller's own prompt.
+
+use atelier_domain::permissions::Action;
+use atelier_store::Setting;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::auth::LoggedIn;
+use crate::error::{ApiError, ApiResult, fault};
+use crate::extract::RawBody;
+use crate::state::Shared;
+
+const MAX_PROMPT_BYTES: usize = 32_768;
+
+pub(crate) async fn system_prompt_get(State(app): State<Shared>, LoggedIn(_): LoggedIn) -> ApiResult<Json<Value>> {
+    let prompt = app.store.setting(Setting::SystemPrompt).await?.unwrap_or_default();
+    Ok(Json(json!({ "system_prompt": prompt, "default_system_prompt": atelier_daemon::DEFAULT_SYSTEM_PROMPT })))
+}
+
+pub(crate) async fn system_prompt_set(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    body: RawBody,
+) -> ApiResult<StatusCode> {
+    caller.must_anywhere(Action::DeploymentConfigUpdate)?;
+    let body: Value = body.json()?;
+    let prompt = body["system_prompt"].as_str().map(str::trim);
+    let Some(prompt) = prompt.filter(|prompt| prompt.len() <= MAX_PROMPT_BYTES) else {
+        return Err(ApiError::validation(vec![fault("system_prompt", "must be a text of at most 32768 bytes")]));
+    };
+    app.store.setting_set(Setting::SystemPrompt, prompt.to_owned(), app.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn workspace_ttl_get(State(app): State<Shared>, LoggedIn(_): LoggedIn) -> ApiResult<Json<Value>> {
+    Ok(Json(json!({ "workspace_ttl_ms": app.store.setting_workspace_ttl_ms().await? })))
+}
+
+pub(crate) async fn workspace_ttl_set(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    body: RawBody,
+) -> ApiResult<StatusCode> {
+    caller.must_anywhere(Action::DeploymentConfigUpdate)?;
+    let body: Value = body.json()?;
+    match body["workspace_ttl_ms"].as_i64() {
+        Some(ttl) if ttl == 0 || (60_000..=2_592_000_000).contains(&ttl) => {
+            app.store.setting_set(Setting::WorkspaceTtlMs, ttl.to_string(), app.now()).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+        _ => Err(ApiError::validation(vec![fault("workspace_ttl_ms", "must be 0, or 60000 to 2592000000")])),
+    }
+}
+
+pub(crate) async fn user_prompt_get(State(app): State<Shared>, LoggedIn(caller): LoggedIn) -> ApiResult<Json<Value>> {
+    let row = app.store.user_get(caller.id()).await?.ok_or_else(ApiError::not_found)?;
+    Ok(Json(json!({ "custom_prompt": row.user_prompt })))
+}
+
+pub(crate) async fn user_prompt_set(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    body: RawBody,
+) -> ApiResult<Json<Value>> {
+    let body: Value = body.json()?;
+    let prompt = body["custom_prompt"]
+        .as_str()
+        .ok_or_else(|| ApiError::validation(vec![fault("custom_prompt", "must be a text")]))?
+        .trim()
+        .to_owned();
+    if prompt.len() > MAX_PROMPT_BYTES {
+        return Err(ApiError::validation(vec![fault("custom_prompt", "has at most 32768 bytes")]));
+    }
+    app.store.user_prompt_set(caller.id(), prompt.clone()).await?;
+    Ok(Json(json!({ "custom_prompt": prompt })))
+}
