@@ -181,6 +181,9 @@ impl Renderer {
 pub(crate) struct TurnWatch {
     busy: bool,
     queued: bool,
+    /// The snapshot is complete. Its status comes first, what belongs to it after.
+    ready: bool,
+    end: Option<TurnEnd>,
 }
 
 impl TurnWatch {
@@ -198,25 +201,25 @@ impl TurnWatch {
         match event["type"].as_str()? {
             "queue_update" => {
                 self.queued = event["queued_messages"].as_array().is_some_and(|queue| !queue.is_empty());
-                None
             }
             "status" => match event["status"]["status"].as_str()? {
-                "waiting" if self.busy && !self.queued => {
-                    self.busy = false;
-                    Some(TurnEnd::Done)
-                }
-                "error" if self.busy => {
-                    self.busy = false;
-                    Some(TurnEnd::Failed)
-                }
+                "waiting" if self.busy => self.end = Some(TurnEnd::Done),
+                "error" if self.busy => self.end = Some(TurnEnd::Failed),
                 "pending" | "running" => {
                     self.busy = true;
-                    None
+                    self.end = None;
                 }
-                _ => None,
+                _ => {}
             },
-            _ => None,
+            "ready" => self.ready = true,
+            _ => {}
         }
+        if !self.ready || (self.queued && self.end == Some(TurnEnd::Done)) {
+            return None;
+        }
+        let end = self.end.take()?;
+        self.busy = false;
+        Some(end)
     }
 }
 
@@ -372,6 +375,7 @@ mod tests {
     fn a_turn_is_over_when_nothing_is_queued_any_more() {
         let status = |status: &str| json!({"type": "status", "status": {"status": status}});
         let mut watch = TurnWatch::default();
+        assert_eq!(watch.event(&json!({"type": "ready"})), None);
         assert_eq!(watch.event(&status("waiting")), None);
         watch.began();
         assert_eq!(watch.event(&json!({"type": "queue_update", "queued_messages": [{}]})), None);
@@ -381,5 +385,15 @@ mod tests {
         assert_eq!(watch.event(&status("waiting")), Some(TurnEnd::Done));
         watch.began();
         assert_eq!(watch.event(&status("error")), Some(TurnEnd::Failed));
+    }
+
+    /// A turn may be over before its stream is open: then the snapshot is shown to its end.
+    #[test]
+    fn a_snapshot_of_a_finished_turn_ends_with_ready() {
+        let mut watch = TurnWatch::default();
+        watch.began();
+        assert_eq!(watch.event(&json!({"type": "status", "status": {"status": "waiting"}})), None);
+        assert_eq!(watch.event(&json!({"type": "message", "message": {}})), None);
+        assert_eq!(watch.event(&json!({"type": "ready"})), Some(TurnEnd::Done));
     }
 }

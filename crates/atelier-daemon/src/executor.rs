@@ -181,7 +181,11 @@ impl Place {
     pub(crate) async fn parked<T>(&self, wait: impl Future<Output = T>) -> T {
         self.places.park(self.chat);
         let result = wait.await;
-        self.places.unpark(self.chat).await;
+        tokio::select! {
+            // a run that is stopped only has to settle: it needs no slot for that
+            () = self.tokens.stop.cancelled() => {}
+            () = self.places.unpark(self.chat) => {}
+        }
         result
     }
 }

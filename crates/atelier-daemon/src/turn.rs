@@ -463,7 +463,7 @@ impl Turn<'_> {
             model_config_id: metered.model.config_id,
             context_limit: metered.model.context_limit,
             runtime_ms: call.runtime_ms,
-            provider_response_id: answer.response_id,
+            provider_response_id: answer.response_id.map(without_nul),
             parts: answer.parts,
             calls: open
                 .iter()
@@ -560,7 +560,7 @@ fn partial_answer(begun: &StepBegun, answer: Answer, metered: &metering::Metered
         model_config_id: metered.model.config_id,
         context_limit: metered.model.context_limit,
         runtime_ms: call.as_ref().map_or(0, |call| call.runtime_ms),
-        provider_response_id: answer.response_id,
+        provider_response_id: answer.response_id.map(without_nul),
         parts: answer.parts,
     })
 }
@@ -589,4 +589,9 @@ fn step_limit() -> TurnError {
         ErrorKind::StepLimit,
         format!("The turn was ended after {MAX_STEPS} steps. Send a message, for instance \"go on\", to continue."),
     )
+}
+
+/// An id of a provider as both databases take it.
+fn without_nul(id: String) -> String {
+    if id.contains('\0') { id.replace('\0', "") } else { id }
 }

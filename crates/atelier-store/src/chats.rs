@@ -14,7 +14,7 @@ use crate::statement::statements;
 use crate::value::{Arg, DbRow, args, ids};
 
 /// Pending chats that one look finds.
-const PENDING_AT_ONCE: i64 = 64;
+const PENDING_AT_ONCE: i64 = 10_000;
 
 /// What [`ChatRow::read`] reads. Named one by one, so that a column added by a newer server disturbs no
 /// statement that is prepared already.

@@ -84,7 +84,7 @@ impl Coordination {
     pub async fn lost_runs(&self, own: Incarnation, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
         let mut found = match self {
             Self::InProcess(store) => store.chats_running_for_system(limit).await?,
-            Self::Leases(store) => store.replica_runs_lost(limit).await?,
+            Self::Leases(store) => store.replica_runs_lost(own, limit).await?,
         };
         found.retain(|(_, owner)| *owner != own);
         Ok(found)

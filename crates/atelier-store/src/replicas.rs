@@ -22,10 +22,10 @@ statements! {
             WHERE incarnation = $1 AND NOT dead RETURNING incarnation)
         SELECT c.id, c.epoch, c.stop_kind FROM renewed r
         LEFT JOIN chats c ON c.status = 'running' AND c.owner_incarnation = r.incarnation" };
-    // a replica registers before its first claim: one without a row is gone. The outer query does not see
+    // a replica registers before its first claim: one without a row is gone; nobody declares itself dead. The outer query does not see
     // what the inner one has written
     RUNS_LOST = { postgres: "WITH marked AS (UPDATE replicas SET dead = true WHERE NOT dead AND lease_until < now()
-            RETURNING incarnation)
+            AND incarnation <> $2 RETURNING incarnation)
         SELECT c.id, c.owner_incarnation FROM chats c LEFT JOIN replicas r ON r.incarnation = c.owner_incarnation
         WHERE c.status = 'running' AND (r.incarnation IS NULL OR r.dead
             OR c.owner_incarnation IN (SELECT m.incarnation FROM marked m))
@@ -59,9 +59,13 @@ impl Store {
         Ok(Some(running))
     }
 
-    /// Marks lives whose lease is over as dead, and gives chats whose run belongs to a dead one.
-    pub(crate) async fn replica_runs_lost(&self, limit: i64) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
-        let rows = self.upkeep(RUNS_LOST, args![limit]).await?;
+    /// Marks other lives whose lease is over as dead, and gives chats whose run belongs to a dead one.
+    pub(crate) async fn replica_runs_lost(
+        &self,
+        own: Incarnation,
+        limit: i64,
+    ) -> Result<Vec<(ChatId, Incarnation)>, StoreError> {
+        let rows = self.upkeep(RUNS_LOST, args![limit, own]).await?;
         rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_incarnation")?))).collect()
     }
 

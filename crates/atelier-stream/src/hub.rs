@@ -130,11 +130,11 @@ impl HubState {
 
     /// What is known of the versions: a snapshot has this one.
     pub(crate) fn saw_version(&mut self, position: &Position) {
-        if self.applied.is_none_or(|applied| applied < position.version) && self.items.is_empty() {
+        // a later snapshot moves nothing: the change that it has and this hub has not is about to be published
+        if self.applied.is_none() {
             self.applied = Some(position.version);
-            self.head = *position;
-        } else if self.applied.is_none() {
-            self.applied = Some(position.version);
+            let Position { rewind, message_id, version, .. } = *position;
+            self.head = Position { rewind, message_id, version, ..self.head };
         }
     }
 

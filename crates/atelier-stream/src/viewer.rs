@@ -11,7 +11,7 @@ use atelier_domain::chat::WatchKind;
 use atelier_domain::error::ErrorKind;
 use atelier_domain::message::{ContentError, Role};
 use atelier_domain::{ChatId, MessageId, UserId};
-use atelier_store::{ChatRow, MessageRow, QueueRow, StoreError};
+use atelier_store::{ChatRow, MessagePage, MessageRange, QueueRow, StoreError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ const FRAME_EVENTS: usize = 256;
 const FRAME_BYTES: usize = 1024 * 1024;
 /// Rows that one read takes.
 const ROWS_AT_ONCE: i64 = 200;
+/// And with content of about so much.
+const BYTES_AT_ONCE: i64 = 1024 * 1024;
 /// Reads in a row that are overtaken by changes before the viewer goes on with what it has.
 const MAX_READS: u32 = 8;
 
@@ -149,7 +151,7 @@ struct Live {
 /// What one read of a chat gave.
 struct Snapshot {
     chat: ChatRow,
-    rows: Vec<MessageRow>,
+    page: MessagePage,
     queue: Vec<QueueRow>,
     /// Set when the viewer has to forget the messages after it.
     reset_after: Option<MessageId>,
@@ -204,6 +206,8 @@ impl Viewer {
         let state = self.hold.hub.lock();
         if number < state.first {
             self.next_item = None;
+            // the ring may have told of another status since it was read
+            self.status = None;
             return false;
         }
         let mut events: Vec<Bytes> = Vec::new();
@@ -279,7 +283,7 @@ impl Viewer {
             tries += 1;
             let start = self.hold.hub.lock().next;
             let snapshot = self.snapshot().await?;
-            let is_last_page = i64::try_from(snapshot.rows.len()).is_ok_and(|rows| rows < ROWS_AT_ONCE);
+            let is_last_page = !snapshot.page.has_more;
             let parts_first = self.first && !self.resumable;
             if !is_last_page && !parts_first {
                 return self.frames(&snapshot, &Live::default(), parts_first, is_last_page);
@@ -334,6 +338,7 @@ impl Viewer {
                         return Ok(None);
                     };
                     let is_beyond = position.version > chat.state.version
+                        || position.step > chat.state.step_no
                         || position.rewind > chat.state.rewind
                         || (resumes && position.message_id > chat.last_message_id.get());
                     let reset_after = if is_beyond {
@@ -344,9 +349,15 @@ impl Viewer {
                         None
                     };
                     let after = reset_after.unwrap_or(position.message());
-                    let rows = atelier_store::messages_after_in_tx(tx, chat_id, after, ROWS_AT_ONCE).await?;
+                    let range = MessageRange {
+                        after,
+                        before: MessageId(i64::MAX),
+                        limit: ROWS_AT_ONCE,
+                        max_bytes: BYTES_AT_ONCE,
+                    };
+                    let page = atelier_store::messages_page_in_tx(tx, chat_id, range).await?;
                     let queue = atelier_store::queue_list_in_tx(tx, chat_id).await?;
-                    Ok::<_, StoreError>(Some(Snapshot { chat, rows, queue, reset_after }))
+                    Ok::<_, StoreError>(Some(Snapshot { chat, page, queue, reset_after }))
                 })
             })
             .await?;
@@ -383,7 +394,7 @@ impl Viewer {
             batch.retry(chat);
             batch.live(live);
         }
-        for row in &snapshot.rows {
+        for row in &snapshot.page.messages {
             let message = Box::new(convert::message(row)?);
             let step = match row.role {
                 Role::Assistant | Role::Tool => row.step_no,

@@ -122,10 +122,11 @@ impl Hubs {
             owner_id: owner,
             owner: entry,
             next_event,
+            // until all that was missed is sent, a cursor says how far that has come
+            read_at: resume.as_ref().map_or_else(|| self.shared.clock.now(), |cursor| cursor.at),
             resume,
             ready: VecDeque::new(),
             sent: VecDeque::new(),
-            read_at: self.shared.clock.now(),
         })
     }
 
@@ -244,6 +245,7 @@ impl WatchViewer {
             let frame = self.event(kind, &row).await?;
             self.ready.push_back(frame);
         }
+        self.read_at = self.read_at.max(now);
         Ok(())
     }
 

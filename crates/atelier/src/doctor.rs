@@ -22,8 +22,10 @@ struct Check {
 
 /// Runs every check and prints a line each. Exit code 1 if one failed.
 pub(crate) async fn run(settings: Settings) -> ExitCode {
+    // the data folder is made first: the others need it
+    let data_folder = data_folder(&settings);
     let (database, providers) = database(&settings).await;
-    let mut checks = vec![data_folder(&settings), database, sandbox(&settings).await, git(), outgoing(&settings)];
+    let mut checks = vec![data_folder, database, sandbox(&settings).await, git(), outgoing(&settings)];
     for provider in providers {
         checks.push(provider_check(&settings, provider).await);
     }

@@ -100,8 +100,18 @@ impl RunWriter {
         results: Vec<(CallToken, Vec<MessagePart>)>,
         metering: Option<ModelCallNew>,
     ) -> Result<(), RunEnd> {
-        let settle = Settle::Stopped { partial, results, metering };
-        self.repeat(|| self.commits.settle(&self.fence, settle.clone())).await.map(|_| ())
+        let settle = Settle::Stopped { partial, results, metering: metering.clone() };
+        self.repeat(|| {
+            let (settle, metering) = (settle.clone(), metering.clone());
+            async move {
+                match self.commits.settle(&self.fence, settle).await {
+                    // a signal that was meant for the run before this one: the turn goes on
+                    Err(CommitError::NotAsked) => self.commits.release(&self.fence, metering).await,
+                    settled => settled.map(|_| ()),
+                }
+            }
+        })
+        .await
     }
 
     pub(crate) async fn fail(

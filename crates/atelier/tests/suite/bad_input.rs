@@ -90,7 +90,7 @@ async fn ids_paths_and_queries_that_do_not_exist() {
     for query in ["limit=no", "limit=-1", "limit=100000", "before_id=x", "after_id=-5", "before_id=3&after_id=9"] {
         admin.get(&chat.path(&format!("/messages?{query}"))).await.expect_error(400, "validation_failed");
     }
-    for cursor in ["nonsense", "%00%00", "AAAA", &"A".repeat(5_000)] {
+    for cursor in ["nonsense", "AAAA", &"A".repeat(5_000)] {
         let path = chat.path(&format!("/stream?cursor={cursor}"));
         let answer = admin.send(admin.request(Method::GET, &path).header("Accept", "text/event-stream")).await;
         answer.expect_error(400, "invalid_cursor");
