@@ -194,9 +194,3 @@ pub struct LogLine {
     pub stage: String,
     pub output: String,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TtlUpdate {
-    /// Null = never stops by itself.
-    pub ttl_ms: Option<i64>,
-}

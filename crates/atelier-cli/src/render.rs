@@ -203,7 +203,7 @@ impl TurnWatch {
                 self.queued = event["queued_messages"].as_array().is_some_and(|queue| !queue.is_empty());
             }
             "status" => match event["status"]["status"].as_str()? {
-                "waiting" if self.busy => self.end = Some(TurnEnd::Done),
+                "waiting" if self.busy && !(self.ready && self.queued) => self.end = Some(TurnEnd::Done),
                 "error" if self.busy => self.end = Some(TurnEnd::Failed),
                 "pending" | "running" => {
                     self.busy = true;
@@ -211,10 +211,13 @@ impl TurnWatch {
                 }
                 _ => {}
             },
-            "ready" => self.ready = true,
+            "ready" => {
+                self.ready = true;
+                self.end.take_if(|end| self.queued && *end == TurnEnd::Done);
+            }
             _ => {}
         }
-        if !self.ready || (self.queued && self.end == Some(TurnEnd::Done)) {
+        if !self.ready {
             return None;
         }
         let end = self.end.take()?;

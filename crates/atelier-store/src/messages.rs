@@ -402,16 +402,6 @@ pub async fn message_of_step_in_tx(
     tx.first(MESSAGE_OF_STEP, args![chat, step_no]).await?.as_ref().map(MessageRow::read).transpose()
 }
 
-/// Visible messages with `after < id`, oldest first.
-pub async fn messages_after_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    after: MessageId,
-    limit: i64,
-) -> Result<Vec<MessageRow>, StoreError> {
-    tx.all(MESSAGES_ASCENDING, args![chat, after, i64::MAX, limit]).await?.iter().map(MessageRow::read).collect()
-}
-
 /// A page of messages, bounded in number and in bytes.
 #[derive(Clone, Debug)]
 pub struct MessagePage {

@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "ATELIER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 
-    /// Addresses that outgoing calls may reach beside public ones: loopback, private, CIDRs, host[:port]
+    /// Addresses that outgoing calls may reach beside public ones: loopback, private, CIDRs, host or host:port
     #[arg(long, env = "ATELIER_EGRESS_ALLOW", default_value = "", value_name = "LIST")]
     pub(crate) egress_allow: String,
 
