@@ -5,6 +5,9 @@
 //! SQL nor HTTP. Everything that decides something is here, so that it can be tested in microseconds
 //! and behaves the same on both databases.
 
+#[macro_use]
+mod named_enum;
+
 pub mod chat;
 pub mod clock;
 pub mod error;

@@ -13,29 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{OrganizationId, UserId};
 
-macro_rules! names {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-names! {
+named_enum! {
     /// A role in the whole deployment. `Member` is implicit and never stored.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case")]
@@ -48,7 +26,7 @@ names! {
     }
 }
 
-names! {
+named_enum! {
     /// A role in one organization. `Member` comes with the membership.
     OrganizationRole {
         Admin = "organization-admin",
@@ -56,7 +34,7 @@ names! {
     }
 }
 
-names! {
+named_enum! {
     /// A column of the table.
     Role {
         Owner = "owner",
@@ -68,7 +46,7 @@ names! {
     }
 }
 
-names! {
+named_enum! {
     /// A resource and what is done with it.
     Action {
         UserRead = "user: read",

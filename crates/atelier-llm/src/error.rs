@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use atelier_domain::Timestamp;
 use atelier_domain::error::{ErrorKind, TurnError};
+use atelier_domain::retry::{self, RetryRule};
 use atelier_domain::text::head_chars;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -246,29 +247,9 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
     })
 }
 
+/// As the table of retries says; a 5xx of kind generic only where the status is known.
 const fn is_retryable(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::Overloaded
-        | ErrorKind::RateLimit
-        | ErrorKind::Network
-        | ErrorKind::Timeout
-        | ErrorKind::StartupTimeout
-        | ErrorKind::Malformed => true,
-        // 5xx only, which is known where the status is
-        ErrorKind::Generic
-        | ErrorKind::Quota
-        | ErrorKind::Auth
-        | ErrorKind::ContextTooLong
-        | ErrorKind::BadReplay
-        | ErrorKind::Config
-        | ErrorKind::Refused
-        | ErrorKind::UsageLimit
-        | ErrorKind::StepLimit
-        | ErrorKind::CrashLoop
-        | ErrorKind::OwnerSuspended
-        | ErrorKind::Internal
-        | ErrorKind::Takeover => false,
-    }
+    !matches!(retry::rule(kind, false), RetryRule::Never)
 }
 
 fn message(kind: ErrorKind, provider: &str) -> String {

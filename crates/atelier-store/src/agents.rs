@@ -1,10 +1,9 @@
 //! Workspace agents, and the log lines of builds and agents.
 
-use atelier_domain::{AgentId, BuildId, Timestamp, WorkspaceId};
+use atelier_domain::{AgentId, BuildId, Timestamp, WorkspaceId, named_enum};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
-use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 
@@ -42,11 +41,11 @@ statements! {
     LOGS_OF_AGENT = "SELECT * FROM workspace_logs WHERE agent_id = $1 AND id > $2 ORDER BY id LIMIT $3";
 }
 
-named! {
+named_enum! {
     AgentStatus { Connecting = "connecting", Connected = "connected", Disconnected = "disconnected", Timeout = "timeout" }
 }
 
-named! {
+named_enum! {
     AgentLifecycle {
         Created = "created",
         Starting = "starting",

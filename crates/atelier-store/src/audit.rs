@@ -1,10 +1,9 @@
 //! The audit log: entries are only ever added, in the transaction of the change they tell of.
 
-use atelier_domain::{ChatId, OrganizationId, Timestamp, UserId};
+use atelier_domain::{ChatId, OrganizationId, Timestamp, UserId, named_enum};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
-use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 
@@ -15,7 +14,7 @@ statements! {
     AUDIT_LIST = "SELECT * FROM audit_logs ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2";
 }
 
-named! {
+named_enum! {
     AuditOutcome { Success = "success", Denied = "denied" }
 }
 

@@ -6,12 +6,11 @@
 //!    \___________\_______> canceling --> canceled
 //! ```
 
-use atelier_domain::{AgentId, BuildId, CallToken, TemplateVersionId, Timestamp, UserId, WorkspaceId};
+use atelier_domain::{AgentId, BuildId, CallToken, TemplateVersionId, Timestamp, UserId, WorkspaceId, named_enum};
 
 use crate::agents::agent_insert_in_tx;
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
-use crate::named::named;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 use crate::workspaces::{
@@ -47,11 +46,11 @@ statements! {
         WHERE id = $1 AND transition = 'start' AND state = 'succeeded'";
 }
 
-named! {
+named_enum! {
     Transition { Start = "start", Stop = "stop", Delete = "delete" }
 }
 
-named! {
+named_enum! {
     BuildState {
         Pending = "pending",
         Running = "running",
@@ -215,10 +214,6 @@ pub async fn build_latest_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Resu
 /// The build that made the workspace.
 pub(crate) async fn build_first_in_tx(tx: &mut Tx<'_>, workspace: WorkspaceId) -> Result<BuildRow, StoreError> {
     BuildRow::read(&tx.one(BUILD_FIRST, args![workspace]).await?)
-}
-
-pub async fn build_get_in_tx(tx: &mut Tx<'_>, build: BuildId) -> Result<Option<BuildRow>, StoreError> {
-    tx.first(BUILD_GET, args![build]).await?.as_ref().map(BuildRow::read).transpose()
 }
 
 /// Moves the deadline of a start that has succeeded; of any other build there is none.

@@ -86,10 +86,6 @@ pub async fn session_create_in_tx(
     Ok(id)
 }
 
-pub async fn session_delete_in_tx(tx: &mut Tx<'_>, session: SessionId) -> Result<(), StoreError> {
-    tx.run(SESSION_DELETE, args![session]).await.map(|_| ())
-}
-
 /// # Errors
 /// A name that this user has given already is [`StoreError::Conflict`].
 pub async fn api_token_create_in_tx(

@@ -21,7 +21,6 @@ mod messages;
 mod model_calls;
 mod model_resolve;
 mod models;
-mod named;
 mod organizations;
 mod providers;
 mod queue;

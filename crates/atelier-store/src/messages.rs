@@ -79,8 +79,6 @@ statements! {
     };
     MESSAGES_NEWEST = (concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND id < $2 AND ", visible!(),
         " ORDER BY id DESC LIMIT $3"));
-    MESSAGES_ASCENDING = (concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND id > $2 AND id < $3 AND ",
-        visible!(), " ORDER BY id LIMIT $4"));
     MESSAGES_NEWEST_UP_TO = (up_to_bytes!(concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND id < $2
         AND id > $3 AND ", visible!(), " ORDER BY id DESC LIMIT $4"), "DESC", "$5"));
     MESSAGES_ASCENDING_UP_TO = (up_to_bytes!(concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND id < $2
@@ -479,18 +477,6 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<MessageRow>, StoreError> {
         self.fetch_all(MESSAGES_NEWEST, args![chat, before, limit]).await?.iter().map(MessageRow::read).collect()
-    }
-
-    /// Visible messages with `after < id < before`, oldest first.
-    pub async fn messages_ascending(
-        &self,
-        chat: ChatId,
-        after: MessageId,
-        before: MessageId,
-        limit: i64,
-    ) -> Result<Vec<MessageRow>, StoreError> {
-        let args = args![chat, after, before, limit];
-        self.fetch_all(MESSAGES_ASCENDING, args).await?.iter().map(MessageRow::read).collect()
     }
 
     /// Visible messages of a range, newest first. `has_more` may be true for a page that its bytes have ended.

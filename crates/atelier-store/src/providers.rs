@@ -139,10 +139,6 @@ fn taken(error: StoreError) -> ModelError {
     if error.is_conflict_on("model_configs") { ModelError::Double } else { error.into() }
 }
 
-pub async fn provider_list_in_tx(tx: &mut Tx<'_>) -> Result<Vec<ProviderRow>, StoreError> {
-    tx.all(PROVIDERS, Vec::new()).await?.iter().map(ProviderRow::read).collect()
-}
-
 pub async fn provider_get_in_tx(tx: &mut Tx<'_>, id: ProviderId) -> Result<Option<ProviderRow>, StoreError> {
     tx.first(PROVIDER_GET, args![id]).await?.as_ref().map(ProviderRow::read).transpose()
 }

@@ -6,33 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::TurnError;
 use crate::id::{CallToken, Incarnation, QueueEntryId};
 
-macro_rules! text_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$variant_meta])* $variant),* }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The name in the database and on the wire.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            /// The value with this name; an unknown name is none.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-text_enum! {
+named_enum! {
     /// `chats.status`.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     ChatStatus {
         Waiting = "waiting",
         Pending = "pending",
@@ -43,8 +20,10 @@ text_enum! {
     }
 }
 
-text_enum! {
+named_enum! {
     /// Why a running turn was asked to stop.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     StopKind {
         User = "user",
         Send = "send",
@@ -66,8 +45,10 @@ impl StopKind {
     }
 }
 
-text_enum! {
+named_enum! {
     /// What may be done with a call whose run ended while it was in work.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     CallClass {
         /// Run again.
         Repeatable = "repeatable",
@@ -78,8 +59,10 @@ text_enum! {
     }
 }
 
-text_enum! {
+named_enum! {
     /// Where a tool call stands in the ledger. The first three are open.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     CallState {
         Ready = "ready",
         Started = "started",
