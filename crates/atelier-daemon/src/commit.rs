@@ -32,7 +32,7 @@ use self::carry_out::{Applied, Locked};
 use self::contents::Payload;
 pub(crate) use self::contents::UserMessage;
 pub use self::types::{
-    AnswerCommitted, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, PartialAnswer, RetryPlanned,
+    AnswerCommitted, AnswerContent, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, RetryPlanned,
     RunFence, RunSignals, Settle, Settled, StepBegun,
 };
 use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;

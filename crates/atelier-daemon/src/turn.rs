@@ -16,7 +16,7 @@ use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::message::{FinishReason, ToolCallPart};
 use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
 use atelier_llm::{ModelRequest, ProviderError};
-use atelier_store::{ChatRow, Store, ToolCallRow};
+use atelier_store::{ChatRow, ModelCallNew, Store, ToolCallRow};
 use atelier_stream::StepLog;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -24,7 +24,7 @@ use futures::future::BoxFuture;
 pub(crate) use self::writer::{RunEnd, RunWriter};
 use crate::answer::Answer;
 use crate::calls::{self, Begun, CallsEnd, OpenCall};
-use crate::commit::{AnswerStored, Claimed, Commits, NewToolCall, PartialAnswer, StepBegun};
+use crate::commit::{AnswerContent, AnswerStored, Claimed, Commits, NewToolCall, StepBegun};
 use crate::executor::{Place, Work};
 use crate::fault::Faults;
 use crate::models::{Models, TurnModel};
@@ -36,6 +36,8 @@ use crate::tools::run::ToolEnvironment;
 use crate::tools::{Tool, run};
 use crate::workspace::{Access, AgentRequest, CallContext, Method, Workspaces};
 
+/// Pending chats that one look of the executor finds; it holds those back for which it has no place.
+const PENDING_AT_ONCE: i64 = 10_000;
 /// Steps of one turn.
 const MAX_STEPS: i64 = 1200;
 /// Answers cut by their length, one after another, before the turn ends.
@@ -74,7 +76,7 @@ impl Work for Turns {
 
     fn poll_pending(&self) -> BoxFuture<'_, Vec<(ChatId, UserId, Timestamp)>> {
         Box::pin(async move {
-            self.store.chats_pending_for_system().await.unwrap_or_else(|error| {
+            self.store.chats_pending_for_system(PENDING_AT_ONCE).await.unwrap_or_else(|error| {
                 tracing::warn!("pending chats could not be looked for: {error}");
                 Vec::new()
             })
@@ -402,7 +404,7 @@ impl Turn<'_> {
         error: &ProviderError,
         attempt: i32,
         delay: Duration,
-        call: Option<atelier_store::ModelCallNew>,
+        call: Option<ModelCallNew>,
     ) -> Result<(), RunEnd> {
         let retrying_at = self.turns.clock.now() + delay;
         let error = error.turn_error();
@@ -455,16 +457,7 @@ impl Turn<'_> {
             }
         };
         let stored = AnswerStored {
-            step_no: begun.step_no,
-            finish_reason: answer.finish,
-            usage: call.usage,
-            estimated: call.estimated,
-            cost_micros: call.cost_micros,
-            model_config_id: metered.model.config_id,
-            context_limit: metered.model.context_limit,
-            runtime_ms: call.runtime_ms,
-            provider_response_id: answer.response_id.map(without_nul),
-            parts: answer.parts,
+            content: content(begun, answer, metered, Some(&call)),
             calls: open
                 .iter()
                 .enumerate()
@@ -546,23 +539,33 @@ impl Turn<'_> {
 }
 
 /// What is stored of an answer that was interrupted or refused; nothing where nothing came.
-fn partial_answer(begun: &StepBegun, answer: Answer, metered: &metering::Metered<'_>) -> Option<PartialAnswer> {
+fn partial_answer(begun: &StepBegun, answer: Answer, metered: &metering::Metered<'_>) -> Option<AnswerContent> {
     if answer.parts.is_empty() {
         return None;
     }
     let call = metered.interrupted(&answer);
-    Some(PartialAnswer {
+    Some(content(begun, answer, metered, call.as_ref()))
+}
+
+/// An answer with what its request cost; without a row of the request nothing is known of that.
+fn content(
+    begun: &StepBegun,
+    answer: Answer,
+    metered: &metering::Metered<'_>,
+    call: Option<&ModelCallNew>,
+) -> AnswerContent {
+    AnswerContent {
         step_no: begun.step_no,
         finish_reason: answer.finish,
-        usage: call.as_ref().map(|call| call.usage).unwrap_or_default(),
-        estimated: call.as_ref().is_some_and(|call| call.estimated),
-        cost_micros: call.as_ref().and_then(|call| call.cost_micros),
+        usage: call.map(|call| call.usage).unwrap_or_default(),
+        estimated: call.is_some_and(|call| call.estimated),
+        cost_micros: call.and_then(|call| call.cost_micros),
         model_config_id: metered.model.config_id,
         context_limit: metered.model.context_limit,
-        runtime_ms: call.as_ref().map_or(0, |call| call.runtime_ms),
+        runtime_ms: call.map_or(0, |call| call.runtime_ms),
         provider_response_id: answer.response_id.map(without_nul),
         parts: answer.parts,
-    })
+    }
 }
 
 /// An open call of a run before this one.

@@ -13,9 +13,6 @@ use crate::error::StoreError;
 use crate::statement::statements;
 use crate::value::{Arg, DbRow, args, ids};
 
-/// Pending chats that one look finds.
-const PENDING_AT_ONCE: i64 = 10_000;
-
 /// What [`ChatRow::read`] reads. Named one by one, so that a column added by a newer server disturbs no
 /// statement that is prepared already.
 macro_rules! columns {
@@ -103,11 +100,9 @@ statements! {
         sqlite: "SELECT id, version FROM chats WHERE id IN (SELECT value FROM json_each($1))",
         postgres: "SELECT id, version FROM chats WHERE id = ANY($1)"
     };
-    CHAT_VERSION = "SELECT version FROM chats WHERE id = $1";
     CHAT_WORKSPACE_SET = "UPDATE chats SET workspace_id = $2, version = version + 1, changed_at = $3 WHERE id = $1";
     CHAT_CONTEXT_SET = "UPDATE chats SET workspace_context = $2 WHERE id = $1";
     CHAT_TITLE_SET = "UPDATE chats SET title = $2, title_source = $3, version = version + 1, changed_at = $4 WHERE id = $1";
-    CHAT_LABELS_SET = "UPDATE chats SET labels = $2, version = version + 1, changed_at = $3 WHERE id = $1";
     CHAT_READ = "UPDATE chats SET last_read_message_id = $2, changed_at = $3 WHERE id = $1 AND owner_id = $4";
     CHAT_READ_UP_TO = "UPDATE chats SET last_read_message_id = $2, changed_at = $3
         WHERE id = $1 AND owner_id = $4 AND last_read_message_id < $2";
@@ -444,15 +439,6 @@ pub async fn chat_title_set_in_tx(
     tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now]).await.map(|_| ())
 }
 
-pub async fn chat_labels_set_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    labels: &BTreeMap<String, String>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.run(CHAT_LABELS_SET, args![chat, json(labels), now]).await.map(|_| ())
-}
-
 /// The user's runs that hold a place, over all replicas.
 pub async fn chats_running_unparked_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<i64, StoreError> {
     tx.one(CHATS_RUNNING_UNPARKED, args![owner]).await?.int("runs")
@@ -503,19 +489,15 @@ impl Store {
         self.fetch_all(CHATS_CHANGED, args![owner, since, limit]).await?.iter().map(ChatRow::read).collect()
     }
 
-    pub async fn chat_version(&self, chat: ChatId) -> Result<Option<i64>, StoreError> {
-        self.fetch_first(CHAT_VERSION, args![chat]).await?.map(|row| row.int("version")).transpose()
-    }
-
     /// The versions of these chats, in no order; deleted chats are absent.
     pub async fn chats_versions_for_system(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, i64)>, StoreError> {
         let rows = self.fetch_all(CHATS_VERSIONS, vec![ids(chats)]).await?;
         rows.iter().map(|row| Ok((row.id("id")?, row.int("version")?))).collect()
     }
 
-    /// The chats that have been pending for longest.
-    pub async fn chats_pending_for_system(&self) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
-        let rows = self.fetch_all(CHATS_PENDING, args![PENDING_AT_ONCE]).await?;
+    /// The `limit` chats that have been pending for longest, oldest first.
+    pub async fn chats_pending_for_system(&self, limit: i64) -> Result<Vec<(ChatId, UserId, Timestamp)>, StoreError> {
+        let rows = self.fetch_all(CHATS_PENDING, args![limit]).await?;
         rows.iter().map(|row| Ok((row.id("id")?, row.id("owner_id")?, row.time("pending_since")?))).collect()
     }
 

@@ -7,7 +7,7 @@ use atelier_domain::message::{MessagePart, Role, ToolResultPart};
 use atelier_domain::{CallToken, ChatId, McpServerId, MessageId, ModelConfigId, Timestamp, UserId};
 use atelier_store::{ChatNew, ChatRow, MessageNew, ModelCallNew, ToolCallNew, ToolCallRow};
 
-use super::types::{AnswerStored, NewToolCall, PartialAnswer};
+use super::types::{AnswerContent, AnswerStored, NewToolCall};
 use crate::tool_error::{ToolError, ToolErrorCode};
 
 /// A user's message before it is a row.
@@ -99,24 +99,28 @@ impl From<NewToolCall> for ToolCallNew {
 }
 
 impl Answer {
-    pub(super) fn whole(answer: AnswerStored) -> (Self, ModelCallNew) {
-        let AnswerStored { metering, calls, .. } = answer;
+    fn new(content: AnswerContent, calls: Vec<NewToolCall>) -> Self {
         let message = MessageNew {
-            model_config_id: Some(answer.model_config_id),
-            finish_reason: Some(answer.finish_reason),
-            usage: answer.usage,
-            estimated: answer.estimated,
-            context_limit: answer.context_limit,
-            cost_micros: answer.cost_micros,
-            runtime_ms: Some(answer.runtime_ms),
-            provider_response_id: answer.provider_response_id,
-            ..MessageNew::new(Role::Assistant, answer.parts)
+            model_config_id: Some(content.model_config_id),
+            finish_reason: Some(content.finish_reason),
+            usage: content.usage,
+            estimated: content.estimated,
+            context_limit: content.context_limit,
+            cost_micros: content.cost_micros,
+            runtime_ms: Some(content.runtime_ms),
+            provider_response_id: content.provider_response_id,
+            ..MessageNew::new(Role::Assistant, content.parts)
         };
-        (Self { message, calls, context_tokens: answer.usage.context_tokens() }, metering)
+        Self { message, calls, context_tokens: content.usage.context_tokens() }
+    }
+
+    pub(super) fn whole(answer: AnswerStored) -> (Self, ModelCallNew) {
+        let AnswerStored { content, metering, calls, .. } = answer;
+        (Self::new(content, calls), metering)
     }
 
     /// Its complete local calls are entered too: they get an "interrupted" result in the same transaction.
-    pub(super) fn partial(answer: PartialAnswer) -> Self {
+    pub(super) fn partial(answer: AnswerContent) -> Self {
         let local = answer.parts.iter().filter_map(|part| match part {
             MessagePart::ToolCall(call) if !call.provider_executed => Some(call),
             MessagePart::ToolCall(_)
@@ -141,18 +145,7 @@ impl Answer {
                 state: CallState::Ready,
             })
             .collect();
-        let message = MessageNew {
-            model_config_id: Some(answer.model_config_id),
-            finish_reason: Some(answer.finish_reason),
-            usage: answer.usage,
-            estimated: answer.estimated,
-            context_limit: answer.context_limit,
-            cost_micros: answer.cost_micros,
-            runtime_ms: Some(answer.runtime_ms),
-            provider_response_id: answer.provider_response_id,
-            ..MessageNew::new(Role::Assistant, answer.parts)
-        };
-        Self { message, calls, context_tokens: answer.usage.context_tokens() }
+        Self::new(answer, calls)
     }
 
     /// The answer as far as the rules look at it.

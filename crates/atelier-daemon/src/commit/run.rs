@@ -11,7 +11,7 @@ use atelier_store::{ModelCallNew, StoreError, ToolCallRow, Tx};
 use super::carry_out::{Applied, Locked, Outcome, carry_out};
 use super::contents::{Answer, Payload};
 use super::types::{
-    AnswerCommitted, AnswerStored, CallEnd, Claimed, CommitError, Fail, PartialAnswer, RetryPlanned, RunFence, Settle,
+    AnswerCommitted, AnswerContent, AnswerStored, CallEnd, Claimed, CommitError, Fail, RetryPlanned, RunFence, Settle,
     Settled, StepBegun,
 };
 use super::{Commits, lock};
@@ -48,7 +48,7 @@ impl Commits {
         }
         let epoch = applied.chat.state.epoch;
         // before `running` is published, so that no viewer misses the first part
-        let log = self.hubs().log_open(chat_id, epoch);
+        let log = self.hubs().log_open(chat_id);
         let chat = self.published(*applied).chat;
         let fence = RunFence { chat_id, epoch, rewind: chat.state.rewind };
         let step = if open_calls.is_empty() { StepBegun::of(&chat.state) } else { None };
@@ -96,7 +96,7 @@ impl Commits {
     /// As all writes of a run.
     pub async fn answer_stored(&self, fence: &RunFence, answer: AnswerStored) -> Result<AnswerCommitted, CommitError> {
         let (now, fence) = (self.now(), *fence);
-        let (step_no, ends_turn) = (answer.step_no, answer.ends_turn);
+        let (step_no, ends_turn) = (answer.content.step_no, answer.ends_turn);
         let (answer, metering) = Answer::whole(answer);
         let event = ChatEvent::AnswerStored {
             epoch: fence.epoch,
@@ -288,7 +288,7 @@ impl StepBegun {
     }
 }
 
-fn partial_of(partial: Option<PartialAnswer>) -> (Option<Answer>, Option<atelier_domain::chat::StepAnswer>) {
+fn partial_of(partial: Option<AnswerContent>) -> (Option<Answer>, Option<atelier_domain::chat::StepAnswer>) {
     let Some(partial) = partial else { return (None, None) };
     let (step_no, refused) = (partial.step_no, partial.finish_reason == FinishReason::Refused);
     let answer = Answer::partial(partial);

@@ -130,16 +130,7 @@ pub struct NewToolCall {
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct AnswerStored {
-    pub step_no: i64,
-    pub parts: Vec<MessagePart>,
-    pub finish_reason: FinishReason,
-    pub usage: Usage,
-    pub estimated: bool,
-    pub cost_micros: Option<i64>,
-    pub model_config_id: ModelConfigId,
-    pub context_limit: Option<i64>,
-    pub runtime_ms: i64,
-    pub provider_response_id: Option<String>,
+    pub content: AnswerContent,
     /// Its local calls in call order.
     pub calls: Vec<NewToolCall>,
     pub metering: ModelCallNew,
@@ -147,10 +138,10 @@ pub struct AnswerStored {
     pub ends_turn: bool,
 }
 
-/// What came of an answer before it was cut off, or a refusal. Complete local calls among its parts get an
-/// "interrupted" result in the same transaction.
+/// What is stored of an answer: a whole one, what came of one before it was cut off, or a refusal. Complete
+/// local calls of the latter two get an "interrupted" result in the same transaction.
 #[derive(Clone, Debug)]
-pub struct PartialAnswer {
+pub struct AnswerContent {
     pub step_no: i64,
     pub parts: Vec<MessagePart>,
     pub finish_reason: FinishReason,
@@ -188,7 +179,7 @@ pub struct CallEnd {
 pub enum Settle {
     Done,
     Stopped {
-        partial: Option<PartialAnswer>,
+        partial: Option<AnswerContent>,
         /// What open calls had come to; the others get "interrupted".
         results: Vec<(CallToken, Vec<MessagePart>)>,
         metering: Option<ModelCallNew>,
@@ -205,6 +196,6 @@ pub struct Settled {
 pub struct Fail {
     pub error: TurnError,
     /// Kept only if the model declined, or if a stop was asked for meanwhile.
-    pub answer: Option<PartialAnswer>,
+    pub answer: Option<AnswerContent>,
     pub metering: Option<ModelCallNew>,
 }

@@ -9,7 +9,7 @@ use atelier_domain::{CallToken, SharedClock, Timestamp};
 use atelier_store::{ModelCallNew, StoreError};
 
 use crate::commit::{
-    AnswerCommitted, AnswerStored, CallEnd, CommitError, Commits, Fail, PartialAnswer, RetryPlanned, RunFence, Settle,
+    AnswerCommitted, AnswerContent, AnswerStored, CallEnd, CommitError, Commits, Fail, RetryPlanned, RunFence, Settle,
     StepBegun,
 };
 use crate::fault::Faults;
@@ -96,7 +96,7 @@ impl RunWriter {
 
     pub(crate) async fn settle_stopped(
         &self,
-        partial: Option<PartialAnswer>,
+        partial: Option<AnswerContent>,
         results: Vec<(CallToken, Vec<MessagePart>)>,
         metering: Option<ModelCallNew>,
     ) -> Result<(), RunEnd> {
@@ -117,7 +117,7 @@ impl RunWriter {
     pub(crate) async fn fail(
         &self,
         error: TurnError,
-        answer: Option<PartialAnswer>,
+        answer: Option<AnswerContent>,
         metering: Option<ModelCallNew>,
     ) -> Result<(), RunEnd> {
         let fail = Fail { error, answer, metering };

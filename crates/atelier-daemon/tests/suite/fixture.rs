@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use atelier_daemon::chats::{ChatCreate, Chats, MessageSend, Sent};
 use atelier_daemon::commit::{
-    AnswerCommitted, AnswerStored, Claimed, CommitError, Commits, NewToolCall, PartialAnswer, RunSignals,
+    AnswerCommitted, AnswerContent, AnswerStored, Claimed, CommitError, Commits, NewToolCall, RunSignals,
 };
 use atelier_domain::chat::{BusyBehavior, CallClass, CallState};
 use atelier_domain::message::{FinishReason, MessagePart, Role, ToolCallPart, ToolResultPart, Usage};
@@ -211,16 +211,18 @@ impl Fixture {
         let mut parts = vec![MessagePart::text(text)];
         parts.extend(calls.iter().map(|call| call_part(&call.tool_call_id, &call.tool_name)));
         AnswerStored {
-            step_no,
-            parts,
-            finish_reason: if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls },
-            usage: usage(),
-            estimated: false,
-            cost_micros: Some(7),
-            model_config_id: self.model,
-            context_limit: Some(100_000),
-            runtime_ms: 5,
-            provider_response_id: None,
+            content: AnswerContent {
+                step_no,
+                parts,
+                finish_reason: if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls },
+                usage: usage(),
+                estimated: false,
+                cost_micros: Some(7),
+                model_config_id: self.model,
+                context_limit: Some(100_000),
+                runtime_ms: 5,
+                provider_response_id: None,
+            },
             ends_turn: calls.is_empty(),
             calls,
             metering: self.metering(claimed),
@@ -238,8 +240,8 @@ impl Fixture {
         self.commits.answer_stored(&claimed.fence, answer).await.unwrap()
     }
 
-    pub(crate) fn partial(&self, step_no: i64, parts: Vec<MessagePart>) -> PartialAnswer {
-        PartialAnswer {
+    pub(crate) fn partial(&self, step_no: i64, parts: Vec<MessagePart>) -> AnswerContent {
+        AnswerContent {
             step_no,
             parts,
             finish_reason: FinishReason::Interrupted,

@@ -178,7 +178,7 @@ on_both_engines! {
                 assert_eq!((state.activity.owner(), state.epoch), (Some(replica), 1));
             }
         }
-        assert!(fixture.store.chats_pending_for_system().await.unwrap().is_empty());
+        assert!(fixture.store.chats_pending_for_system(10).await.unwrap().is_empty());
     }
 
     async fn what_cannot_be_claimed_is_not_offered(fixture: &Fixture) {
@@ -189,7 +189,7 @@ on_both_engines! {
         assert!(!claim(fixture, waiting, owner).await);
         assert!(!claim(fixture, taken, owner).await);
         assert!(!claim(fixture, ChatId::new(), owner).await);
-        let offered = fixture.store.chats_pending_for_system().await.unwrap();
+        let offered = fixture.store.chats_pending_for_system(10).await.unwrap();
         assert_eq!(offered, [(pending, fixture.owner, at(1))]);
         let mine = fixture.store.chats_running_of(owner).await.unwrap();
         assert_eq!(mine.iter().map(|run| (run.chat_id, run.epoch, run.is_stopping)).collect::<Vec<_>>(), [(taken, 1, false)]);
@@ -210,7 +210,7 @@ on_both_engines! {
             chats.push(chat);
         }
         chats.reverse();
-        let offered: Vec<_> = fixture.store.chats_pending_for_system().await.unwrap().into_iter().map(|(id, ..)| id).collect();
+        let offered: Vec<_> = fixture.store.chats_pending_for_system(64).await.unwrap().into_iter().map(|(id, ..)| id).collect();
         assert_eq!(offered, chats[..64]);
     }
 
