@@ -350,7 +350,7 @@ impl Hubs {
 
     /// The log of a run, for the parts of its steps.
     #[must_use]
-    pub fn log_open(&self, chat: ChatId, _epoch: i64) -> StepLog {
+    pub fn log_open(&self, chat: ChatId) -> StepLog {
         let hold = self.shared.hold(chat);
         hold.hub.lock().live = None;
         StepLog { inner: Arc::new(LogInner { hold, closed: AtomicBool::new(false) }) }

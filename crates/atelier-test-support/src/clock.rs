@@ -1,7 +1,6 @@
 //! A clock that stands still until a test moves it.
 
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use atelier_domain::{Clock, Timestamp};
@@ -11,32 +10,25 @@ use tokio::sync::watch;
 pub struct PausedClock {
     start: Timestamp,
     elapsed: watch::Sender<Duration>,
-    wall_offset: Mutex<jiff::SignedDuration>,
 }
 
 impl PausedClock {
     /// Stands at `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self { start, elapsed: watch::Sender::new(Duration::ZERO), wall_offset: Mutex::default() }
+        Self { start, elapsed: watch::Sender::new(Duration::ZERO) }
     }
 
     /// Moves time on; whoever sleeps until then wakes.
     pub fn advance(&self, by: Duration) {
         self.elapsed.send_modify(|elapsed| *elapsed += by);
     }
-
-    /// Sets the wall clock forward or back without any time passing.
-    pub fn jump_wall(&self, by: jiff::SignedDuration) {
-        *self.wall_offset.lock().expect("no thread panics with this lock") += by;
-    }
 }
 
 impl Clock for PausedClock {
     fn now(&self) -> Timestamp {
-        let offset = *self.wall_offset.lock().expect("no thread panics with this lock");
         let elapsed = jiff::SignedDuration::try_from(self.monotonic_now()).expect("tests do not last for centuries");
-        self.start + elapsed + offset
+        self.start + elapsed
     }
 
     fn monotonic_now(&self) -> Duration {

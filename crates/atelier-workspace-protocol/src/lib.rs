@@ -67,8 +67,6 @@ pub mod header {
     pub const CALL_TOKEN: &str = "atelier-call-token";
     /// SHA-256 of the call's canonical arguments, hex.
     pub const CALL_DIGEST: &str = "atelier-call-digest";
-    pub const USER_ID: &str = "atelier-user-id";
-    pub const SESSION_ID: &str = "atelier-session-id";
 }
 
 /// Values of [`header::ACCESS`].

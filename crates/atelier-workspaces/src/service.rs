@@ -101,7 +101,6 @@ struct Shared {
     store: Store,
     hubs: Hubs,
     clock: SharedClock,
-    driver: LocalDriver,
     builds: Builds,
     connections: Connections,
     waits: Waits,
@@ -165,7 +164,7 @@ impl WorkspaceService {
         };
         let builds = Builds::new(BuildsParts {
             store: store.clone(),
-            driver: driver.clone(),
+            driver,
             connections: connections.clone(),
             clock: clock.clone(),
             data_dir,
@@ -175,7 +174,7 @@ impl WorkspaceService {
             agent_timeout: waits.agent_timeout,
             agent_limits,
         });
-        let shared = Shared { store, hubs, clock, driver, builds, connections, waits, owner_workspace_shell };
+        let shared = Shared { store, hubs, clock, builds, connections, waits, owner_workspace_shell };
         let service = Self { shared: Arc::new(shared) };
         service.shared.builds.resume().await.map_err(OpenError::Store)?;
         Ok(service)
@@ -185,12 +184,6 @@ impl WorkspaceService {
     #[must_use]
     pub fn connections(&self) -> &Connections {
         &self.shared.connections
-    }
-
-    /// The local driver, for what `doctor` shows.
-    #[must_use]
-    pub fn local_driver(&self) -> &LocalDriver {
-        &self.shared.driver
     }
 
     /// Ends sockets, links and the looking after. Workspaces go on running.
