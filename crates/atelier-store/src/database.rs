@@ -324,7 +324,8 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .test_before_acquire(false)
         .connect_with(options.clone().read_only(true).create_if_missing(false))
         .await?;
-    Ok(Backend::Sqlite { writer: Writer::start(connection, options, lock), readers })
+    let writer = Writer::start(connection, options, lock).map_err(|error| setup("cannot start the writer", &error))?;
+    Ok(Backend::Sqlite { writer, readers })
 }
 
 async fn open_postgres(url: &str) -> Result<Backend, StoreError> {

@@ -1,4 +1,8 @@
-//! SQLite's one writer: a task that owns the only connection that writes.
+//! SQLite's one writer: a thread that owns the only connection that writes.
+//!
+//! A statement is carried out by the connection's own thread, so each costs two thread switches. Here they
+//! are between two threads that do nothing else: as a task of the server's runtime every statement would
+//! also wake its driver and another worker, which took most of a short transaction's time.
 //!
 //! It takes the jobs that wait already (at most [`MAX_GROUP`], it waits for none) into one
 //! `BEGIN IMMEDIATE .. COMMIT` and so one `fsync`. Each job but the first has a savepoint of its own, so that
@@ -102,16 +106,33 @@ where
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     closing: CancellationToken,
-    task: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Told by the thread when everything is closed.
+    ended: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Writer {
     /// Starts the writer on `connection`. `lock` is held until the last connection of the writer is closed.
-    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions, lock: File) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        lock: File,
+    ) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
+        let (has_ended, ended) = oneshot::channel();
         let closing = CancellationToken::new();
-        let task = tokio::spawn(run(connection, options, lock, waiting, closing.clone()));
-        Self { jobs, closing, task: std::sync::Mutex::new(Some(task)) }
+        let checkpoints = Checkpoints::start(options);
+        let work = run(connection, checkpoints, lock, waiting, closing.clone());
+        // of time only: without sockets a thread that waits is woken directly
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
+            runtime.block_on(work);
+            // nobody waits when the store is dropped without being closed
+            let _ = has_ended.send(());
+        })?;
+        Ok(Self { jobs, closing, ended: std::sync::Mutex::new(Some(ended)) })
     }
 
     pub(super) async fn write<T, E, F>(&self, name: &'static str, job: F) -> Result<T, E>
@@ -133,23 +154,20 @@ impl Writer {
     /// Takes no more jobs, carries out those that wait, closes the connections and frees the lock.
     pub(super) async fn close(&self) {
         self.closing.cancel();
-        let task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(task) = task {
-            let _ = task.await;
+        let ended = self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(ended) = ended {
+            let _ = ended.await;
         }
     }
 }
 
 async fn run(
     mut connection: SqliteConnection,
-    options: SqliteConnectOptions,
+    checkpoints: Checkpoints,
     lock: File,
     mut waiting: mpsc::Receiver<Box<dyn Job>>,
     closing: CancellationToken,
 ) {
-    let commits = std::sync::Arc::new(Notify::new());
-    let checkpoints_end = CancellationToken::new();
-    let checkpoints = tokio::spawn(checkpoint(options, std::sync::Arc::clone(&commits), checkpoints_end.clone()));
     let mut since_checkpoint = 0;
     loop {
         let first = tokio::select! {
@@ -171,11 +189,10 @@ async fn run(
         since_checkpoint += 1;
         if since_checkpoint >= COMMITS_A_CHECKPOINT {
             since_checkpoint = 0;
-            commits.notify_one();
+            checkpoints.due.notify_one();
         }
     }
-    checkpoints_end.cancel();
-    let _ = checkpoints.await;
+    checkpoints.end().await;
     if let Err(error) = connection.close().await {
         tracing::warn!("the database was not closed cleanly: {error}");
     }
@@ -268,13 +285,32 @@ async fn run_job(
     }
 }
 
-/// Copies the write-ahead log into the database now and then, without holding up writer or readers.
-async fn checkpoint(options: SqliteConnectOptions, commits: std::sync::Arc<Notify>, end: CancellationToken) {
+/// The task that copies the write-ahead log into the database, without holding up writer or readers.
+struct Checkpoints {
+    due: std::sync::Arc<Notify>,
+    ending: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Checkpoints {
+    fn start(options: SqliteConnectOptions) -> Self {
+        let (due, ending) = (std::sync::Arc::new(Notify::new()), CancellationToken::new());
+        let task = tokio::spawn(checkpoint(options, std::sync::Arc::clone(&due), ending.clone()));
+        Self { due, ending, task }
+    }
+
+    async fn end(self) {
+        self.ending.cancel();
+        let _ = self.task.await;
+    }
+}
+
+async fn checkpoint(options: SqliteConnectOptions, due: std::sync::Arc<Notify>, ending: CancellationToken) {
     let mut connection = None;
     loop {
         tokio::select! {
-            () = end.cancelled() => break,
-            () = commits.notified() => {}
+            () = ending.cancelled() => break,
+            () = due.notified() => {}
         }
         if connection.is_none() {
             connection = options.connect().await.inspect_err(|error| tracing::warn!("no checkpoint: {error}")).ok();
