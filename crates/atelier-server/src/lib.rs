@@ -17,6 +17,7 @@ mod organizations;
 mod providers;
 mod router;
 mod settings;
+mod site;
 mod socket;
 mod state;
 mod streams;

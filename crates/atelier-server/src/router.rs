@@ -7,9 +7,9 @@
 use std::sync::atomic::Ordering;
 
 use atelier_api as api;
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Router, middleware};
@@ -18,6 +18,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::error::ApiError;
 use crate::openapi::{Doc, Documented, does, operation_of};
+use crate::site::site;
 use crate::state::Shared;
 use crate::{
     auth, chats, layers, logins, logs, models, organizations, providers, settings, streams, templates, users,
@@ -374,7 +375,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .layer(CompressionLayer::new());
     answers
         .merge(for_users(stream_routes().router))
-        .fallback(route_not_found)
+        .fallback(site)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| ApiError::failed().into_response()))
         .layer(middleware::from_fn(layers::frame))
@@ -396,7 +397,7 @@ async fn openapi_document() -> Response {
     ([(header::CONTENT_TYPE, json)], include_str!("../../../openapi/atelier.json")).into_response()
 }
 
-async fn route_not_found(OriginalUri(uri): OriginalUri) -> ApiError {
+pub(crate) fn route_not_found(uri: &Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "route_not_found", format!("There is no route {}.", uri.path()))
 }
 

@@ -21,6 +21,7 @@ use tower_http::normalize_path::NormalizePathLayer;
 use crate::auth::Logins;
 use crate::layers::RateLimits;
 use crate::listener::{Listener, Peer};
+use crate::site::Site;
 
 /// What a server is made of.
 pub struct ServerParts {
@@ -72,6 +73,7 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     pub(crate) logins: Logins,
     pub(crate) limits: RateLimits,
+    pub(crate) site: Site,
     pub(crate) ready: AtomicBool,
     /// Streams and what they leave to do; ended before the store.
     pub(crate) tasks: TaskTracker,
@@ -114,6 +116,7 @@ impl Server {
                 config,
                 logins,
                 limits,
+                site: Site::embedded(),
                 ready,
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Fields whose values are made up anew in every run.
-const VARYING: &[&str] = &[
+pub(crate) const VARYING: &[&str] = &[
     "id",
     "chat_id",
     "created_at",

@@ -1,0 +1,288 @@
+//! Streams as clients get them, recorded for the tests of the site.
+//!
+//! Each recording is a list of frames, each frame a list of events, with ids and times fixed. What a run
+//! of today sends must be what was recorded, as far as timing does not decide it: which parts share a
+//! frame, and where a text is cut into parts. `ATELIER_RECORD=1` records anew (`./dev generate`).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use atelier_test_support::{Chat, ChatView, Form, TestServer};
+use serde_json::{Value, json};
+
+use crate::server;
+use crate::transcript::VARYING;
+
+const SCRIPT: &str = r#"
+rules:
+  - when: {user_contains: "think"}
+    steps:
+      - {reasoning: "First I look at the question. ", repeat: 4, delay_ms: 10}
+      - {text: "This is sentence {n} of an answer. ", repeat: 20, delay_ms: 10}
+      - usage: {input_tokens: 120, output_tokens: 80, reasoning_tokens: 30}
+  - when: {user_contains: "fail once", attempt: 1}
+    steps:
+      - {text: "This attempt breaks. ", repeat: 5, delay_ms: 10}
+      - error: {kind: overloaded, retry_after_ms: 50}
+  - when: {user_contains: "fail once"}
+    steps:
+      - {text: "This attempt holds. ", repeat: 5, delay_ms: 10}
+      - usage: {input_tokens: 10, output_tokens: 5}
+  - when: {user_contains: "fail for good"}
+    steps:
+      - {text: "Then the provider refuses. ", repeat: 3, delay_ms: 10}
+      - error: {kind: auth}
+  - when: {user_contains: "talk on"}
+    steps:
+      - {text: "word {n} ", repeat: 2000, delay_ms: 10}
+  - steps:
+      - text: "An answer."
+      - usage: {input_tokens: 10, output_tokens: 2}
+"#;
+
+type Frames = Vec<Value>;
+
+/// Reads frames until `is_done` says so of what a client holds.
+async fn frames_until(chat: &Chat, cursor: Option<&str>, is_done: impl Fn(&ChatView) -> bool) -> (Frames, ChatView) {
+    let mut stream = chat.stream(Form::WebSocket, cursor.or(Some(""))).await;
+    let (mut frames, mut view) = (Vec::new(), ChatView::default());
+    while !is_done(&view) {
+        let Some(frame) = stream.next().await else { break };
+        view.apply(&frame);
+        if frame.kind == "data" {
+            frames.push(frame.data);
+        }
+    }
+    (frames, view)
+}
+
+/// The turn has ended: with an answer, or without.
+fn is_over(view: &ChatView) -> bool {
+    view.ready && (view.status == "error" || (view.status == "waiting" && view.messages.len() > 1))
+}
+
+async fn whole_turn(text: &str) -> Frames {
+    let server = server().script("recorded", SCRIPT).start().await;
+    let chat = server.admin().await.chat_create(text).await;
+    frames_until(&chat, None, is_over).await.0
+}
+
+async fn tools() -> Frames {
+    let server = server().demo().start().await;
+    let chat = server.admin().await.chat_create("make the tests pass").await;
+    frames_until(&chat, None, is_over).await.0
+}
+
+async fn interrupted() -> Frames {
+    let server = server().script("recorded", SCRIPT).start().await;
+    let chat = server.admin().await.chat_create("talk on").await;
+    let watched = chat.clone();
+    let reading = tokio::spawn(async move { frames_until(&watched, None, is_over).await.0 });
+    frames_until(&chat, None, |view| view.live_parts > 5).await;
+    chat.interrupt().await.expect(200);
+    reading.await.unwrap()
+}
+
+/// A second message waits behind the first and gets its turn.
+async fn queued() -> Frames {
+    let server = server().script("recorded", SCRIPT).start().await;
+    let chat = server.admin().await.chat_create("think").await;
+    let watched = chat.clone();
+    let reading = tokio::spawn(async move {
+        let two_answers = |view: &ChatView| {
+            let answers = view.messages.values().filter(|message| message["role"] == "assistant").count();
+            is_over(view) && answers == 2
+        };
+        frames_until(&watched, None, two_answers).await.0
+    });
+    frames_until(&chat, None, |view| view.live_parts > 3).await;
+    chat.send("and then?").await;
+    reading.await.unwrap()
+}
+
+/// The server dies in the middle of an answer; the client comes again with its cursor.
+async fn takeover() -> Frames {
+    let mut server: TestServer = server().script("recorded", SCRIPT).start().await;
+    let chat = server.admin().await.chat_create("think").await;
+    let (mut frames, before) = frames_until(&chat, None, |view| view.live_parts > 6).await;
+    server.kill().await;
+    server.restart().await;
+    let chat = chat.seen_by(&server.admin().await);
+    let mut stream = chat.stream(Form::WebSocket, Some(&before.cursor)).await;
+    let mut view = before;
+    while !is_over(&view) {
+        let frame = tokio::time::timeout(Duration::from_secs(30), stream.next()).await.unwrap().unwrap();
+        view.apply(&frame);
+        if frame.kind == "data" {
+            frames.push(frame.data);
+        }
+    }
+    frames
+}
+
+/// Replaces what differs from run to run by numbers in the order of appearance.
+#[derive(Default)]
+struct Fixed {
+    ids: HashMap<String, usize>,
+    times: HashMap<String, usize>,
+    calls: HashMap<String, usize>,
+}
+
+/// Durations and such: every run measures others.
+const MEASURED: &[&str] = &["runtime_ms", "wall_duration_ms", "duration_ms", "wait_ms", "delay_ms"];
+
+impl Fixed {
+    fn fix(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields.iter_mut() {
+                    if MEASURED.contains(&name.as_str()) && value.is_number() {
+                        *value = json!(1500);
+                    } else {
+                        self.fix(value);
+                    }
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.fix(value)),
+            Value::String(text) => self.fix_text(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn fix_text(&mut self, text: &mut String) {
+        let number = |known: &mut HashMap<String, usize>, text: &str| {
+            let next = known.len();
+            *known.entry(text.to_owned()).or_insert(next)
+        };
+        if uuid::Uuid::try_parse(text).is_ok() {
+            *text = format!("00000000-0000-4000-8000-{:012}", number(&mut self.ids, text));
+        } else if text.len() > 19 && text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok() {
+            let at = number(&mut self.times, text);
+            *text = format!("2026-01-02T03:{:02}:{:02}Z", at / 60 % 60, at % 60);
+        } else if text.starts_with("call_") && text.len() < 64 {
+            *text = format!("call_{}", number(&mut self.calls, text));
+        }
+    }
+}
+
+fn fixed(mut frames: Frames) -> Frames {
+    let mut fixed = Fixed::default();
+    frames.iter_mut().for_each(|frame| fixed.fix(frame));
+    frames
+}
+
+/// What timing does not decide: stored messages, failures and how the turn ended. Live parts are joined or
+/// left out for a slow client, and whether the first look still finds the chat pending is chance.
+fn durable(frames: &Frames) -> Vec<Value> {
+    let mut fixed = Fixed::default();
+    let mut events: Vec<Value> = frames
+        .iter()
+        .flat_map(|frame| frame.as_array().expect("a frame is a list of events"))
+        .filter(|event| event["type"] != "message_part")
+        .filter(|event| !matches!(event["status"]["status"].as_str(), Some("pending" | "running")))
+        .cloned()
+        .collect();
+    events.iter_mut().for_each(|event| fixed.fix(event));
+    // results of one step are stored as they end
+    for step in
+        events.chunk_by_mut(|left, right| left["message"]["role"] == "tool" && right["message"]["role"] == "tool")
+    {
+        step.sort_by_key(|event| event["message"]["content"][0]["tool_call_id"].to_string());
+    }
+    events
+}
+
+fn folder() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../site/src/testing/streams")
+}
+
+fn check(name: &str, frames: Frames) {
+    let path = folder().join(format!("{name}.json"));
+    let frames = fixed(frames);
+    if std::env::var_os("ATELIER_RECORD").is_some() {
+        let lines: Vec<String> = frames.iter().map(Value::to_string).collect();
+        std::fs::create_dir_all(folder()).unwrap();
+        std::fs::write(&path, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
+        return;
+    }
+    let recorded =
+        std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{name}.json is missing: run ./dev generate"));
+    let recorded: Frames = serde_json::from_str(&recorded).unwrap();
+    let (today, before) = (durable(&frames), durable(&recorded));
+    for (n, (today, before)) in today.iter().zip(&before).enumerate() {
+        assert_eq!(
+            shape(today),
+            shape(before),
+            "{name}: event {n}: run ./dev generate if it is meant\n{today}\n{before}"
+        );
+    }
+    assert_eq!(today.len(), before.len(), "{name}: number of events");
+}
+
+/// The event without what the moment decides: how ids were given out, what a command printed, how far a
+/// stopped answer came.
+fn shape(event: &Value) -> Value {
+    let mut event = event.clone();
+    strip(&mut event);
+    event
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let is_cut = fields.get("finish_reason").is_some_and(|reason| reason == "interrupted");
+            for (name, value) in fields {
+                let is_measured = VARYING.contains(&name.as_str()) || name == "output";
+                if is_measured || (is_cut && matches!(name.as_str(), "content" | "usage")) {
+                    *value = Value::Null;
+                } else {
+                    strip(value);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(strip),
+        Value::String(text) => {
+            if ["00000000-0000-4000-8000-", "2026-01-02T03:", "call_"].iter().any(|fixed| text.starts_with(fixed)) {
+                text.clear();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_reasoning() {
+    check("answer", whole_turn("think").await);
+}
+
+#[tokio::test]
+async fn a_turn_with_tools() {
+    check("tools", tools().await);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_once() {
+    check("retry", whole_turn("fail once").await);
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses() {
+    check("failed", whole_turn("fail for good").await);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_stopped() {
+    let frames = interrupted().await;
+    check("interrupted", frames);
+}
+
+#[tokio::test]
+async fn a_message_that_waits_its_turn() {
+    check("queued", queued().await);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_an_answer() {
+    check("takeover", takeover().await);
+}
