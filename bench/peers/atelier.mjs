@@ -14,7 +14,7 @@ export default class Peer {
   toolArgs = command => ({ command });
   perChatStream = true;
   listNeedsTurn = true;
-  constructor({ bin, dir, llmPort }) { Object.assign(this, { bin, dir, llmPort }); this.sinks = new Map(); this.socks = new Map(); }
+  constructor({ bin, dir, llmPort }) { Object.assign(this, { bin, dir, llmPort }); this.sinks = new Map(); this.socks = new Map(); this.cursors = new Map(); }
 
   async prepare() {
     this.data = path.join(this.dir, 'data');
@@ -66,9 +66,11 @@ export default class Peer {
     return id;
   }
   async watch(id) {
-    const sock = await ws(this.port, `${API}/${id}/stream?cursor=`, (text, at) => {
+    // a stream goes on where the one before was cut
+    const sock = await ws(this.port, `${API}/${id}/stream?cursor=${this.cursors.get(id) ?? ''}`, (text, at) => {
       const frame = JSON.parse(text);
       if (frame.type !== 'data') return;
+      this.cursors.set(id, frame.cursor);
       const s = this.sinks.get(id);
       if (!s) return;
       for (const e of frame.data) {

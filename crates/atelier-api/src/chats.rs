@@ -289,6 +289,42 @@ pub struct ChatMessagePage {
     pub has_more: bool,
 }
 
+/// What to set about a chat; absent fields stay. `workspace_id` null: no workspace any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ChatUpdate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archived: Option<bool>,
+    /// 1 to 200 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Replaces all labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Place among the pinned chats, from 1; 0 unpins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin_order: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::models::present")]
+    pub workspace_id: Option<Option<Uuid>>,
+}
+
+/// A new content for a message of the user.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ChatMessageEdit {
+    pub content: Option<Vec<ChatInputPart>>,
+    /// Absent: the edited message's model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_config_id: Option<Uuid>,
+}
+
+/// A promoted entry whose turn has not begun yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatPromotionWaits {
+    pub queued: bool,
+    pub queued_message: ChatQueuedMessage,
+}
+
 /// Where a chat's owner has read to. Absent = everything, 0 = nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]

@@ -5,13 +5,19 @@
 //! check belongs into the transaction that admits a message, in front of the event.
 
 mod create;
+mod edit;
 mod interrupt;
+mod queue;
 mod send;
+mod update;
 
 use crate::commit::Commits;
 
 pub use self::create::ChatCreate;
+pub use self::edit::MessageEdit;
+pub use self::queue::Promoted;
 pub use self::send::{MessageSend, Sent};
+pub use self::update::{ChatUpdate, ChatUpdateError};
 
 /// The operations. Cheap to clone.
 #[derive(Clone)]

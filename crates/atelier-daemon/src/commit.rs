@@ -15,6 +15,7 @@
 
 mod carry_out;
 mod contents;
+mod people;
 mod publish;
 mod recovery;
 mod run;

@@ -36,6 +36,7 @@
 
 mod effect;
 mod event;
+mod pins;
 mod rules;
 mod state;
 mod title;
@@ -46,6 +47,7 @@ mod properties;
 
 pub use effect::{ChatEffect, StopScope, WatchKind};
 pub use event::{Admission, BusyBehavior, CallOutcome, ChatEvent, EditTarget, Needs, StepAnswer};
+pub use pins::pins_arranged;
 pub use state::{
     Activity, CallClass, CallState, ChatState, ChatStatus, EntryRef, OpenCall, QueueEntry, RetryInfo, StopKind,
 };

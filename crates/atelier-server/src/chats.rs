@@ -4,6 +4,8 @@ mod content;
 mod create;
 mod list;
 mod messages;
+mod queue;
+mod update;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,7 +19,9 @@ use axum::http::request::Parts;
 
 pub(crate) use create::chat_create;
 pub(crate) use list::{chat_get, chat_list, chats_by_workspace_get, chats_by_workspace_post};
-pub(crate) use messages::{chat_interrupt, chat_read_set, message_list, message_send};
+pub(crate) use messages::{chat_interrupt, chat_read_set, message_edit, message_list, message_send};
+pub(crate) use queue::{queue_delete, queue_promote};
+pub(crate) use update::{chat_archive, chat_unarchive, chat_update};
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult};
@@ -44,6 +48,12 @@ rights! {
     Send = ChatSend;
     Interrupt = ChatInterrupt;
     MarkRead = ChatReadMark;
+    Edit = ChatEdit;
+    Queue = ChatQueue;
+    Promote = ChatPromote;
+    Rename = ChatRename;
+    Archive = ChatArchive;
+    Unarchive = ChatUnarchive;
 }
 
 /// The chat that the path names and its caller, who has the right `R` on it.
@@ -61,15 +71,21 @@ impl<R: Right> FromRequestParts<Shared> for ChatAccess<R> {
         let path = RawPathParams::from_request_parts(parts, app).await.map_err(|_| ApiError::invalid_id("chat"))?;
         let (_, chat) = path.iter().find(|(name, _)| *name == "chat").ok_or_else(|| ApiError::invalid_id("chat"))?;
         let chat = readable(app, &caller, id(chat, "chat")?).await?;
-        if !caller.may(R::ACTION, &Object::owned_by(chat.owner_id)) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "not_chat_owner",
-                "Only the chat's owner can do this: the agent acts in the owner's name.",
-            ));
-        }
+        must(&caller, R::ACTION, &chat)?;
         Ok(Self { caller, chat, right: PhantomData })
     }
+}
+
+/// Refuses what a reader of the chat may not do with it.
+fn must(caller: &Caller, action: Action, chat: &ChatRow) -> ApiResult<()> {
+    if caller.may(action, &Object::owned_by(chat.owner_id)) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "not_chat_owner",
+        "Only the chat's owner can do this: the agent acts in the owner's name.",
+    ))
 }
 
 /// The chat, if the caller may read it.

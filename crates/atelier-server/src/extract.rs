@@ -90,6 +90,11 @@ pub(crate) fn id<T: FromStr>(text: &str, name: &str) -> ApiResult<T> {
     text.parse().map_err(|_| ApiError::invalid_id(name))
 }
 
+/// The number of a message or queue entry in a path.
+pub(crate) fn number(text: &str, name: &str) -> ApiResult<i64> {
+    id(text, name)
+}
+
 /// A query, with all that is wrong with it collected.
 pub(crate) struct Query {
     values: HashMap<String, String>,

@@ -140,9 +140,15 @@ pub(crate) struct KeptAnswer;
 #[derive(Clone, Copy)]
 pub(crate) struct SecretAnswer;
 
-/// `Idempotency-Key` on a POST, except a logout: the first answer counts, a repeat gets it again.
+/// `Idempotency-Key` on a POST, except a logout, and on an edit of a message: the first answer counts, a
+/// repeat gets it again.
 pub(crate) async fn idempotency(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let can_repeat = request.method() == Method::POST && request.uri().path() != LOGOUT;
+    let path = request.uri().path();
+    let can_repeat = match *request.method() {
+        Method::POST => path != LOGOUT,
+        Method::PATCH => path.contains("/messages/"),
+        _ => false,
+    };
     let key = request.headers().get("idempotency-key").filter(|_| can_repeat).cloned();
     let (Some(key), Some(caller)) = (key, request.extensions().get::<Arc<Caller>>().cloned()) else {
         return next.run(request).await;

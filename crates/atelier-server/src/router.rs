@@ -316,6 +316,24 @@ fn chat_routes() -> Section {
         chats::message_send,
         does("Send a message").takes::<api::ChatMessageCreate>().gives::<api::ChatMessageCreated>(),
     );
+    s.patch(
+        "/{chat}",
+        chats::chat_update,
+        does("Set title, labels, pin, workspace or archive: all or none").takes::<api::ChatUpdate>().empty(),
+    );
+    s.post("/{chat}/archive", chats::chat_archive, does("Archive a chat and all below it").empty());
+    s.post("/{chat}/unarchive", chats::chat_unarchive, does("Bring a chat and all below it back").empty());
+    s.patch(
+        "/{chat}/messages/{message}",
+        chats::message_edit,
+        does("Replace a message and all behind it").takes::<api::ChatMessageEdit>().gives::<api::ChatMessage>(),
+    );
+    s.delete("/{chat}/queue/{queued}", chats::queue_delete, does("Take a message out of the queue").empty());
+    s.post(
+        "/{chat}/queue/{queued}/promote",
+        chats::queue_promote,
+        does("Send a waiting message now").gives::<api::ChatMessage>(),
+    );
     s.post("/{chat}/interrupt", chats::chat_interrupt, does("Interrupt the turn").gives::<api::Chat>());
     s.put("/{chat}/read", chats::chat_read_set, does("Move the read mark").takes::<api::ChatReadMark>().empty());
     s

@@ -102,7 +102,13 @@ statements! {
     };
     CHAT_WORKSPACE_SET = "UPDATE chats SET workspace_id = $2, version = version + 1, changed_at = $3 WHERE id = $1";
     CHAT_CONTEXT_SET = "UPDATE chats SET workspace_context = $2 WHERE id = $1";
-    CHAT_TITLE_SET = "UPDATE chats SET title = $2, title_source = $3, version = version + 1, changed_at = $4 WHERE id = $1";
+    CHAT_MARKS_SET = "UPDATE chats SET title = $2, title_source = $3, labels = $4, workspace_id = $5 WHERE id = $1";
+    CHATS_PINNED_LOCK = {
+        sqlite: "SELECT id, pin_order FROM chats WHERE owner_id = $1 AND pin_order > 0 AND NOT archived ORDER BY id",
+        postgres: "SELECT id, pin_order FROM chats WHERE owner_id = $1 AND pin_order > 0 AND NOT archived ORDER BY id
+            FOR UPDATE"
+    };
+    CHATS_BELOW_ROOT = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 ORDER BY id";
     CHAT_READ = "UPDATE chats SET last_read_message_id = $2, changed_at = $3 WHERE id = $1 AND owner_id = $4";
     CHAT_READ_UP_TO = "UPDATE chats SET last_read_message_id = $2, changed_at = $3
         WHERE id = $1 AND owner_id = $4 AND last_read_message_id < $2";
@@ -429,14 +435,24 @@ pub async fn chat_workspace_set_in_tx(
     tx.run(CHAT_WORKSPACE_SET, args![chat, workspace, now]).await.map(|_| ())
 }
 
-pub async fn chat_title_set_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    title: &str,
-    source: TitleSource,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.run(CHAT_TITLE_SET, args![chat, title, source.as_str(), now]).await.map(|_| ())
+/// Writes what people set about a chat. It moves no version: the caller, who holds the lock, saves the state.
+pub async fn chat_marks_set_in_tx(tx: &mut Tx<'_>, chat: &ChatRow) -> Result<(), StoreError> {
+    let args = args![chat.id, chat.title.as_str(), chat.title_source.as_str(), json(&chat.labels), chat.workspace_id];
+    tx.run(CHAT_MARKS_SET, args).await.map(|_| ())
+}
+
+/// The user's pinned chats in their order, locked in the order of their ids.
+pub async fn chats_pinned_lock_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<Vec<ChatId>, StoreError> {
+    let rows = tx.all(CHATS_PINNED_LOCK, args![owner]).await?;
+    let mut pinned: Vec<(i32, ChatId)> =
+        rows.iter().map(|row| Ok((row.int32("pin_order")?, row.id("id")?))).collect::<Result<_, StoreError>>()?;
+    pinned.sort_unstable();
+    Ok(pinned.into_iter().map(|(_, chat)| chat).collect())
+}
+
+/// All chats below a root, in the order in which they are locked.
+pub async fn chats_below_root_in_tx(tx: &mut Tx<'_>, root: ChatId) -> Result<Vec<ChatId>, StoreError> {
+    tx.all(CHATS_BELOW_ROOT, args![root]).await?.iter().map(|row| row.id("id")).collect()
 }
 
 /// The user's runs that hold a place, over all replicas.

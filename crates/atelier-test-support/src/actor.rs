@@ -140,6 +140,18 @@ impl Actor {
         self.chat(chat["id"].as_str().expect("a chat has an id"))
     }
 
+    /// Opens the watch stream of this actor's chats; changes from here on come.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn watch(&self) -> EventStream {
+        let mut stream =
+            EventStream::open(self.port, self.token(), &format!("{CHATS}/watch"), Form::WebSocket, None).await;
+        // its first frame is a heartbeat: the server listens
+        stream.next().await.expect("a first frame");
+        stream
+    }
+
     /// The chat with this id, as this actor sees it.
     #[must_use]
     pub fn chat(&self, id: &str) -> Chat {

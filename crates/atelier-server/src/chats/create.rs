@@ -130,7 +130,7 @@ pub(super) fn no_servers(ids: Option<&[uuid::Uuid]>) -> ApiResult<()> {
     }
 }
 
-fn checked_labels(labels: BTreeMap<String, String>) -> ApiResult<BTreeMap<String, String>> {
+pub(super) fn checked_labels(labels: BTreeMap<String, String>) -> ApiResult<BTreeMap<String, String>> {
     let mut faults = Vec::new();
     if labels.len() > 50 {
         faults.push(fault("labels", "at most 50"));

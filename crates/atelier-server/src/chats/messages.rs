@@ -3,23 +3,23 @@
 use std::collections::HashMap;
 
 use atelier_api as api;
-use atelier_daemon::chats::{MessageSend, Sent};
+use atelier_daemon::chats::{MessageEdit, MessageSend, Sent};
 use atelier_daemon::commit::AlsoInTx;
 use atelier_domain::MessageId;
 use atelier_domain::chat::{BusyBehavior, WatchKind};
 use atelier_domain::message::ContentError;
-use atelier_store::{MessageRange, QueueRow};
+use atelier_store::{MessageRange, MessageRow, QueueRow};
 use atelier_stream::convert;
-use axum::extract::{Query as RawQuery, State};
+use axum::extract::{Path, Query as RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 
 use super::content::message_parts;
 use super::create::{no_servers, usable_model};
-use super::{ChatAccess, Interrupt, MarkRead, Read, Send};
+use super::{ChatAccess, Edit, Interrupt, MarkRead, Read, Send};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Query, RawBody};
+use crate::extract::{Query, RawBody, number};
 use crate::layers::{IdempotencyScope, KeptAnswer};
 use crate::state::Shared;
 
@@ -53,7 +53,7 @@ pub(crate) async fn message_list(
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
-fn unreadable(error: ContentError) -> ApiError {
+pub(super) fn unreadable(error: ContentError) -> ApiError {
     ApiError::internal(&error)
 }
 
@@ -94,6 +94,38 @@ pub(crate) async fn message_send(
     let is_kept = also.is_some();
     let sent = app.daemon.chats().message_send(send, also).await?;
     let mut response = Json(view(&sent)?).into_response();
+    if is_kept {
+        response.extensions_mut().insert(KeptAnswer);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn message_edit(
+    State(app): State<Shared>,
+    ChatAccess { caller, chat, .. }: ChatAccess<Edit>,
+    Path((_, message)): Path<(String, String)>,
+    scope: Option<Extension<IdempotencyScope>>,
+    body: RawBody,
+) -> ApiResult<Response> {
+    let message_id = MessageId(number(&message, "message")?);
+    let edit: api::ChatMessageEdit = body.json_with_any_text()?;
+    let parts = message_parts(edit.content)?;
+    let model_config_id = match edit.model_config_id {
+        None => None,
+        Some(model) => Some(usable_model(&app, &caller, Some(model.into())).await?),
+    };
+    let edit = MessageEdit { chat_id: chat.id, message_id, author_id: caller.id(), parts, model_config_id };
+    let also = scope.map(|Extension(IdempotencyScope(scope))| -> AlsoInTx<MessageRow> {
+        Box::new(move |tx, row| {
+            Box::pin(async move {
+                let body = convert::message(row).ok().and_then(|message| serde_json::to_string(&message).ok());
+                atelier_store::idempotency_finish_in_tx(tx, scope, 200, body.unwrap_or_default()).await
+            })
+        })
+    });
+    let is_kept = also.is_some();
+    let row = app.daemon.chats().message_edit(edit, also).await?;
+    let mut response = Json(convert::message(&row).map_err(unreadable)?).into_response();
     if is_kept {
         response.extensions_mut().insert(KeptAnswer);
     }

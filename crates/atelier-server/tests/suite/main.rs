@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod actions;
 mod chats;
 mod ground;
 mod host;

@@ -59,6 +59,8 @@ impl World {
             ("build", id(&workspace["latest_build"])),
             ("agent", workspace["latest_build"]["agents"][0]["id"].as_str().unwrap().to_owned()),
             ("chat", chat.id.clone()),
+            ("message", "1".to_owned()),
+            ("queued", "1".to_owned()),
             ("token", token),
             ("model", model),
             ("provider", id(provider)),
@@ -89,6 +91,10 @@ const WITHOUT_BODY: &[&str] = &[
     "token_delete",
     "provider_delete",
     "model_config_delete",
+    "chat_archive",
+    "chat_unarchive",
+    "queue_delete",
+    "queue_promote",
     "logout",
 ];
 
@@ -151,6 +157,10 @@ async fn what_changes_without_a_body_is_refused_to_those_without_the_right() {
         ("token_delete", &["user-admin", "owner"]),
         ("provider_delete", &["owner"]),
         ("model_config_delete", &["owner"]),
+        ("chat_archive", &["owner"]),
+        ("chat_unarchive", &["owner"]),
+        ("queue_delete", &[]),
+        ("queue_promote", &[]),
     ]);
     let mut looked_at = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {

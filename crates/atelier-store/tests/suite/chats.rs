@@ -327,18 +327,21 @@ on_both_engines! {
         assert_eq!(locked(root).await.unwrap(), (true, false, Vec::new()));
     }
 
-    async fn a_new_title_is_a_change_people_see(fixture: &Fixture) {
+    async fn what_people_set_is_kept(fixture: &Fixture) {
         let chat = fixture.chat().await;
         fixture
             .store
             .write("title", move |tx| {
                 Box::pin(async move {
-                    atelier_store::chat_title_set_in_tx(tx, chat, "Better", TitleSource::Model, at(8)).await
+                    let mut row = atelier_store::chat_lock_in_tx(tx, chat).await?.unwrap();
+                    (row.title, row.title_source) = ("Better".to_owned(), TitleSource::User);
+                    row.labels.insert("team".to_owned(), "a".to_owned());
+                    atelier_store::chat_marks_set_in_tx(tx, &row).await
                 })
             })
             .await
             .unwrap();
         let row = fixture.row(chat).await;
-        assert_eq!((row.title.as_str(), row.title_source, row.state.version), ("Better", TitleSource::Model, 2));
+        assert_eq!((row.title.as_str(), row.title_source, row.labels.len()), ("Better", TitleSource::User, 1));
     }
 }

@@ -188,8 +188,9 @@ on_both_engines! {
             .store
             .write("rename", move |tx| {
                 Box::pin(async move {
-                    let source = atelier_store::TitleSource::User;
-                    atelier_store::chat_title_set_in_tx(tx, chat, "Renamed", source, crate::fixture::at(9)).await
+                    let mut row = atelier_store::chat_lock_in_tx(tx, chat).await?.unwrap();
+                    row.title = "Renamed".to_owned();
+                    atelier_store::chat_marks_set_in_tx(tx, &row).await
                 })
             })
             .await
