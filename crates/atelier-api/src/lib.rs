@@ -7,6 +7,7 @@ mod accounts;
 mod chats;
 mod error;
 mod models;
+mod settings;
 mod time;
 mod workspaces;
 
@@ -14,5 +15,6 @@ pub use accounts::*;
 pub use chats::*;
 pub use error::*;
 pub use models::*;
+pub use settings::*;
 pub use time::Time;
 pub use workspaces::*;

@@ -299,12 +299,32 @@ fn chat_routes() -> Section {
         does("Change a model").takes::<api::ModelConfigFields>().gives::<api::ModelConfig>(),
     );
     s.delete("/model-configs/{model}", models::model_config_delete, does("Delete a model; its costs stay").empty());
-    s.get("/config/system-prompt", settings::system_prompt_get, does("The deployment's prompt"));
-    s.put("/config/system-prompt", settings::system_prompt_set, does("Set the deployment's prompt").empty());
-    s.get("/config/workspace-ttl", settings::workspace_ttl_get, does("Time to live of workspaces made by chats"));
-    s.put("/config/workspace-ttl", settings::workspace_ttl_set, does("Set that time").empty());
-    s.get("/config/user-prompt", settings::user_prompt_get, does("The caller's own prompt"));
-    s.put("/config/user-prompt", settings::user_prompt_set, does("Set the caller's own prompt"));
+    s.get(
+        "/config/system-prompt",
+        settings::system_prompt_get,
+        does("The deployment's prompt").gives::<api::SystemPrompt>(),
+    );
+    s.put(
+        "/config/system-prompt",
+        settings::system_prompt_set,
+        does("Set the deployment's prompt").takes::<api::SystemPromptUpdate>().empty(),
+    );
+    s.get(
+        "/config/workspace-ttl",
+        settings::workspace_ttl_get,
+        does("Time to live of workspaces made by chats").gives::<api::WorkspaceTtl>(),
+    );
+    s.put(
+        "/config/workspace-ttl",
+        settings::workspace_ttl_set,
+        does("Set that time").takes::<api::WorkspaceTtl>().empty(),
+    );
+    s.get("/config/user-prompt", settings::user_prompt_get, does("The caller's own prompt").gives::<api::UserPrompt>());
+    s.put(
+        "/config/user-prompt",
+        settings::user_prompt_set,
+        does("Set the caller's own prompt").takes::<api::UserPrompt>().gives::<api::UserPrompt>(),
+    );
     s.get("/{chat}", chats::chat_get, does("A chat").gives::<api::Chat>());
     s.get(
         "/{chat}/messages",

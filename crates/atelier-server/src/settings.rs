@@ -1,11 +1,12 @@
 //! Settings: the deployment's, and the caller's own prompt.
 
+use atelier_api as api;
 use atelier_domain::permissions::Action;
 use atelier_store::Setting;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::auth::LoggedIn;
 use crate::error::{ApiError, ApiResult, fault};
@@ -14,9 +15,13 @@ use crate::state::Shared;
 
 const MAX_PROMPT_BYTES: usize = 32_768;
 
-pub(crate) async fn system_prompt_get(State(app): State<Shared>, LoggedIn(_): LoggedIn) -> ApiResult<Json<Value>> {
-    let prompt = app.store.setting(Setting::SystemPrompt).await?.unwrap_or_default();
-    Ok(Json(json!({ "system_prompt": prompt, "default_system_prompt": atelier_daemon::DEFAULT_SYSTEM_PROMPT })))
+pub(crate) async fn system_prompt_get(
+    State(app): State<Shared>,
+    LoggedIn(_): LoggedIn,
+) -> ApiResult<Json<api::SystemPrompt>> {
+    let system_prompt = app.store.setting(Setting::SystemPrompt).await?.unwrap_or_default();
+    let default_system_prompt = atelier_daemon::DEFAULT_SYSTEM_PROMPT.to_owned();
+    Ok(Json(api::SystemPrompt { system_prompt, default_system_prompt }))
 }
 
 pub(crate) async fn system_prompt_set(
@@ -34,8 +39,11 @@ pub(crate) async fn system_prompt_set(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn workspace_ttl_get(State(app): State<Shared>, LoggedIn(_): LoggedIn) -> ApiResult<Json<Value>> {
-    Ok(Json(json!({ "workspace_ttl_ms": app.store.setting_workspace_ttl_ms().await? })))
+pub(crate) async fn workspace_ttl_get(
+    State(app): State<Shared>,
+    LoggedIn(_): LoggedIn,
+) -> ApiResult<Json<api::WorkspaceTtl>> {
+    Ok(Json(api::WorkspaceTtl { workspace_ttl_ms: app.store.setting_workspace_ttl_ms().await? }))
 }
 
 pub(crate) async fn workspace_ttl_set(
@@ -54,25 +62,28 @@ pub(crate) async fn workspace_ttl_set(
     }
 }
 
-pub(crate) async fn user_prompt_get(State(app): State<Shared>, LoggedIn(caller): LoggedIn) -> ApiResult<Json<Value>> {
+pub(crate) async fn user_prompt_get(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+) -> ApiResult<Json<api::UserPrompt>> {
     let row = app.store.user_get(caller.id()).await?.ok_or_else(ApiError::not_found)?;
-    Ok(Json(json!({ "custom_prompt": row.user_prompt })))
+    Ok(Json(api::UserPrompt { custom_prompt: row.user_prompt }))
 }
 
 pub(crate) async fn user_prompt_set(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
     body: RawBody,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<api::UserPrompt>> {
     let body: Value = body.json()?;
-    let prompt = body["custom_prompt"]
+    let custom_prompt = body["custom_prompt"]
         .as_str()
         .ok_or_else(|| ApiError::validation(vec![fault("custom_prompt", "must be a text")]))?
         .trim()
         .to_owned();
-    if prompt.len() > MAX_PROMPT_BYTES {
+    if custom_prompt.len() > MAX_PROMPT_BYTES {
         return Err(ApiError::validation(vec![fault("custom_prompt", "has at most 32768 bytes")]));
     }
-    app.store.user_prompt_set(caller.id(), prompt.clone()).await?;
-    Ok(Json(json!({ "custom_prompt": prompt })))
+    app.store.user_prompt_set(caller.id(), custom_prompt.clone()).await?;
+    Ok(Json(api::UserPrompt { custom_prompt }))
 }

@@ -1,0 +1,232 @@
+import AxeBuilder from "@axe-core/playwright";
+import { composer, expect, say, script, Server, signIn, test } from "./server";
+
+const SHOTS = "screenshots";
+
+test("E1: a first run with the demo model ends in an answer", async ({ page, errors }) => {
+  expect(errors).toEqual([]);
+  const server = await Server.start({ demo: false });
+  await page.goto(server.url);
+  await expect(page.getByRole("heading", { name: "Set up Atelier" })).toBeVisible();
+  await page.getByLabel("Email").fill("ada@example.com");
+  await page.getByLabel("Username").fill("ada");
+  await page.getByLabel("Password").fill("correct horse");
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.getByRole("button", { name: "Use the demo model" }).click();
+  await page.getByRole("button", { name: "Create the template" }).click();
+  await say(page, "hello");
+  await expect(page.getByText("I am the scripted demo model")).toBeVisible();
+  await server.stop();
+});
+
+test("E2: a wrong password is refused, `next` leads back, and what was typed outlives the session", async ({ page, demo }) => {
+  await page.goto(`${demo.url}/agents/settings/tokens`);
+  await page.getByLabel("Password", { exact: true }).fill("wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByText("Email or password is wrong.")).toBeVisible();
+  await page.getByLabel("Password", { exact: true }).fill("atelier-demo");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page).toHaveURL(`${demo.url}/agents/settings/tokens`);
+  await page.goto(`${demo.url}/agents`);
+  await composer(page).fill("a thought that must not be lost");
+  await page.context().clearCookies();
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog", { name: "Sign in again" });
+  await expect(dialog).toBeVisible();
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await expect(dialog).toBeHidden();
+  await expect(composer(page)).toHaveValue("a thought that must not be lost");
+});
+
+test("E3, E5: the main job by keys: tools run, the ledger is the sum of the messages", async ({ page, demo }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.goto(demo.url);
+  await page.screenshot({ path: `${SHOTS}/1-login.png` });
+  await signIn(page, demo);
+  await page.screenshot({ path: `${SHOTS}/2-new-chat.png` });
+  await say(page, "make the tests pass");
+  await expect(page.getByRole("article", { name: /^You, / })).toContainText("make the tests pass");
+  await expect(page.getByText("The tests pass now: 3 passed, 0 failed.")).toBeVisible();
+  await expect(page.getByRole("button", { name: /Edited calc\.sh.*Done/ })).toBeVisible();
+  await expect(page.locator("[data-cost-micros]")).toHaveAttribute("data-cost-micros", "0");
+  await expect(page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /make the tests pass/ })).toHaveCount(1);
+  await page.screenshot({ path: `${SHOTS}/3-done.png` });
+  const report = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]).analyze();
+  expect(report.violations.map((each) => `${each.id}: ${each.nodes[0]?.html ?? ""}`)).toEqual([]);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: `${SHOTS}/4-done-dark.png` });
+  const dark = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa"]).analyze();
+  expect(dark.violations.map((each) => `${each.id}: ${each.nodes[0]?.html ?? ""}`)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 740 });
+  await expect(page.getByText("The tests pass now: 3 passed, 0 failed.")).toBeInViewport();
+  await page.screenshot({ path: `${SHOTS}/5-done-phone.png` });
+});
+
+const SLOW = `
+rules:
+  - steps:
+      - {text: "Sentence {n} of a long answer. ", repeat: 200, delay_ms: 20}
+      - usage: {input_tokens: 1000, output_tokens: 500}
+`;
+const WHOLE = Array.from({ length: 200 }, (_, at) => `Sentence ${at + 1} of a long answer.`).join(" ");
+
+test("E8: the server is killed in mid-answer and comes back: the answer completes", script(SLOW), async ({ page, demo }) => {
+  await signIn(page, demo);
+  await say(page, "talk");
+  await expect(page.getByText("Sentence 10 of a long answer.")).toBeVisible();
+  await demo.kill();
+  await page.waitForTimeout(500);
+  await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
+  await demo.launch();
+  await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 40_000 });
+  await expect(page.getByText(/1 step/)).toBeVisible();
+});
+
+test("E7: ten cuts of the connection leave the same text", script(SLOW), async ({ page, demo }) => {
+  const sockets: { close: () => Promise<void> }[] = [];
+  await page.routeWebSocket(/\/stream\?/, (socket) => {
+    socket.connectToServer();
+    sockets.push(socket);
+  });
+  await signIn(page, demo);
+  await say(page, "talk");
+  for (let cut = 1; cut <= 10; cut += 1) {
+    await expect(page.getByText(`Sentence ${cut * 15} of a long answer.`)).toBeVisible();
+    await sockets.at(-1)?.close();
+  }
+  await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 30_000 });
+});
+
+test("E10: stop keeps what there is, and the next turn shows no old text", script(SLOW), async ({ page, demo }) => {
+  await signIn(page, demo);
+  await say(page, "talk");
+  await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
+  await composer(page).press("Escape");
+  await expect(page.getByText("Press Esc again to stop")).toBeVisible();
+  await composer(page).press("Escape");
+  await expect(page.getByText("Stopped here")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
+  await say(page, "again");
+  await expect(page.getByRole("article", { name: "Answer" })).toHaveCount(2);
+  await expect(page.getByRole("article", { name: "Answer" }).last()).toContainText("Sentence 1 of");
+});
+
+test("E9: three messages wait: one is edited, one removed and put back, one sent now", script(SLOW), async ({ page, demo }) => {
+  await signIn(page, demo);
+  await say(page, "talk");
+  await expect(page.getByText("Sentence 1 of a long answer.")).toBeVisible();
+  const queue = page.getByRole("list", { name: "Queued messages" });
+  for (const words of ["first", "second", "third"]) {
+    await say(page, words);
+    await expect(queue.getByText(words)).toBeVisible();
+  }
+  await queue.getByRole("listitem").nth(1).getByRole("button", { name: "Remove" }).click();
+  await expect(queue.getByRole("listitem")).toHaveCount(2);
+  await page.getByRole("button", { name: "Put back in composer" }).click();
+  await expect(composer(page)).toHaveValue("second");
+  await composer(page).fill("");
+  await queue.getByRole("listitem").nth(0).getByRole("button", { name: "Edit" }).click();
+  await expect(composer(page)).toHaveValue("first");
+  await composer(page).fill("");
+  await queue.getByRole("button", { name: "Send now" }).click();
+  await expect(page.getByRole("article", { name: /^You, / }).last()).toContainText("third");
+  await expect(page.getByText("Stopped here")).toBeVisible();
+});
+
+test("E11: an edit takes away all behind it", async ({ page, demo }) => {
+  await signIn(page, demo);
+  await say(page, "one");
+  await expect(page.getByText("I am the scripted demo model")).toHaveCount(1);
+  await say(page, "two");
+  await expect(page.getByText("I am the scripted demo model")).toHaveCount(2);
+  await page.getByRole("article", { name: /^You, / }).first().hover();
+  await page.getByRole("button", { name: "Edit this message" }).first().click();
+  await expect(page.getByText("Saving removes everything after this message")).toBeVisible();
+  await composer(page).fill("better");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page.getByRole("article", { name: /^You, / })).toHaveCount(1);
+  await expect(page.getByRole("article", { name: /^You, / })).toContainText("better");
+  await expect(page.getByText("I am the scripted demo model")).toHaveCount(1);
+});
+
+const FAILS = `
+rules:
+  - when: {user_contains: "once", attempt: 1}
+    steps:
+      - text: "lost words"
+      - error: {kind: overloaded, retry_after_ms: 1500}
+  - when: {user_contains: "once"}
+    steps:
+      - text: "Here it is."
+  - steps:
+      - error: {kind: auth, message: "The key is wrong."}
+`;
+
+test("E12: a failure that passes is waited for, one that stays is told with its code", script(FAILS), async ({ page, demo }) => {
+  await signIn(page, demo);
+  await say(page, "fail once");
+  await expect(page.getByText("The provider is overloaded. Attempt 2")).toBeVisible();
+  await expect(page.getByText("Here it is.")).toBeVisible();
+  await expect(page.getByText("lost words")).toBeHidden();
+  await say(page, "fail for good");
+  await expect(page.getByRole("alert")).toContainText("auth");
+  await expect(page.getByRole("button", { name: "Continue" })).toBeVisible();
+});
+
+test("E16: status, title and archive follow in another tab without reload", async ({ page, demo, context }) => {
+  await signIn(page, demo);
+  const other = await context.newPage();
+  await other.goto(`${demo.url}/agents`);
+  await say(page, "hello");
+  const row = other.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /hello/ });
+  await expect(row).toBeVisible();
+  await page.getByRole("button", { name: "More about hello" }).click();
+  await page.getByRole("menuitem", { name: "Rename" }).click();
+  await page.getByLabel("Title of the chat").fill("Greetings");
+  await page.keyboard.press("Enter");
+  await expect(other.getByRole("link", { name: /Greetings/ })).toBeVisible();
+  await page.getByRole("button", { name: "More about Greetings" }).click();
+  await page.getByRole("menuitem", { name: "Archive" }).click();
+  await expect(other.getByRole("link", { name: /Greetings/ })).toBeHidden();
+  await page.getByRole("button", { name: "Undo" }).click();
+  await expect(other.getByRole("link", { name: /Greetings/ })).toBeVisible();
+});
+
+test("E17: 120 chats come page by page, each once", async ({ page, demo }) => {
+  for (let at = 0; at < 120; at += 10) {
+    await Promise.all(
+      Array.from({ length: 10 }, (_, n) =>
+        demo.api("POST", "/api/experimental/chats", { content: [{ type: "text", text: `Chat number ${at + n}` }] }),
+      ),
+    );
+  }
+  await signIn(page, demo);
+  const rows = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /Chat number/ });
+  await expect(rows).toHaveCount(50);
+  await expect(async () => {
+    await rows.last().scrollIntoViewIfNeeded();
+    await expect(rows).toHaveCount(120, { timeout: 1000 });
+  }).toPass();
+  const titles = await rows.allTextContents();
+  expect(new Set(titles.map((title) => /number \d+/.exec(title)?.[0])).size).toBe(120);
+});
+
+test("E4: an admin adds a model, and a draft of a chat survives a reload", async ({ page, demo }) => {
+  await signIn(page, demo);
+  await page.goto(`${demo.url}/agents/settings/models`);
+  await page.getByLabel("Add a model of").selectOption("scripted");
+  await page.getByLabel("Model", { exact: true }).fill("demo");
+  await page.getByLabel("Display name").fill("Second demo");
+  await page.getByLabel("Context limit").fill("100000");
+  await page.getByRole("button", { name: "Add model" }).click();
+  await expect(page.getByRole("cell", { name: "Second demo" })).toBeVisible();
+  await page.goto(`${demo.url}/agents`);
+  await composer(page).fill("not sent yet");
+  await page.waitForTimeout(400);
+  await page.reload();
+  await expect(composer(page)).toHaveValue("not sent yet");
+  await page.getByRole("combobox", { name: /^Model/ }).click();
+  await page.getByRole("option", { name: /Second demo/ }).click();
+  await composer(page).press("Enter");
+  await expect(page.getByText("I am the scripted demo model")).toBeVisible();
+});

@@ -1,0 +1,156 @@
+/** The real program as a fixture: one server and data folder a test, and a page that must stay without errors. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test as base, expect, type Page } from "@playwright/test";
+
+const BINARY = process.env.ATELIER_BINARY ?? "";
+
+/** What a browser itself prints about requests that a scenario provokes. */
+const PROVOKED = [/status of 401/, /status of 404 .*users\/first/, /status of 404/, /ERR_CONNECTION_REFUSED/, /WebSocket connection to/];
+
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => (address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no port"))));
+    });
+  });
+}
+
+export class Server {
+  readonly #folder = mkdtempSync(join(tmpdir(), "atelier-e2e-"));
+  readonly #port: number;
+  readonly #isDemo: boolean;
+  #process: ChildProcess | null = null;
+
+  private constructor(port: number, isDemo: boolean) {
+    this.#port = port;
+    this.#isDemo = isDemo;
+    chmodSync(this.#folder, 0o755);
+  }
+
+  static async start(options: { demo: boolean; scripts?: Record<string, string> }): Promise<Server> {
+    const server = new Server(await freePort(), options.demo);
+    for (const [name, script] of Object.entries(options.scripts ?? {})) {
+      writeFileSync(join(server.#folder, `${name}.yaml`), script);
+    }
+    await server.launch();
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  async launch(): Promise<void> {
+    if (BINARY === "") throw new Error("ATELIER_BINARY names no program: run ./dev e2e");
+    this.#process = spawn(BINARY, ["server", ...(this.#isDemo ? ["--demo"] : [])], {
+      env: {
+        PATH: process.env.PATH,
+        ATELIER_HTTP_ADDRESS: `127.0.0.1:${this.#port}`,
+        ATELIER_DATA_DIR: join(this.#folder, "data"),
+        ATELIER_SCRIPTS_DIR: this.#folder,
+        ATELIER_EGRESS_ALLOW: "loopback",
+        ATELIER_RATE_LOGINS: "0",
+        ATELIER_LOG: "warn",
+      },
+      stdio: "ignore",
+    });
+    await expect.poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status, { timeout: 20_000 }).toBe(200);
+  }
+
+  async kill(): Promise<void> {
+    const process = this.#process;
+    if (process === null) return;
+    const ended = new Promise((resolve) => process.once("exit", resolve));
+    process.kill("SIGKILL");
+    await ended;
+    this.#process = null;
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** A request of the demo's user. */
+  async api(method: string, path: string, body?: unknown): Promise<unknown> {
+    const login = await fetch(`${this.url}/api/v2/users/login`, {
+      method: "POST",
+      body: JSON.stringify({ email: "demo@example.com", password: "atelier-demo" }),
+    });
+    const { session_token } = (await login.json()) as { session_token: string };
+    const answer = await fetch(`${this.url}${path}`, {
+      method,
+      headers: { "Coder-Session-Token": session_token },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return text === "" ? null : (JSON.parse(text) as unknown);
+  }
+
+  /** Makes a script of the scripts folder the default model. */
+  async model(name: string): Promise<void> {
+    await this.api("POST", "/api/experimental/chats/model-configs", {
+      provider: "scripted",
+      model: name,
+      context_limit: 200_000,
+      is_default: true,
+      model_config: {
+        cost: { input_price_per_million_tokens: "3", output_price_per_million_tokens: "15", cache_read_price_per_million_tokens: "0", cache_write_price_per_million_tokens: "0" },
+      },
+    });
+  }
+}
+
+interface Fixtures {
+  errors: string[];
+  demo: Server;
+}
+
+export const test = base.extend<Fixtures>({
+  errors: async ({ page }, use) => {
+    const errors: string[] = [];
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type()) && !PROVOKED.some((line) => line.test(`${message.text()} ${message.location().url}`))) {
+        errors.push(message.text());
+      }
+    });
+    page.on("pageerror", (error) => errors.push(error.message));
+    await use(errors);
+    expect(errors).toEqual([]);
+  },
+  demo: async ({ errors }, use, info) => {
+    // taken so that the page's errors are looked at
+    expect(errors).toEqual([]);
+    const scripts = info.annotations.find((each) => each.type === "script");
+    const server = await Server.start({ demo: true, scripts: scripts === undefined ? {} : { own: scripts.description ?? "" } });
+    if (scripts !== undefined) await server.model("own");
+    await use(server);
+    await server.stop();
+  },
+});
+
+export async function signIn(page: Page, server: Server): Promise<void> {
+  await page.goto(server.url);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
+}
+
+export const composer = (page: Page) => page.getByRole("textbox", { name: "Message" });
+
+export async function say(page: Page, words: string): Promise<void> {
+  await composer(page).fill(words);
+  await page.keyboard.press("Enter");
+}
+
+/** A test with a scripted model of its own. */
+export const script = (yaml: string) => ({ annotation: { type: "script", description: yaml } });
+
+export { expect };

@@ -1,0 +1,68 @@
+/** The typed client of the server, and the one shape of what went wrong. */
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+export type Schemas = components["schemas"];
+
+/** Why a request failed. A network failure has no status: it is never "not found". */
+export class ApiFailure extends Error {
+  readonly status: number | null;
+  readonly code: string;
+  readonly requestId: string | null;
+  readonly validations: readonly { field: string; detail: string }[];
+  readonly retryAfter: number | null;
+
+  constructor(status: number | null, body: Partial<Schemas["Error"]>, headers?: Headers) {
+    super(body.message ?? (status === null ? "The server cannot be reached." : `The server answered ${status}.`));
+    this.name = "ApiFailure";
+    this.status = status;
+    this.code = body.code ?? (status === null ? "network" : "unknown");
+    this.validations = body.validations ?? [];
+    this.requestId = headers?.get("x-request-id") ?? null;
+    const wait = Number(headers?.get("retry-after") ?? Number.NaN);
+    this.retryAfter = Number.isFinite(wait) ? wait : null;
+  }
+}
+
+/** Told of every 401, so that the session can be renewed over the page. */
+export const sessionEnded = new EventTarget();
+
+export const client = createClient<paths>({ baseUrl: window.location.origin, credentials: "same-origin" });
+
+client.use({
+  onResponse({ response, request }) {
+    const isLogin = request.url.endsWith("/users/login") || request.url.endsWith("/users/me");
+    if (response.status === 401 && !isLogin) sessionEnded.dispatchEvent(new Event("ended"));
+  },
+  onError({ error }) {
+    return new ApiFailure(null, { message: error instanceof Error ? `${error.message}.` : undefined });
+  },
+});
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** The data of an answer; throws an {@link ApiFailure}. */
+export async function unwrap<T>(answer: Promise<Answer<T>>): Promise<T> {
+  const { data, error, response } = await answer;
+  if (!response.ok) {
+    const body = typeof error === "object" && error !== null ? (error as Partial<Schemas["Error"]>) : {};
+    throw new ApiFailure(response.status, body, response.headers);
+  }
+  return data as T;
+}
+
+export function asFailure(error: unknown): ApiFailure {
+  if (error instanceof ApiFailure) return error;
+  return new ApiFailure(null, { message: error instanceof Error ? error.message : String(error) });
+}
+
+/** A socket of the API, on the page's own host. */
+export function socketUrl(path: string): string {
+  const url = new URL(path, window.location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}

@@ -1,0 +1,222 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { Archive, Ellipsis, Link as LinkIcon, Pencil, Pin, PinOff, Plus } from "lucide-react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { asFailure, client, unwrap } from "../../api/client";
+import { paths } from "../../app/paths";
+import { text } from "../../app/text";
+import { dayGroup, when } from "../../format/quantity";
+import { FailureBanner } from "../../ui/banner";
+import { Button, IconButton } from "../../ui/button";
+import { Menu, MenuItem, MenuLine } from "../../ui/menu";
+import { Skeleton } from "../../ui/skeleton";
+import { StatusIcon, statusName } from "../../ui/status";
+import { toast } from "../../ui/toast";
+import type { Chat } from "./chat-pages";
+import { chatArchived, useChats } from "./use-chats";
+
+const GROUPS = ["Pinned", "Today", "Yesterday", "Last 7 days", "Older"] as const;
+
+export function ChatList({ openChatId, foot }: { openChatId: string | null; foot: ReactNode }) {
+  const { query, chats } = useChats();
+  const now = new Date();
+  const groupOf = (chat: Chat) => (chat.pin_order > 0 ? "Pinned" : dayGroup(chat.updated_at, now));
+  return (
+    <nav aria-label="Chats" className="flex h-full flex-col">
+      <div className="flex items-center gap-2 p-3">
+        <img src="/favicon.svg" alt="" className="size-6" />
+        <span className="grow font-semibold">{text.product}</span>
+        <Link
+          to={paths.chats}
+          className="inline-flex min-h-8 items-center gap-1 rounded-control bg-accent px-3 text-sm font-medium text-on-accent hover:opacity-90 pointer-coarse:min-h-11"
+        >
+          <Plus aria-hidden className="size-4" />
+          {text.newChat}
+        </Link>
+      </div>
+      <div className="min-h-0 grow overflow-y-auto px-2 pb-4">
+        {query.isPending && <Skeleton lines={5} />}
+        {query.isError && (
+          <FailureBanner
+            failure={asFailure(query.error)}
+            action={
+              <Button small onClick={() => void query.refetch()}>
+                {text.tryAgain}
+              </Button>
+            }
+          />
+        )}
+        {query.isSuccess && chats.length === 0 && (
+          <p className="p-3 text-sm text-faint">No chats yet. Describe some work and one begins.</p>
+        )}
+        {GROUPS.map((group) => {
+          const rows = chats.filter((chat) => groupOf(chat) === group);
+          return rows.length === 0 ? null : (
+            <section key={group} aria-label={group}>
+              <h2 className="px-2 pt-3 pb-1 text-xs font-medium text-faint">
+                {group} <span className="font-normal">{rows.length}</span>
+              </h2>
+              <ul>
+                {rows.map((chat) => (
+                  <ChatRow key={chat.id} chat={chat} isOpen={chat.id === openChatId} now={now} />
+                ))}
+              </ul>
+            </section>
+          );
+        })}
+        {query.hasNextPage && <More onMore={() => void query.fetchNextPage()} isLoading={query.isFetchingNextPage} />}
+      </div>
+      {foot}
+    </nav>
+  );
+}
+
+/** Loads the next page when it comes near, and by a button for those who do not scroll. */
+function More({ onMore, isLoading }: { onMore: () => void; isLoading: boolean }) {
+  const sentinel = useRef<HTMLDivElement>(null);
+  const more = useRef(onMore);
+  useEffect(() => {
+    more.current = onMore;
+  });
+  useEffect(() => {
+    const node = sentinel.current;
+    if (node === null || isLoading) return;
+    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more.current(), {
+      rootMargin: "200px",
+    });
+    observer.observe(node);
+    return () => observer.disconnect();
+  }, [isLoading]);
+  return (
+    <div ref={sentinel} className="p-2">
+      {isLoading ? <Skeleton lines={3} /> : <Button onClick={onMore}>Show more</Button>}
+    </div>
+  );
+}
+
+function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date }) {
+  const [isRenaming, setRenaming] = useState(false);
+  const isQueued = chat.queued_for_capacity === true;
+  const detail = chat.last_error ?? (chat.status === "waiting" ? "" : statusName(chat.status, isQueued));
+  return (
+    <li className="group relative">
+      {isRenaming ? (
+        <RenameField chat={chat} onDone={() => setRenaming(false)} />
+      ) : (
+        <Link
+          to={paths.chat(chat.id)}
+          aria-current={isOpen ? "page" : undefined}
+          className="flex items-start gap-2 rounded-control py-1.5 pr-2 pl-2 text-sm pointer-coarse:pr-12 hover:bg-hover aria-[current=page]:bg-accent-soft"
+        >
+          <span className="mt-0.5">
+            <StatusIcon status={chat.status} queued={isQueued} />
+          </span>
+          <span className="min-w-0 grow">
+            <span className={`block truncate ${chat.has_unread && !isOpen ? "font-semibold" : ""}`}>{chat.title}</span>
+            {detail !== "" && (
+              <span className={`block truncate text-xs ${chat.last_error === null ? "text-faint" : "text-bad"}`}>{detail}</span>
+            )}
+          </span>
+          {chat.has_unread && !isOpen ? (
+            <span role="img" aria-label="Unread" className="mt-1.5 size-2 shrink-0 rounded-full bg-accent group-hover:opacity-0" />
+          ) : (
+            <time dateTime={chat.updated_at} className="shrink-0 text-xs text-faint group-focus-within:opacity-0 group-hover:opacity-0">
+              {when(chat.updated_at, now)}
+            </time>
+          )}
+        </Link>
+      )}
+      <RowMenu chat={chat} isOpen={isOpen} onRename={() => setRenaming(true)} />
+    </li>
+  );
+}
+
+function RenameField({ chat, onDone }: { chat: Chat; onDone: () => void }) {
+  const [title, setTitle] = useState(chat.title);
+  const save = async () => {
+    onDone();
+    const wanted = title.trim();
+    if (wanted === "" || wanted === chat.title) return;
+    try {
+      await unwrap(
+        client.PATCH("/api/experimental/chats/{chat}", { params: { path: { chat: chat.id } }, body: { title: wanted } }),
+      );
+    } catch (error) {
+      toast(`Not renamed: ${asFailure(error).message}`);
+    }
+  };
+  return (
+    <input
+      aria-label="Title of the chat"
+      autoFocus
+      maxLength={200}
+      value={title}
+      onChange={(event) => setTitle(event.target.value)}
+      onFocus={(event) => event.target.select()}
+      onBlur={() => void save()}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") event.currentTarget.blur();
+        if (event.key === "Escape") onDone();
+      }}
+      className="w-full rounded-control border border-line-strong bg-raised px-2 py-1 text-sm"
+    />
+  );
+}
+
+function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRename: () => void }) {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const path = { params: { path: { chat: chat.id } } };
+  const pin = async (place: number) => {
+    try {
+      await unwrap(client.PATCH("/api/experimental/chats/{chat}", { ...path, body: { pin_order: place } }));
+    } catch (error) {
+      toast(`Not pinned: ${asFailure(error).message}`);
+    }
+  };
+  const unarchive = async () => {
+    try {
+      await unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", path));
+    } catch (error) {
+      toast(`Not brought back: ${asFailure(error).message}`);
+    }
+  };
+  const archive = async () => {
+    chatArchived(queries, chat);
+    try {
+      await unwrap(client.POST("/api/experimental/chats/{chat}/archive", path));
+      toast("Archived", { label: "Undo", run: () => void unarchive() });
+      if (isOpen) await navigate({ to: paths.chats });
+    } catch (error) {
+      void queries.invalidateQueries({ queryKey: ["chats"] });
+      toast(`Not archived: ${asFailure(error).message}`);
+    }
+  };
+  const isBusy = chat.status !== "waiting" && chat.status !== "error";
+  return (
+    <div className="absolute top-0.5 right-0.5 opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 has-data-popup-open:opacity-100 pointer-coarse:opacity-100">
+      <Menu
+        trigger={
+          <IconButton label={`More about ${chat.title}`} className="size-7">
+            <Ellipsis aria-hidden className="size-4" />
+          </IconButton>
+        }
+      >
+        <MenuItem onSelect={onRename}>
+          <Pencil aria-hidden className="size-4" /> Rename
+        </MenuItem>
+        <MenuItem onSelect={() => void pin(chat.pin_order > 0 ? 0 : 1)}>
+          {chat.pin_order > 0 ? <PinOff aria-hidden className="size-4" /> : <Pin aria-hidden className="size-4" />}
+          {chat.pin_order > 0 ? "Unpin" : "Pin"}
+        </MenuItem>
+        <MenuItem onSelect={() => void navigator.clipboard.writeText(`${window.location.origin}${paths.chat(chat.id)}`)}>
+          <LinkIcon aria-hidden className="size-4" /> Copy link
+        </MenuItem>
+        <MenuLine />
+        <MenuItem onSelect={() => void archive()}>
+          <Archive aria-hidden className="size-4" /> {isBusy ? "Stop and archive" : "Archive"}
+        </MenuItem>
+      </Menu>
+    </div>
+  );
+}

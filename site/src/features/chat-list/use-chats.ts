@@ -1,0 +1,65 @@
+/** The chat list in the query cache, kept live by the watch stream. */
+import { infiniteQueryOptions, type QueryClient, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+import { asFailure, client, unwrap } from "../../api/client";
+import { LiveSocket } from "../../api/live-socket";
+import { type Chat, type ChatPages, type ChatWatchEvent, rowsOf, withEvent } from "./chat-pages";
+
+const PAGE = 50;
+const KEY = ["chats"];
+
+const chatsQuery = infiniteQueryOptions({
+  queryKey: KEY,
+  queryFn: ({ pageParam }) =>
+    unwrap(
+      client.GET("/api/experimental/chats", {
+        params: { query: { limit: String(PAGE), ...(pageParam === null ? {} : { after_id: pageParam }) } },
+      }),
+    ) as Promise<Chat[]>,
+  initialPageParam: null as string | null,
+  getNextPageParam: (last: Chat[]) => (last.length < PAGE ? undefined : (last.at(-1)?.id ?? undefined)),
+});
+
+export function useChats() {
+  const query = useInfiniteQuery(chatsQuery);
+  return { query, chats: rowsOf(query.data?.pages ?? []) };
+}
+
+/** Puts a chat that was just created into the list, ahead of its event. */
+export function chatCreated(queries: QueryClient, chat: Chat): void {
+  applyEvent(queries, { kind: "created", chat });
+}
+
+export function chatArchived(queries: QueryClient, chat: Chat): void {
+  applyEvent(queries, { kind: "deleted", chat });
+}
+
+function applyEvent(queries: QueryClient, event: ChatWatchEvent): void {
+  queries.setQueryData<ChatPages>(KEY, (pages) => (pages === undefined ? pages : withEvent(pages, event)));
+}
+
+/** One watch stream a tab. */
+export function useChatWatch(): void {
+  const queries = useQueryClient();
+  useEffect(() => {
+    const refetch = () => void queries.invalidateQueries({ queryKey: KEY });
+    const socket = new LiveSocket<ChatWatchEvent>({
+      path: (cursor) => `/api/experimental/chats/watch${cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`}`,
+      onData: (event) => {
+        if (event.kind === "resync") refetch();
+        else applyEvent(queries, event);
+        return true;
+      },
+      onState: () => undefined,
+      onRestart: refetch,
+      probe: async () => {
+        try {
+          return (await client.GET("/api/v2/users/{user}", { params: { path: { user: "me" } } })).response.status;
+        } catch (error) {
+          return asFailure(error).status;
+        }
+      },
+    });
+    return () => socket.close();
+  }, [queries]);
+}

@@ -1,0 +1,271 @@
+import { useQuery } from "@tanstack/react-query";
+import { PanelRight } from "lucide-react";
+import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { ApiFailure, asFailure, client, unwrap } from "../../api/client";
+import { Banner, FailureBanner } from "../../ui/banner";
+import { Button, IconButton } from "../../ui/button";
+import { Skeleton } from "../../ui/skeleton";
+import { StatusIcon } from "../../ui/status";
+import { toast } from "../../ui/toast";
+import { Composer, type ComposerHandle } from "./composer";
+import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
+import { chatActions } from "./model/chat-actions";
+import { OpenChat } from "./model/open-chat";
+import { reason } from "./model/status-line";
+import { transcriptRows } from "./model/transcript";
+import type { Chat, ChatMessage, ChatQueuedMessage, ChatState } from "./model/types";
+import { Queue, queuedText } from "./queue";
+import { StatusBar } from "./status-bar";
+import { Summary } from "./summary";
+import { Transcript } from "./transcript";
+
+/** Chats that were looked at last stay warm. */
+const WARM = 5;
+const warm = new Map<string, OpenChat>();
+
+function openChat(id: string): OpenChat {
+  const chat = warm.get(id) ?? new OpenChat(id);
+  warm.delete(id);
+  warm.set(id, chat);
+  for (const oldest of [...warm.keys()].slice(0, Math.max(0, warm.size - WARM))) warm.delete(oldest);
+  return chat;
+}
+
+export interface ChatPageProps {
+  chatId: string;
+  userId: string;
+  /** In front of the title: the button for the list on small screens. */
+  lead: ReactNode;
+  notFound: ReactNode;
+}
+
+export function ChatPage({ chatId, userId, lead, notFound }: ChatPageProps) {
+  const [open] = useState(() => openChat(chatId));
+  const state = useSyncExternalStore(open.subscribe, open.getSnapshot);
+  useEffect(() => open.start(), [open]);
+  const chat = useQuery({
+    queryKey: ["chat", chatId],
+    queryFn: () => unwrap(client.GET("/api/experimental/chats/{chat}", { params: { path: { chat: chatId } } })),
+    // title and workspace follow when a step or turn ends
+    refetchOnWindowFocus: true,
+  });
+  const { refetch } = chat;
+  const settled = `${state.status ?? ""} ${state.messages.length}`;
+  useEffect(() => {
+    void refetch();
+  }, [refetch, settled]);
+
+  const failure = state.load.phase === "failed" ? state.load.failure : null;
+  const isGone = failure?.kind === "http" && failure.status === 404;
+  if (isGone || (state.connection.phase === "stopped" && state.connection.reason === "not_found")) return notFound;
+  if (failure !== null && state.messages.length === 0) {
+    return (
+      <div className="p-4">
+        <Banner tone="bad" action={<Button onClick={open.retry}>Try again</Button>}>
+          The chat cannot be loaded: {failure.message}
+        </Banner>
+      </div>
+    );
+  }
+  if (chat.data === undefined || state.load.phase === "loading") return <Skeleton lines={6} />;
+  return <Conversation open={open} state={state} chat={chat.data} userId={userId} lead={lead} />;
+}
+
+function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; userId: string; lead: ReactNode }) {
+  const { open, state, chat, userId } = props;
+  const composer = useRef<ComposerHandle>(null);
+  const [wanted, setWanted] = useState<string | null>(chat.last_model_config_id);
+  const choice = useModelChoice(wanted);
+  const [edited, setEdited] = useState<{ message: ChatMessage; kept: string } | null>(null);
+  const [problem, setProblem] = useState<ApiFailure | null>(null);
+  const [hasPanel, setPanel] = useState(() => window.innerWidth >= 1280);
+  const keys = useRef(new Map<string, string>());
+  const status = state.status ?? chat.status;
+  const actions = chatActions(status, chat.archived, chat.owner_id === userId);
+  const rows = transcriptRows(state);
+
+  const report = (error: unknown) => setProblem(asFailure(error));
+
+  const send = async (text: string, now: boolean) => {
+    setProblem(null);
+    // a repeat of the same words after a failure is the same message
+    const key = keys.current.get(text) ?? crypto.randomUUID();
+    keys.current.set(text, key);
+    const content = [{ type: "text" as const, text }];
+    try {
+      if (edited === null) await open.send(content, { model: choice.model, now, key });
+      else {
+        await open.edit(edited.message.id, content, key);
+        setEdited(null);
+      }
+      keys.current.delete(text);
+    } catch (error) {
+      report(error);
+      throw error;
+    }
+  };
+
+  const startEdit = (message: ChatMessage) => {
+    const text = message.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
+    setEdited({ message, kept: composer.current?.load(text) ?? "" });
+  };
+  const leaveEdit = (): boolean => {
+    if (edited === null) return false;
+    composer.current?.load(edited.kept);
+    setEdited(null);
+    return true;
+  };
+  const editQueued = (entry: ChatQueuedMessage) => {
+    open.unqueue(entry.id).then(() => composer.current?.load(queuedText(entry)), report);
+  };
+  const remove = (entry: ChatQueuedMessage) => {
+    const putBack = { label: "Put back in composer", run: () => void composer.current?.load(queuedText(entry)) };
+    open.unqueue(entry.id).then(() => toast("Removed", putBack), report);
+  };
+  const stop = () => void open.stop().catch(report);
+  const lastMine = state.messages.findLast((message) => message.role === "user");
+
+  return (
+    <div className="flex h-full min-h-0">
+      <div className="@container flex min-w-0 grow flex-col">
+        <header className="flex min-h-12 items-center gap-2 border-b border-line px-3">
+          {props.lead}
+          <StatusIcon status={status} queued={state.queuedForCapacity} />
+          <h1 tabIndex={-1} className="min-w-0 grow truncate text-md font-semibold">
+            {chat.title}
+          </h1>
+          <IconButton
+            label={hasPanel ? "Close the work panel" : "Open the work panel"}
+            aria-expanded={hasPanel}
+            className="max-sm:hidden"
+            onClick={() => setPanel(!hasPanel)}
+          >
+            <PanelRight aria-hidden className="size-4" />
+          </IconButton>
+        </header>
+        <Transcript
+          rows={rows}
+          hasOlder={state.hasOlder}
+          onOlder={() => void open.loadOlder()}
+          onEdit={actions.edit ? startEdit : null}
+          editedId={edited?.message.id ?? null}
+        />
+        <div className="mx-auto w-full max-w-[54rem] px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))]">
+          <StatusBar state={state} />
+          <TurnFailure state={state} chat={chat} onContinue={() => void send("Continue.", false).catch(() => undefined)} />
+          {problem !== null && <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />}
+          {edited !== null && (
+            <Banner
+              tone="warn"
+              action={
+                <Button small onClick={() => leaveEdit()}>
+                  Cancel
+                </Button>
+              }
+            >
+              Saving removes everything after this message{state.queue.length > 0 && ` and the queue (${state.queue.length})`}. Money
+              spent stays counted.
+            </Banner>
+          )}
+          <div className="mt-2">
+            <Queue
+              entries={state.queue}
+              onSendNow={(entry) => void open.promote(entry.id).catch(report)}
+              onEdit={editQueued}
+              onRemove={remove}
+            />
+            {actions.unarchive ? (
+              <Archived chat={chat} onError={report} />
+            ) : actions.send === "none" ? (
+              <Banner tone="info">Read only: this is somebody else's chat.</Banner>
+            ) : (
+              <Composer
+                ref={composer}
+                user={userId}
+                chat={chat.id}
+                placeholder={actions.send === "queues" ? "Add to the queue" : "Reply"}
+                model={choice.model}
+                isLoadingModels={choice.isLoading}
+                queued={state.queue.length}
+                sendLabel={edited !== null ? "Save" : actions.send === "queues" ? "Queue" : "Send"}
+                onSend={send}
+                onStop={actions.stop && edited === null ? stop : null}
+                onEscape={leaveEdit}
+                {...(lastMine === undefined ? {} : { onUp: () => startEdit(lastMine) })}
+                tools={
+                  <ModelPicker
+                    models={choice.models}
+                    model={choice.model}
+                    onChange={(model) => {
+                      setWanted(model);
+                      rememberModel(model);
+                    }}
+                  />
+                }
+              />
+            )}
+          </div>
+        </div>
+      </div>
+      {hasPanel && (
+        <aside aria-label="Work panel" className="hidden w-72 shrink-0 border-l border-line bg-surface sm:block">
+          <Summary
+            chat={chat}
+            state={state}
+            model={choice.chosen?.display_name ?? "None"}
+            contextLimit={choice.chosen?.context_limit ?? 0}
+          />
+        </aside>
+      )}
+    </div>
+  );
+}
+
+function Dismiss({ onClick }: { onClick: () => void }) {
+  return (
+    <Button small onClick={onClick}>
+      Dismiss
+    </Button>
+  );
+}
+
+function Archived({ chat, onError }: { chat: Chat; onError: (error: unknown) => void }) {
+  const unarchive = () => {
+    unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", { params: { path: { chat: chat.id } } })).catch(onError);
+  };
+  return (
+    <Banner
+      tone="info"
+      action={
+        <Button small onClick={unarchive}>
+          Unarchive
+        </Button>
+      }
+    >
+      Archived. Unarchive to continue.
+    </Banner>
+  );
+}
+
+/** Why the last turn failed, and the way on. */
+function TurnFailure({ state, chat, onContinue }: { state: ChatState; chat: Chat; onContinue: () => void }) {
+  if (state.status !== "error") return null;
+  const failure = state.failure ?? chat.last_error_info ?? null;
+  const message = failure?.message ?? chat.last_error ?? "The turn failed.";
+  const details = failure === null ? "" : [failure.provider, failure.status_code, failure.code ?? failure.kind].filter(Boolean).join(", ");
+  return (
+    <Banner
+      tone="bad"
+      action={
+        <Button small onClick={onContinue}>
+          Continue
+        </Button>
+      }
+    >
+      <p>{message}</p>
+      <p className="text-xs opacity-80">
+        {failure !== null && reason(failure.kind)} {details}
+      </p>
+    </Banner>
+  );
+}

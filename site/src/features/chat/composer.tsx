@@ -1,0 +1,144 @@
+import { CornerDownLeft, Square } from "lucide-react";
+import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
+import { lookRead } from "../../app/look";
+import { Button } from "../../ui/button";
+import { type Draft, draftRead, draftSave } from "./drafts";
+import { sendRefusal } from "./model/chat-actions";
+
+export interface ComposerHandle {
+  focus: () => void;
+  /** Puts a text in place of the present one, which is given back. */
+  load: (text: string) => string;
+}
+
+export interface ComposerProps {
+  user: string;
+  chat: string;
+  placeholder: string;
+  model: string | null;
+  isLoadingModels: boolean;
+  queued: number;
+  /** What the button says and does. */
+  sendLabel: string;
+  onSend: (text: string, now: boolean) => Promise<void>;
+  onStop: (() => void) | null;
+  onEscape?: () => boolean;
+  onUp?: () => void;
+  tools: ReactNode;
+  ref?: Ref<ComposerHandle>;
+}
+
+/** Where a message is written. What is typed is kept until the server has it. */
+export function Composer({ ref, ...props }: ComposerProps) {
+  const { user, chat, model } = props;
+  const field = useRef<HTMLTextAreaElement>(null);
+  const [text, setText] = useState(() => draftRead(user, chat).text);
+  const [isSending, setSending] = useState(false);
+  const [isArmed, setArmed] = useState(false);
+
+  useImperativeHandle(ref, () => ({
+    focus: () => field.current?.focus(),
+    load: (next) => {
+      setText(next);
+      field.current?.focus();
+      return text;
+    },
+  }));
+
+  useEffect(() => {
+    const draft: Draft = { text, model };
+    const timer = setTimeout(() => draftSave(user, chat, draft), 300);
+    const now = () => draftSave(user, chat, draft);
+    window.addEventListener("pagehide", now);
+    return () => {
+      clearTimeout(timer);
+      window.removeEventListener("pagehide", now);
+    };
+  }, [user, chat, text, model]);
+
+  useEffect(() => {
+    if (!isArmed) return;
+    const timer = setTimeout(() => setArmed(false), 2000);
+    return () => clearTimeout(timer);
+  }, [isArmed]);
+
+  // as high as its text, up to 40 % of the window
+  useLayoutEffect(() => {
+    const node = field.current;
+    if (node === null) return;
+    node.style.height = "auto";
+    node.style.height = `${Math.min(node.scrollHeight, window.innerHeight * 0.4)}px`;
+  }, [text]);
+
+  const refusal = isSending ? "Sending" : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
+
+  const send = async (now: boolean) => {
+    if (refusal !== null) return;
+    const sent = text;
+    setSending(true);
+    setText("");
+    try {
+      await props.onSend(sent.trim(), now);
+      draftSave(user, chat, { text: "", model });
+    } catch {
+      // told by the page; what was typed comes back, in front of what was typed since
+      setText((typed) => (typed === "" ? sent : `${sent}\n${typed}`));
+    } finally {
+      setSending(false);
+    }
+  };
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.nativeEvent.isComposing) return;
+    const isMod = event.ctrlKey || event.metaKey;
+    if (event.key === "Enter") {
+      const isCoarse = matchMedia("(pointer: coarse)").matches;
+      const sends = isMod || (!event.shiftKey && !isCoarse && lookRead().sendKey === "enter");
+      if (!sends) return;
+      event.preventDefault();
+      void send(isMod && event.shiftKey);
+    } else if (event.key === "Escape") {
+      if (props.onEscape?.() === true || props.onStop === null) return;
+      event.preventDefault();
+      if (isArmed) props.onStop();
+      setArmed(!isArmed);
+    } else if (event.key === "ArrowUp" && text === "" && props.onUp !== undefined) {
+      event.preventDefault();
+      props.onUp();
+    }
+  };
+
+  return (
+    <div className="rounded-card border border-line-strong bg-raised focus-within:outline-2 focus-within:outline-offset-2 focus-within:outline-focus">
+      <textarea
+        ref={field}
+        aria-label="Message"
+        rows={1}
+        placeholder={props.placeholder}
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={onKeyDown}
+        className="block w-full resize-none bg-transparent px-4 pt-3 pb-1 text-md outline-none placeholder:text-faint"
+      />
+      <div className="flex flex-wrap items-center gap-1 px-2 pb-2">
+        {props.tools}
+        <span className="grow" />
+        {isArmed && (
+          <span role="status" className="text-xs text-warn">
+            Press Esc again to stop
+          </span>
+        )}
+        {props.onStop !== null && (
+          <Button onClick={props.onStop}>
+            <Square aria-hidden className="size-3 fill-current" /> Stop
+          </Button>
+        )}
+        {(props.onStop === null || text.trim() !== "") && (
+          <Button tone="primary" disabledReason={refusal} onClick={() => void send(false)}>
+            <CornerDownLeft aria-hidden className="size-4" /> {props.sendLabel}
+          </Button>
+        )}
+      </div>
+    </div>
+  );
+}

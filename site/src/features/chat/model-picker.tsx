@@ -1,0 +1,38 @@
+import { useQuery } from "@tanstack/react-query";
+import { modelConfigsQuery } from "../../api/queries";
+import { tokens } from "../../format/quantity";
+import { Picker, type PickerGroup } from "../../ui/picker";
+import { usableModel } from "./model/chat-actions";
+
+const LAST_MODEL = "atelier.model";
+
+/** The models that can be used, the chosen one, and how to choose another. */
+export function useModelChoice(wanted: string | null) {
+  const query = useQuery(modelConfigsQuery);
+  const models = query.data ?? [];
+  const model = usableModel(models, wanted ?? localStorage.getItem(LAST_MODEL));
+  return { model, models, isLoading: query.isPending, chosen: models.find((each) => each.id === model) ?? null };
+}
+
+export function rememberModel(model: string): void {
+  localStorage.setItem(LAST_MODEL, model);
+}
+
+export function ModelPicker(props: {
+  models: ReturnType<typeof useModelChoice>["models"];
+  model: string | null;
+  onChange: (model: string) => void;
+}) {
+  const usable = props.models.filter((model) => model.enabled);
+  const groups: PickerGroup[] = [...new Set(usable.map((model) => model.provider_name))].map((provider) => ({
+    label: provider,
+    items: usable
+      .filter((model) => model.provider_name === provider)
+      .map((model) => ({
+        value: model.id,
+        label: model.display_name,
+        detail: `${tokens(model.context_limit)}${model.is_default ? ", default" : ""}`,
+      })),
+  }));
+  return <Picker label="Model" placeholder="No model" value={props.model} groups={groups} onChange={props.onChange} />;
+}

@@ -1,0 +1,202 @@
+/**
+ * A chat that somebody looks at: the first page, then its stream, reduced to one state.
+ *
+ * Frames are applied as they come, so that a gap shows at once; people are told at most once a frame of the
+ * screen, or by a timer while the page is hidden.
+ */
+import { ApiFailure, asFailure, client, unwrap } from "../../../api/client";
+import { LiveSocket } from "../../../api/live-socket";
+import { type ChatAction, initialChatState, reduceAction, reduceFrame } from "./chat-stream-reducer";
+import type { ChatInputPart, ChatMessage, ChatMessageCreated, ChatState, ChatStreamEvent, RequestFailure } from "./types";
+
+const PAGE = 50;
+const HIDDEN_MS = 500;
+
+export class OpenChat {
+  readonly chatId: string;
+  #state: ChatState;
+  #socket: LiveSocket<ChatStreamEvent[]> | null = null;
+  readonly #listeners = new Set<() => void>();
+  #isWaiting = false;
+
+  constructor(chatId: string) {
+    this.chatId = chatId;
+    this.#state = initialChatState(chatId, Date.now());
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  readonly getSnapshot = (): ChatState => this.#state;
+
+  /** Loads and follows the chat; gives what ends that. */
+  readonly start = (): (() => void) => {
+    let isOver = false;
+    void this.#load(false).then((isLoaded) => {
+      if (isLoaded && !isOver) this.#follow();
+    });
+    return () => {
+      isOver = true;
+      this.#socket?.close();
+      this.#socket = null;
+    };
+  };
+
+  readonly retry = (): void => {
+    if (this.#socket !== null) {
+      this.#socket.retryNow();
+      return;
+    }
+    this.#act({ type: "load", load: { phase: "loading" } });
+    void this.#load(false).then((isLoaded) => {
+      if (isLoaded && this.#socket === null) this.#follow();
+    });
+  };
+
+  async #load(replace: boolean): Promise<boolean> {
+    const resetsSeen = this.#state.resets.length;
+    try {
+      const page = await unwrap(this.#messages({ limit: String(PAGE) }));
+      this.#act({ type: "first_page", page, resetsSeen, replace });
+      return true;
+    } catch (error) {
+      this.#act({ type: "load", load: { phase: "failed", failure: failureOf(error) } });
+      return false;
+    }
+  }
+
+  #messages(query: { limit: string; before_id?: string }) {
+    return client.GET("/api/experimental/chats/{chat}/messages", { params: { path: { chat: this.chatId }, query } });
+  }
+
+  #follow(): void {
+    const path = `/api/experimental/chats/${this.chatId}/stream`;
+    this.#socket = new LiveSocket<ChatStreamEvent[]>({
+      path: (cursor) => {
+        if (cursor !== null) return `${path}?cursor=${encodeURIComponent(cursor)}`;
+        this.#act({ type: "snapshot_begins" });
+        return `${path}?cursor=&after_id=${this.#state.messages.at(-1)?.id ?? 0}`;
+      },
+      onData: (events) => {
+        const { state, applied } = reduceFrame(this.#state, events, Date.now());
+        if (applied) this.#set(state);
+        return applied;
+      },
+      onState: (connection) => this.#act({ type: "connection", connection }),
+      onRestart: () => void this.#load(true),
+      probe: async () => {
+        try {
+          const path = { params: { path: { chat: this.chatId } } };
+          return (await client.GET("/api/experimental/chats/{chat}", path)).response.status;
+        } catch (error) {
+          return asFailure(error).status;
+        }
+      },
+    });
+  }
+
+  readonly loadOlder = async (): Promise<void> => {
+    const { older, hasOlder, messages, resets } = this.#state;
+    const first = messages[0];
+    if (older.phase === "loading" || !hasOlder || first === undefined) return;
+    this.#act({ type: "older", older: { phase: "loading" } });
+    try {
+      const page = await unwrap(this.#messages({ limit: String(PAGE), before_id: String(first.id) }));
+      this.#act({ type: "older_page", page, resetsSeen: resets.length });
+    } catch (error) {
+      this.#act({ type: "older", older: { phase: "failed", failure: failureOf(error) } });
+    }
+  };
+
+  /** Sends a message; the key makes a repeat after a lost answer harmless. */
+  async send(content: ChatInputPart[], options: { model: string | null; now: boolean; key: string }): Promise<ChatMessageCreated> {
+    const resetsSeen = this.#state.resets.length;
+    const sent = await unwrap(
+      client.POST("/api/experimental/chats/{chat}/messages", {
+        params: { path: { chat: this.chatId } },
+        headers: { "Idempotency-Key": options.key },
+        body: {
+          content,
+          busy_behavior: options.now ? "interrupt" : "queue",
+          ...(options.model === null ? {} : { model_config_id: options.model }),
+        },
+      }),
+    );
+    if (sent.message !== undefined && sent.message !== null) this.#act({ type: "message_sent", message: sent.message, resetsSeen });
+    return sent;
+  }
+
+  async edit(messageId: number, content: ChatInputPart[], key: string): Promise<ChatMessage> {
+    return unwrap(
+      client.PATCH("/api/experimental/chats/{chat}/messages/{message}", {
+        params: { path: { chat: this.chatId, message: String(messageId) } },
+        headers: { "Idempotency-Key": key },
+        body: { content },
+      }),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#act({ type: "stop_requested" });
+    try {
+      await unwrap(client.POST("/api/experimental/chats/{chat}/interrupt", { params: { path: { chat: this.chatId } } }));
+    } catch (error) {
+      this.#act({ type: "stop_failed" });
+      throw error;
+    }
+  }
+
+  /** Sends a waiting message now. That it was taken meanwhile is success. */
+  promote(id: number): Promise<void> {
+    return this.#queueChange(id, () =>
+      client.POST("/api/experimental/chats/{chat}/queue/{queued}/promote", {
+        params: { path: { chat: this.chatId, queued: String(id) } },
+      }),
+    );
+  }
+
+  unqueue(id: number): Promise<void> {
+    return this.#queueChange(id, () =>
+      client.DELETE("/api/experimental/chats/{chat}/queue/{queued}", {
+        params: { path: { chat: this.chatId, queued: String(id) } },
+      }),
+    );
+  }
+
+  async #queueChange(id: number, change: () => Promise<{ response: Response; error?: unknown }>): Promise<void> {
+    this.#act({ type: "queue_hide", id });
+    try {
+      await unwrap(change());
+    } catch (error) {
+      if (error instanceof ApiFailure && error.status === 404) return;
+      this.#act({ type: "queue_show", id });
+      throw error;
+    }
+  }
+
+  #act(action: ChatAction): void {
+    this.#set(reduceAction(this.#state, action));
+  }
+
+  #set(state: ChatState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    const tell = () => {
+      this.#isWaiting = false;
+      for (const listener of this.#listeners) listener();
+    };
+    if (document.visibilityState === "hidden") setTimeout(tell, HIDDEN_MS);
+    else requestAnimationFrame(tell);
+  }
+}
+
+function failureOf(error: unknown): RequestFailure {
+  const failure = asFailure(error);
+  if (failure.status === null) return { kind: "network", message: failure.message };
+  const { status, code, message, requestId } = failure;
+  return { kind: "http", status, code, message, requestId, body: null };
+}

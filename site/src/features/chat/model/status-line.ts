@@ -1,0 +1,58 @@
+/** The line above the composer: what goes on, in words (`ui.md` 4.6). */
+import { type ChatState, isBusy } from "./types";
+
+export interface StatusLine {
+  tone: "quiet" | "busy" | "warn";
+  text: string;
+  /** Counted up from here. */
+  since: number | null;
+  /** Counted down to here. */
+  until: number | null;
+}
+
+const SLOW_MS = 15_000;
+const MOVED_MS = 5000;
+const LOST_MS = 2000;
+
+export function statusLine(state: ChatState, now: number): StatusLine | null {
+  const { connection } = state;
+  if (connection.phase === "reconnecting" && now - connection.since > LOST_MS) {
+    return { tone: "warn", text: "Reconnecting", since: null, until: connection.retryAt };
+  }
+  if (!isBusy(state.status)) return null;
+  if (state.stopping) return busy("Stopping", null);
+  if (state.queuedForCapacity) return busy("Waiting for a free slot", state.statusSince);
+  if (state.retry !== null && state.retry.kind !== "takeover") {
+    const until = state.retry.receivedAt + state.retry.delay_ms;
+    return { tone: "warn", text: `${reason(state.retry.kind)} Attempt ${state.retry.attempt + 1}`, since: null, until };
+  }
+  if (state.movedAt !== null && now - state.movedAt < MOVED_MS) return busy("Continued on another server", null);
+  const live = state.live;
+  const running = live?.outputs.find((output) => output.result === null);
+  if (running !== undefined) return busy(`Running ${running.toolName}`, state.stepSince);
+  if (live !== null && live.blocks.length > 0 && !live.outdated) return busy("Writing", state.stepSince);
+  return busy(now - state.stepSince > SLOW_MS ? "Slower than usual" : "Thinking", state.stepSince);
+}
+
+function busy(text: string, since: number | null): StatusLine {
+  return { tone: "busy", text, since, until: null };
+}
+
+/** Kinds of failure in words. */
+export function reason(kind: string): string {
+  switch (kind) {
+    case "overloaded":
+      return "The provider is overloaded.";
+    case "rate_limit":
+      return "The provider asks to slow down.";
+    case "network":
+      return "The connection to the provider broke.";
+    case "timeout":
+    case "startup_timeout":
+      return "The provider did not answer in time.";
+    case "malformed":
+      return "The provider's answer could not be read.";
+    default:
+      return "The provider failed.";
+  }
+}

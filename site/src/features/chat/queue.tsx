@@ -1,0 +1,36 @@
+import { ArrowUp, Pencil, X } from "lucide-react";
+import { IconButton } from "../../ui/button";
+import type { ChatQueuedMessage } from "./model/types";
+
+export function queuedText(entry: ChatQueuedMessage): string {
+  return entry.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
+}
+
+/** Messages that wait, the oldest on top. */
+export function Queue(props: {
+  entries: readonly ChatQueuedMessage[];
+  onSendNow: (entry: ChatQueuedMessage) => void;
+  onEdit: (entry: ChatQueuedMessage) => void;
+  onRemove: (entry: ChatQueuedMessage) => void;
+}) {
+  if (props.entries.length === 0) return null;
+  return (
+    <ul aria-label="Queued messages" className="mb-2 flex max-h-40 flex-col gap-1 overflow-auto">
+      {props.entries.map((entry) => (
+        <li key={entry.id} className="flex items-center gap-1 rounded-control bg-sunken py-0.5 pr-1 pl-3 text-sm">
+          <span className="shrink-0 text-xs text-faint">Queued</span>
+          <span className="min-w-0 grow truncate">{queuedText(entry)}</span>
+          <IconButton label="Send now" onClick={() => props.onSendNow(entry)}>
+            <ArrowUp aria-hidden className="size-4" />
+          </IconButton>
+          <IconButton label="Edit queued message" onClick={() => props.onEdit(entry)}>
+            <Pencil aria-hidden className="size-4" />
+          </IconButton>
+          <IconButton label="Remove from the queue" onClick={() => props.onRemove(entry)}>
+            <X aria-hidden className="size-4" />
+          </IconButton>
+        </li>
+      ))}
+    </ul>
+  );
+}

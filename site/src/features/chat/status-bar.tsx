@@ -1,0 +1,38 @@
+import { useEffect, useState } from "react";
+import { duration } from "../../format/quantity";
+import { statusLine } from "./model/status-line";
+import type { ChatState } from "./model/types";
+
+/** One line of what goes on. Its clock ticks here and nowhere else. */
+export function StatusBar({ state }: { state: ChatState }) {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 500);
+    return () => clearInterval(timer);
+  }, []);
+  const line = statusLine(state, now);
+  const ago = line?.since === null || line === null ? null : now - line.since;
+  const left = line?.until === null || line === null ? null : Math.max(0, line.until - now);
+  return (
+    <div className="flex h-7 items-center gap-2 px-2 text-sm">
+      {line !== null && (
+        <>
+          <span aria-hidden className={`size-2 rounded-full ${line.tone === "warn" ? "bg-warn" : "working bg-accent"}`} />
+          <span role="status" className={line.tone === "warn" ? "text-warn" : "text-muted"}>
+            {line.text}
+          </span>
+          {ago !== null && ago >= 2000 && (
+            <span aria-hidden className="text-faint">
+              {duration(Math.floor(ago / 1000) * 1000)}
+            </span>
+          )}
+          {left !== null && left > 0 && (
+            <span aria-hidden className="text-faint">
+              next try in {duration(Math.ceil(left / 1000) * 1000)}
+            </span>
+          )}
+        </>
+      )}
+    </div>
+  );
+}

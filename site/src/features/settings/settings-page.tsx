@@ -1,0 +1,87 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useParams } from "@tanstack/react-router";
+import { type ReactNode, useContext } from "react";
+import { meQuery } from "../../api/queries";
+import { LeadContext } from "../../app/lead";
+import { paths } from "../../app/paths";
+import { PageState } from "../../app/states";
+import { Skeleton } from "../../ui/skeleton";
+import { BehaviorPage, ModelsPage, ProvidersPage, UsersPage } from "../admin/admin-pages";
+import { AccountPage, GeneralPage, InstructionsPage, TokensPage } from "./own-pages";
+
+interface Section {
+  name: string;
+  title: string;
+  page: ReactNode;
+  /** Site roles that may open it; absent: everybody, for themselves. */
+  roles?: readonly string[];
+}
+
+const SECTIONS: readonly Section[] = [
+  { name: "general", title: "General", page: <GeneralPage /> },
+  { name: "instructions", title: "Instructions", page: <InstructionsPage /> },
+  { name: "tokens", title: "Tokens", page: <TokensPage /> },
+  { name: "accounts", title: "Account", page: <AccountPage /> },
+  { name: "behavior", title: "Behavior", page: <BehaviorPage />, roles: ["owner"] },
+  { name: "providers", title: "Providers", page: <ProvidersPage />, roles: ["owner"] },
+  { name: "models", title: "Models", page: <ModelsPage />, roles: ["owner"] },
+  { name: "users", title: "Users", page: <UsersPage />, roles: ["owner", "user-admin"] },
+];
+
+export function SettingsPage() {
+  const { section: name } = useParams({ strict: false });
+  const me = useQuery(meQuery);
+  const lead = useContext(LeadContext);
+  if (me.data === undefined) return <Skeleton />;
+  const roles = me.data.roles.map((role) => role.name);
+  const mayOpen = (section: Section) => section.roles === undefined || section.roles.some((role) => roles.includes(role));
+  const section = SECTIONS.find((each) => each.name === name);
+  const groups = [
+    { label: "Yours", sections: SECTIONS.filter((each) => each.roles === undefined) },
+    { label: "Deployment", sections: SECTIONS.filter((each) => each.roles !== undefined && mayOpen(each)) },
+  ];
+  return (
+    <div className="h-full overflow-y-auto">
+      <header className="flex min-h-12 items-center gap-2 px-3">
+        {lead}
+        <h1 className="text-lg font-semibold">Settings</h1>
+      </header>
+      <div className="mx-auto flex max-w-5xl gap-6 p-4 max-md:flex-col">
+        <nav aria-label="Settings" className="flex shrink-0 flex-col gap-1 md:w-44">
+          {groups.map((group) =>
+            group.sections.length === 0 ? null : (
+              <div key={group.label} className="mb-2">
+                <h2 className="px-2 pb-1 text-xs text-faint">{group.label}</h2>
+                <ul className="max-md:flex max-md:flex-wrap">
+                  {group.sections.map((each) => (
+                    <li key={each.name}>
+                      <Link
+                        to={paths.settings(each.name)}
+                        aria-current={each.name === name ? "page" : undefined}
+                        className="block rounded-control px-2 py-1.5 text-sm hover:bg-hover aria-[current=page]:bg-accent-soft"
+                      >
+                        {each.title}
+                      </Link>
+                    </li>
+                  ))}
+                </ul>
+              </div>
+            ),
+          )}
+        </nav>
+        <div className="flex min-w-0 grow flex-col gap-4">
+          {section === undefined ? (
+            <PageState title="Not found">There is no such page of settings.</PageState>
+          ) : mayOpen(section) ? (
+            <>
+              <h2 className="text-xl font-semibold">{section.title}</h2>
+              {section.page}
+            </>
+          ) : (
+            <PageState title="No access">You need the {section.roles?.[0]} role for this page.</PageState>
+          )}
+        </div>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,40 @@
+import { Toast as Base } from "@base-ui/react/toast";
+import { X } from "lucide-react";
+import type { ReactNode } from "react";
+
+const manager = Base.createToastManager();
+
+/** Says something at the edge of the page for a while; with an action, for 8 s. */
+export function toast(title: string, action?: { label: string; run: () => void }): void {
+  manager.add({
+    title,
+    timeout: action === undefined ? 4000 : 8000,
+    ...(action === undefined ? {} : { actionProps: { children: action.label, onClick: action.run } }),
+  });
+}
+
+export function ToastProvider({ children }: { children: ReactNode }) {
+  return (
+    <Base.Provider toastManager={manager}>
+      {children}
+      <Base.Portal>
+        <Base.Viewport className="fixed right-4 bottom-4 z-50 flex w-[min(22rem,calc(100vw-2rem))] flex-col gap-2">
+          <Toasts />
+        </Base.Viewport>
+      </Base.Portal>
+    </Base.Provider>
+  );
+}
+
+function Toasts() {
+  const { toasts } = Base.useToastManager();
+  return toasts.map((each) => (
+    <Base.Root key={each.id} toast={each} className="flex items-center gap-3 rounded-control bg-raised px-4 py-2 text-sm shadow-floating">
+      <Base.Title className="grow" />
+      <Base.Action className="font-medium text-accent-text" />
+      <Base.Close aria-label="Close" className="text-faint">
+        <X aria-hidden className="size-4" />
+      </Base.Close>
+    </Base.Root>
+  ));
+}
