@@ -19,7 +19,10 @@ test("E1: a first run with the demo model ends in an answer", async ({ page, err
   await server.stop();
 });
 
-test("E2: a wrong password is refused, `next` leads back, and what was typed outlives the session", async ({ page, demo }) => {
+test("E2: a wrong password is refused, `next` leads back, and what was typed outlives the session", async ({
+  page,
+  demo,
+}) => {
   await page.goto(`${demo.url}/agents/settings/tokens`);
   await page.getByLabel("Password", { exact: true }).fill("wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
@@ -49,7 +52,9 @@ test("E3, E5: the main job by keys: tools run, the ledger is the sum of the mess
   await expect(page.getByText("The tests pass now: 3 passed, 0 failed.")).toBeVisible();
   await expect(page.getByRole("button", { name: /Edited calc\.sh.*Done/ })).toBeVisible();
   await expect(page.locator("[data-cost-micros]")).toHaveAttribute("data-cost-micros", "0");
-  await expect(page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /make the tests pass/ })).toHaveCount(1);
+  await expect(
+    page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /make the tests pass/ }),
+  ).toHaveCount(1);
   await page.screenshot({ path: `${SHOTS}/3-done.png` });
   const report = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]).analyze();
   expect(report.violations.map((each) => `${each.id}: ${each.nodes[0]?.html ?? ""}`)).toEqual([]);
@@ -70,17 +75,21 @@ rules:
 `;
 const WHOLE = Array.from({ length: 200 }, (_, at) => `Sentence ${at + 1} of a long answer.`).join(" ");
 
-test("E8: the server is killed in mid-answer and comes back: the answer completes", script(SLOW), async ({ page, demo }) => {
-  await signIn(page, demo);
-  await say(page, "talk");
-  await expect(page.getByText("Sentence 10 of a long answer.")).toBeVisible();
-  await demo.kill();
-  await page.waitForTimeout(500);
-  await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
-  await demo.launch();
-  await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 40_000 });
-  await expect(page.getByText(/1 step/)).toBeVisible();
-});
+test(
+  "E8: the server is killed in mid-answer and comes back: the answer completes",
+  script(SLOW),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "talk");
+    await expect(page.getByText("Sentence 10 of a long answer.")).toBeVisible();
+    await demo.kill();
+    await page.waitForTimeout(500);
+    await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
+    await demo.launch();
+    await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 40_000 });
+    await expect(page.getByText(/1 step/)).toBeVisible();
+  },
+);
 
 test("E7: ten cuts of the connection leave the same text", script(SLOW), async ({ page, demo }) => {
   const sockets: { close: () => Promise<void> }[] = [];
@@ -111,27 +120,31 @@ test("E10: stop keeps what there is, and the next turn shows no old text", scrip
   await expect(page.getByRole("article", { name: "Answer" }).last()).toContainText("Sentence 1 of");
 });
 
-test("E9: three messages wait: one is edited, one removed and put back, one sent now", script(SLOW), async ({ page, demo }) => {
-  await signIn(page, demo);
-  await say(page, "talk");
-  await expect(page.getByText("Sentence 1 of a long answer.")).toBeVisible();
-  const queue = page.getByRole("list", { name: "Queued messages" });
-  for (const words of ["first", "second", "third"]) {
-    await say(page, words);
-    await expect(queue.getByText(words)).toBeVisible();
-  }
-  await queue.getByRole("listitem").nth(1).getByRole("button", { name: "Remove" }).click();
-  await expect(queue.getByRole("listitem")).toHaveCount(2);
-  await page.getByRole("button", { name: "Put back in composer" }).click();
-  await expect(composer(page)).toHaveValue("second");
-  await composer(page).fill("");
-  await queue.getByRole("listitem").nth(0).getByRole("button", { name: "Edit" }).click();
-  await expect(composer(page)).toHaveValue("first");
-  await composer(page).fill("");
-  await queue.getByRole("button", { name: "Send now" }).click();
-  await expect(page.getByRole("article", { name: /^You, / }).last()).toContainText("third");
-  await expect(page.getByText("Stopped here")).toBeVisible();
-});
+test(
+  "E9: three messages wait: one is edited, one removed and put back, one sent now",
+  script(SLOW),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "talk");
+    await expect(page.getByText("Sentence 1 of a long answer.")).toBeVisible();
+    const queue = page.getByRole("list", { name: "Queued messages" });
+    for (const words of ["first", "second", "third"]) {
+      await say(page, words);
+      await expect(queue.getByText(words)).toBeVisible();
+    }
+    await queue.getByRole("listitem").nth(1).getByRole("button", { name: "Remove" }).click();
+    await expect(queue.getByRole("listitem")).toHaveCount(2);
+    await page.getByRole("button", { name: "Put back in composer" }).click();
+    await expect(composer(page)).toHaveValue("second");
+    await composer(page).fill("");
+    await queue.getByRole("listitem").nth(0).getByRole("button", { name: "Edit" }).click();
+    await expect(composer(page)).toHaveValue("first");
+    await composer(page).fill("");
+    await queue.getByRole("button", { name: "Send now" }).click();
+    await expect(page.getByRole("article", { name: /^You, / }).last()).toContainText("third");
+    await expect(page.getByText("Stopped here")).toBeVisible();
+  },
+);
 
 test("E11: an edit takes away all behind it", async ({ page, demo }) => {
   await signIn(page, demo);
@@ -139,7 +152,10 @@ test("E11: an edit takes away all behind it", async ({ page, demo }) => {
   await expect(page.getByText("I am the scripted demo model")).toHaveCount(1);
   await say(page, "two");
   await expect(page.getByText("I am the scripted demo model")).toHaveCount(2);
-  await page.getByRole("article", { name: /^You, / }).first().hover();
+  await page
+    .getByRole("article", { name: /^You, / })
+    .first()
+    .hover();
   await page.getByRole("button", { name: "Edit this message" }).first().click();
   await expect(page.getByText("Saving removes everything after this message")).toBeVisible();
   await composer(page).fill("better");
@@ -162,16 +178,20 @@ rules:
       - error: {kind: auth, message: "The key is wrong."}
 `;
 
-test("E12: a failure that passes is waited for, one that stays is told with its code", script(FAILS), async ({ page, demo }) => {
-  await signIn(page, demo);
-  await say(page, "fail once");
-  await expect(page.getByText("The provider is overloaded. Attempt 2")).toBeVisible();
-  await expect(page.getByText("Here it is.")).toBeVisible();
-  await expect(page.getByText("lost words")).toBeHidden();
-  await say(page, "fail for good");
-  await expect(page.getByRole("alert")).toContainText("auth");
-  await expect(page.getByRole("button", { name: "Continue" })).toBeVisible();
-});
+test(
+  "E12: a failure that passes is waited for, one that stays is told with its code",
+  script(FAILS),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "fail once");
+    await expect(page.getByText("The provider is overloaded. Attempt 2")).toBeVisible();
+    await expect(page.getByText("Here it is.")).toBeVisible();
+    await expect(page.getByText("lost words")).toBeHidden();
+    await say(page, "fail for good");
+    await expect(page.getByRole("alert")).toContainText("auth");
+    await expect(page.getByRole("button", { name: "Continue" })).toBeVisible();
+  },
+);
 
 test("E16: status, title and archive follow in another tab without reload", async ({ page, demo, context }) => {
   await signIn(page, demo);

@@ -9,7 +9,13 @@ import { test as base, expect, type Page } from "@playwright/test";
 const BINARY = process.env.ATELIER_BINARY ?? "";
 
 /** What a browser itself prints about requests that a scenario provokes. */
-const PROVOKED = [/status of 401/, /status of 404 .*users\/first/, /status of 404/, /ERR_CONNECTION_REFUSED/, /WebSocket connection to/];
+const PROVOKED = [
+  /status of 401/,
+  /status of 404 .*users\/first/,
+  /status of 404/,
+  /ERR_CONNECTION_REFUSED/,
+  /WebSocket connection to/,
+];
 
 async function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -17,7 +23,9 @@ async function freePort(): Promise<number> {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no port"))));
+      server.close(() =>
+        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
+      );
     });
   });
 }
@@ -27,6 +35,7 @@ export class Server {
   readonly #port: number;
   readonly #isDemo: boolean;
   #process: ChildProcess | null = null;
+  #token: Promise<string> | null = null;
 
   private constructor(port: number, isDemo: boolean) {
     this.#port = port;
@@ -57,11 +66,14 @@ export class Server {
         ATELIER_SCRIPTS_DIR: this.#folder,
         ATELIER_EGRESS_ALLOW: "loopback",
         ATELIER_RATE_LOGINS: "0",
+        ATELIER_RATE_REQUESTS: "0",
         ATELIER_LOG: "warn",
       },
       stdio: "ignore",
     });
-    await expect.poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status, { timeout: 20_000 }).toBe(200);
+    await expect
+      .poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status, { timeout: 20_000 })
+      .toBe(200);
   }
 
   async kill(): Promise<void> {
@@ -80,14 +92,13 @@ export class Server {
 
   /** A request of the demo's user. */
   async api(method: string, path: string, body?: unknown): Promise<unknown> {
-    const login = await fetch(`${this.url}/api/v2/users/login`, {
+    this.#token ??= fetch(`${this.url}/api/v2/users/login`, {
       method: "POST",
       body: JSON.stringify({ email: "demo@example.com", password: "atelier-demo" }),
-    });
-    const { session_token } = (await login.json()) as { session_token: string };
+    }).then(async (login) => ((await login.json()) as { session_token: string }).session_token);
     const answer = await fetch(`${this.url}${path}`, {
       method,
-      headers: { "Coder-Session-Token": session_token },
+      headers: { "Coder-Session-Token": await this.#token },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await answer.text();
@@ -103,7 +114,12 @@ export class Server {
       context_limit: 200_000,
       is_default: true,
       model_config: {
-        cost: { input_price_per_million_tokens: "3", output_price_per_million_tokens: "15", cache_read_price_per_million_tokens: "0", cache_write_price_per_million_tokens: "0" },
+        cost: {
+          input_price_per_million_tokens: "3",
+          output_price_per_million_tokens: "15",
+          cache_read_price_per_million_tokens: "0",
+          cache_write_price_per_million_tokens: "0",
+        },
       },
     });
   }
@@ -118,7 +134,10 @@ export const test = base.extend<Fixtures>({
   errors: async ({ page }, use) => {
     const errors: string[] = [];
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type()) && !PROVOKED.some((line) => line.test(`${message.text()} ${message.location().url}`))) {
+      if (
+        ["error", "warning"].includes(message.type()) &&
+        !PROVOKED.some((line) => line.test(`${message.text()} ${message.location().url}`))
+      ) {
         errors.push(message.text());
       }
     });
@@ -130,7 +149,10 @@ export const test = base.extend<Fixtures>({
     // taken so that the page's errors are looked at
     expect(errors).toEqual([]);
     const scripts = info.annotations.find((each) => each.type === "script");
-    const server = await Server.start({ demo: true, scripts: scripts === undefined ? {} : { own: scripts.description ?? "" } });
+    const server = await Server.start({
+      demo: true,
+      scripts: scripts === undefined ? {} : { own: scripts.description ?? "" },
+    });
     if (scripts !== undefined) await server.model("own");
     await use(server);
     await server.stop();

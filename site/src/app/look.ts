@@ -29,7 +29,8 @@ export function lookSave(look: Look): void {
 
 export function lookApply(look: Look): void {
   const root = document.documentElement;
-  const isDark = look.theme === "dark" || (look.theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+  const isDark =
+    look.theme === "dark" || (look.theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
   root.dataset.theme = isDark ? "dark" : "light";
   root.style.fontSize = look.textSize === 100 ? "" : `${look.textSize}%`;
   if (look.motion === "reduced") root.dataset.motion = "reduced";

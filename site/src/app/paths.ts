@@ -10,5 +10,7 @@ export const paths = {
 
 /** Where to go after a login: only to a path of this site. */
 export function safeNext(next: string | undefined): string {
-  return next !== undefined && next.startsWith("/") && !next.startsWith("//") && !next.includes("\\") ? next : paths.chats;
+  return next !== undefined && next.startsWith("/") && !next.startsWith("//") && !next.includes("\\")
+    ? next
+    : paths.chats;
 }

@@ -1,5 +1,12 @@
 import { type QueryClient, useQuery, useQueryClient } from "@tanstack/react-query";
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect, useNavigate } from "@tanstack/react-router";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  redirect,
+  useNavigate,
+} from "@tanstack/react-router";
 import { useContext } from "react";
 import { ApiFailure } from "../api/client";
 import { firstUserQuery, meQuery } from "../api/queries";
@@ -50,7 +57,8 @@ const inside = createRoute({
       await context.queries.query({ ...meQuery, staleTime: "static" });
     } catch (error) {
       if (!(error instanceof ApiFailure) || error.status !== 401) throw error;
-      if (!(await context.queries.query({ ...firstUserQuery, staleTime: "static" }))) throw redirect({ to: paths.setup });
+      if (!(await context.queries.query({ ...firstUserQuery, staleTime: "static" })))
+        throw redirect({ to: paths.setup });
       throw redirect({ to: paths.login, search: { next: location.href } });
     }
   },
@@ -82,7 +90,16 @@ const newChat = createRoute({
           void navigate({ to: paths.chat(chat.id) });
         }}
         noModel={
-          <Banner tone="warn" action={isAdmin ? <a className="underline" href={paths.settings("models")}>Add a model</a> : undefined}>
+          <Banner
+            tone="warn"
+            action={
+              isAdmin ? (
+                <a className="underline" href={paths.settings("models")}>
+                  Add a model
+                </a>
+              ) : undefined
+            }
+          >
             {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
           </Banner>
         }

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { LogOut, Menu as MenuIcon, Settings, X } from "lucide-react";
-import { type ReactNode, useEffect, useState } from "react";
+import { Fragment, type ReactNode, useEffect, useState } from "react";
 import { client } from "../api/client";
 import { meQuery } from "../api/queries";
 import { SessionEndedDialog } from "../features/auth/session-ended";
@@ -10,7 +10,9 @@ import { useChats, useChatWatch } from "../features/chat-list/use-chats";
 import { draftsForget } from "../features/chat/drafts";
 import { Banner } from "../ui/banner";
 import { IconButton } from "../ui/button";
+import { Dialog } from "../ui/dialog";
 import { Menu, MenuItem } from "../ui/menu";
+import { COMPOSER_KEYS, KEYS, keyOf } from "./keys";
 import { LeadContext } from "./lead";
 import { paths } from "./paths";
 import { text } from "./text";
@@ -24,7 +26,7 @@ export function Shell() {
   const [isOnline, setOnline] = useState(navigator.onLine);
   const openChatId = chatId ?? null;
   useDocumentTitle(openChatId);
-  useShortcuts();
+  const [isListed, setListed] = useShortcuts(openChatId);
 
   useEffect(() => {
     const change = () => setOnline(navigator.onLine);
@@ -49,9 +51,13 @@ export function Shell() {
       <div className="flex h-full flex-col">
         {!isOnline && <Banner tone="warn">{text.offline}</Banner>}
         <div className="flex min-h-0 grow">
-          {isListOpen && <div aria-hidden className="fixed inset-0 z-20 bg-black/40 lg:hidden" onClick={() => setListOpen(false)} />}
+          {isListOpen && (
+            <div aria-hidden className="fixed inset-0 z-20 bg-black/40 lg:hidden" onClick={() => setListOpen(false)} />
+          )}
           <div
-            onClick={(event) => event.target instanceof Element && event.target.closest("a") !== null && setListOpen(false)}
+            onClick={(event) =>
+              event.target instanceof Element && event.target.closest("a") !== null && setListOpen(false)
+            }
             className={`w-[17rem] shrink-0 border-r border-line bg-canvas max-lg:fixed max-lg:inset-y-0 max-lg:left-0 max-lg:z-20 max-lg:w-[min(20rem,85vw)] ${isListOpen ? "" : "max-lg:hidden"}`}
           >
             <ChatList
@@ -64,6 +70,7 @@ export function Shell() {
           </main>
         </div>
       </div>
+      {isListed && <ListOfKeys onClose={() => setListed(false)} />}
       <SessionEndedDialog onRenewed={() => void queries.invalidateQueries()} />
     </LeadContext>
   );
@@ -125,29 +132,66 @@ function useDocumentTitle(openChatId: string | null): void {
   }, [open, waiting]);
 }
 
-/** Single letters, outside fields. */
-function useShortcuts(): void {
+/** Single letters, outside fields; gives whether the list of keys is open, and how to close it. */
+function useShortcuts(openChatId: string | null): [boolean, (isOpen: boolean) => void] {
+  const [isListed, setListed] = useState(false);
+  const { chats } = useChats();
   const navigate = useNavigate();
   useEffect(() => {
+    const toChat = (by: number) => {
+      const at = chats.findIndex((chat) => chat.id === openChatId);
+      const next = chats[at < 0 ? 0 : Math.min(chats.length - 1, Math.max(0, at + by))];
+      if (next !== undefined) void navigate({ to: paths.chat(next.id) });
+    };
     const onKey = (event: KeyboardEvent) => {
-      const isField = event.target instanceof Element && event.target.closest("input, textarea, select, [role=menu]") !== null;
-      if (event.ctrlKey || event.metaKey || event.defaultPrevented || (isField && !event.altKey)) return;
-      switch (event.code) {
+      const code = keyOf(event);
+      if (code === null) return;
+      event.preventDefault();
+      switch (code) {
         case "KeyC":
           void navigate({ to: paths.chats });
+          break;
+        case "KeyJ":
+          toChat(1);
+          break;
+        case "KeyK":
+          toChat(-1);
           break;
         case "KeyR":
           document.querySelector<HTMLTextAreaElement>("textarea[aria-label=Message]")?.focus();
           break;
+        case "KeyY": {
+          const answers = document.querySelectorAll("article[aria-label=Answer]");
+          void navigator.clipboard.writeText(answers[answers.length - 1]?.textContent ?? "");
+          break;
+        }
         case "Comma":
           void navigate({ to: paths.settings("general") });
           break;
-        default:
-          return;
+        case "Slash":
+          setListed(true);
+          break;
       }
-      event.preventDefault();
     };
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
-  }, [navigate]);
+  }, [navigate, chats, openChatId]);
+  return [isListed, setListed];
+}
+
+function ListOfKeys({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title="Keys" onClose={onClose}>
+      <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-2 text-sm">
+        {[...KEYS, ...COMPOSER_KEYS].map((each) => (
+          <Fragment key={each.key}>
+            <dt>
+              <kbd className="rounded-chip bg-sunken px-1.5 py-0.5 font-mono text-xs">{each.key}</kbd>
+            </dt>
+            <dd>{each.does}</dd>
+          </Fragment>
+        ))}
+      </dl>
+    </Dialog>
+  );
 }

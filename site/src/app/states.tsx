@@ -17,7 +17,14 @@ export function PageState({ title, children, action }: { title: string; children
 
 export function NotFound() {
   return (
-    <PageState title="Not found" action={<a className="text-accent-text underline" href="/agents">Go to your chats</a>}>
+    <PageState
+      title="Not found"
+      action={
+        <a className="text-accent-text underline" href="/agents">
+          Go to your chats
+        </a>
+      }
+    >
       There is no such page or chat, or you may not see it.
     </PageState>
   );

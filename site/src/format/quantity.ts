@@ -37,5 +37,7 @@ export function dayGroup(time: string, now: Date): "Today" | "Yesterday" | "Last
 /** Time of today, else the date. */
 export function when(time: string, now: Date): string {
   const at = new Date(time);
-  return at.toDateString() === now.toDateString() ? clock(time) : at.toLocaleDateString([], { day: "numeric", month: "short" });
+  return at.toDateString() === now.toDateString()
+    ? clock(time)
+    : at.toLocaleDateString([], { day: "numeric", month: "short" });
 }

@@ -8,10 +8,21 @@ const LOOKS = {
   info: { look: "bg-accent-soft text-accent-text", Icon: Info },
 };
 
-export function Banner({ tone, children, action }: { tone: keyof typeof LOOKS; children: ReactNode; action?: ReactNode }) {
+export function Banner({
+  tone,
+  children,
+  action,
+}: {
+  tone: keyof typeof LOOKS;
+  children: ReactNode;
+  action?: ReactNode;
+}) {
   const { look, Icon } = LOOKS[tone];
   return (
-    <div role={tone === "bad" ? "alert" : "status"} className={`flex items-start gap-2 rounded-control px-3 py-2 text-sm ${look}`}>
+    <div
+      role={tone === "bad" ? "alert" : "status"}
+      className={`flex items-start gap-2 rounded-control px-3 py-2 text-sm ${look}`}
+    >
       <Icon aria-hidden className="mt-0.5 size-4 shrink-0" />
       <div className="min-w-0 grow wrap-anywhere">{children}</div>
       {action}

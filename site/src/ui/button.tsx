@@ -17,7 +17,14 @@ export interface ButtonProps extends Omit<ButtonHTMLAttributes<HTMLButtonElement
   children: ReactNode;
 }
 
-export function Button({ tone = "plain", small = false, disabledReason, className = "", onClick, ...rest }: ButtonProps) {
+export function Button({
+  tone = "plain",
+  small = false,
+  disabledReason,
+  className = "",
+  onClick,
+  ...rest
+}: ButtonProps) {
   const isDisabled = typeof disabledReason === "string";
   return (
     <button

@@ -18,12 +18,7 @@ export function Dialog(props: { title: string; onClose?: () => void; children: R
 }
 
 /** Asks before something that nothing can undo. */
-export function ConfirmDialog(props: {
-  title: string;
-  children: ReactNode;
-  action: ReactNode;
-  onClose: () => void;
-}) {
+export function ConfirmDialog(props: { title: string; children: ReactNode; action: ReactNode; onClose: () => void }) {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <div className="text-md text-muted">{props.children}</div>

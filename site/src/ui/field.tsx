@@ -1,4 +1,10 @@
-import { type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useId } from "react";
+import {
+  type InputHTMLAttributes,
+  type ReactNode,
+  type SelectHTMLAttributes,
+  type TextareaHTMLAttributes,
+  useId,
+} from "react";
 
 const CONTROL =
   "w-full rounded-control border border-line-strong bg-raised px-3 py-1.5 text-md text-text placeholder:text-faint aria-invalid:border-bad pointer-coarse:min-h-11";
@@ -31,7 +37,9 @@ function Frame({ id, label, hint, error, children }: Labelled & { id: string; ch
 }
 
 function described(id: string, { hint, error }: Labelled): { "aria-describedby"?: string; "aria-invalid"?: true } {
-  const ids = [hint === undefined ? "" : `${id}-hint`, error === undefined ? "" : `${id}-error`].filter((each) => each !== "");
+  const ids = [hint === undefined ? "" : `${id}-hint`, error === undefined ? "" : `${id}-error`].filter(
+    (each) => each !== "",
+  );
   return {
     ...(ids.length > 0 ? { "aria-describedby": ids.join(" ") } : {}),
     ...(error === undefined ? {} : { "aria-invalid": true as const }),
@@ -56,7 +64,13 @@ export function TextArea({ label, hint, error, ...rest }: Labelled & TextareaHTM
   );
 }
 
-export function SelectField({ label, hint, error, children, ...rest }: Labelled & SelectHTMLAttributes<HTMLSelectElement>) {
+export function SelectField({
+  label,
+  hint,
+  error,
+  children,
+  ...rest
+}: Labelled & SelectHTMLAttributes<HTMLSelectElement>) {
   const id = useId();
   return (
     <Frame id={id} label={label} hint={hint} error={error}>
@@ -71,7 +85,13 @@ export function CheckField({ label, hint, ...rest }: Omit<Labelled, "error"> & I
   const id = useId();
   return (
     <div className="flex gap-2">
-      <input id={id} type="checkbox" {...rest} {...described(id, { label, hint })} className="mt-1 size-4 accent-accent" />
+      <input
+        id={id}
+        type="checkbox"
+        {...rest}
+        {...described(id, { label, hint })}
+        className="mt-1 size-4 accent-accent"
+      />
       <div>
         <label htmlFor={id} className="text-sm font-medium">
           {label}

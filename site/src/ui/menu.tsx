@@ -10,7 +10,9 @@ export function Menu({ trigger, children }: { trigger: ReactElement; children: R
       <Base.Trigger render={trigger} />
       <Base.Portal>
         <Base.Positioner sideOffset={4} align="start" className="z-40">
-          <Base.Popup className="min-w-48 rounded-control bg-raised p-1 text-text shadow-floating outline-none">{children}</Base.Popup>
+          <Base.Popup className="min-w-48 rounded-control bg-raised p-1 text-text shadow-floating outline-none">
+            {children}
+          </Base.Popup>
         </Base.Positioner>
       </Base.Portal>
     </Base.Root>

@@ -29,7 +29,11 @@ export function ToastProvider({ children }: { children: ReactNode }) {
 function Toasts() {
   const { toasts } = Base.useToastManager();
   return toasts.map((each) => (
-    <Base.Root key={each.id} toast={each} className="flex items-center gap-3 rounded-control bg-raised px-4 py-2 text-sm shadow-floating">
+    <Base.Root
+      key={each.id}
+      toast={each}
+      className="flex items-center gap-3 rounded-control bg-raised px-4 py-2 text-sm shadow-floating"
+    >
       <Base.Title className="grow" />
       <Base.Action className="font-medium text-accent-text" />
       <Base.Close aria-label="Close" className="text-faint">

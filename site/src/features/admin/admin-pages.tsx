@@ -99,13 +99,21 @@ export function ProvidersPage() {
                 <Button small tone="quiet" onClick={() => setEdited(provider)}>
                   Edit
                 </Button>
-                <DeleteButton name={provider.display_name} effect="Its models go too. What they cost stays counted." onDelete={() => remove(provider)} />
+                <DeleteButton
+                  name={provider.display_name}
+                  effect="Its models go too. What they cost stays counted."
+                  onDelete={() => remove(provider)}
+                />
               </Cell>
             </tr>
           ))}
         </Table>
       )}
-      {saved.length === 0 && <p className="text-muted">No provider yet. A provider is who answers: Anthropic, OpenAI, or a server of yours.</p>}
+      {saved.length === 0 && (
+        <p className="text-muted">
+          No provider yet. A provider is who answers: Anthropic, OpenAI, or a server of yours.
+        </p>
+      )}
       <div>
         <Button tone="primary" onClick={() => setEdited("new")}>
           Add a provider
@@ -141,7 +149,9 @@ export function ModelsPage() {
             <tr key={model.id}>
               <Cell>
                 {model.display_name}
-                {model.is_default && <span className="ml-2 rounded-chip bg-accent-soft px-1 text-xs text-accent-text">default</span>}
+                {model.is_default && (
+                  <span className="ml-2 rounded-chip bg-accent-soft px-1 text-xs text-accent-text">default</span>
+                )}
               </Cell>
               <Cell>{model.provider_name}</Cell>
               <Cell>{tokens(model.context_limit)}</Cell>
@@ -151,7 +161,11 @@ export function ModelsPage() {
                 <Button small tone="quiet" onClick={() => setEdited(model)}>
                   Edit
                 </Button>
-                <DeleteButton name={model.display_name} effect="Chats that use it go on with the default model." onDelete={() => remove(model)} />
+                <DeleteButton
+                  name={model.display_name}
+                  effect="Chats that use it go on with the default model."
+                  onDelete={() => remove(model)}
+                />
               </Cell>
             </tr>
           ))}
@@ -162,7 +176,11 @@ export function ModelsPage() {
         <p className="text-muted">Add a provider first.</p>
       ) : (
         <div className="flex items-end gap-2">
-          <SelectField label="Add a model of" value={provider ?? ""} onChange={(event) => setProvider(event.target.value || null)}>
+          <SelectField
+            label="Add a model of"
+            value={provider ?? ""}
+            onChange={(event) => setProvider(event.target.value || null)}
+          >
             <option value="">Choose a provider</option>
             {saved.map((each) => (
               <option key={each.name} value={each.name}>
@@ -191,7 +209,10 @@ function priceMark(model: ModelConfig): string {
 
 export function UsersPage() {
   const queries = useQueryClient();
-  const query = useQuery({ queryKey: ["users"], queryFn: () => unwrap(client.GET("/api/v2/users", { params: { query: { limit: "100" } } })) });
+  const query = useQuery({
+    queryKey: ["users"],
+    queryFn: () => unwrap(client.GET("/api/v2/users", { params: { query: { limit: "100" } } })),
+  });
   const [fields, setFields] = useState({ email: "", username: "", name: "", password: "" });
   if (query.isPending) return <Skeleton />;
   if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
@@ -199,7 +220,11 @@ export function UsersPage() {
   const path = (user: string) => ({ params: { path: { user } } });
   const setState = async (user: string, isActive: boolean) => {
     try {
-      await unwrap(isActive ? client.PUT("/api/v2/users/{user}/status/activate", path(user)) : client.PUT("/api/v2/users/{user}/status/suspend", path(user)));
+      await unwrap(
+        isActive
+          ? client.PUT("/api/v2/users/{user}/status/activate", path(user))
+          : client.PUT("/api/v2/users/{user}/status/suspend", path(user)),
+      );
       await refresh();
     } catch (error) {
       toast(`Not changed: ${asFailure(error).message}`);
@@ -231,13 +256,26 @@ export function UsersPage() {
           </tr>
         ))}
       </Table>
-      <FormCard title="Add a user" submit="Add user" isDirty={fields.email !== "" && fields.username !== ""} onSubmit={create}>
+      <FormCard
+        title="Add a user"
+        submit="Add user"
+        isDirty={fields.email !== "" && fields.username !== ""}
+        onSubmit={create}
+      >
         {(errorOf) => (
           <>
             <TextField label="Email" type="email" required error={errorOf("email")} {...set("email")} />
             <TextField label="Username" required error={errorOf("username")} {...set("username")} />
             <TextField label="Name" error={errorOf("name")} {...set("name")} />
-            <TextField label="Password" type="password" required autoComplete="new-password" hint="8 to 128 characters" error={errorOf("password")} {...set("password")} />
+            <TextField
+              label="Password"
+              type="password"
+              required
+              autoComplete="new-password"
+              hint="8 to 128 characters"
+              error={errorOf("password")}
+              {...set("password")}
+            />
           </>
         )}
       </FormCard>
@@ -260,7 +298,12 @@ export function BehaviorPage() {
     setDraft(null);
   };
   return (
-    <FormCard title="System prompt" submit="Save" isDirty={draft !== null && draft !== query.data.system_prompt} onSubmit={save}>
+    <FormCard
+      title="System prompt"
+      submit="Save"
+      isDirty={draft !== null && draft !== query.data.system_prompt}
+      onSubmit={save}
+    >
       {(errorOf) => (
         <>
           <TextArea
@@ -273,7 +316,11 @@ export function BehaviorPage() {
           <Button small tone="quiet" className="self-start" onClick={() => setShown(!isShown)}>
             {isShown ? "Hide built-in prompt" : "Show built-in prompt"}
           </Button>
-          {isShown && <pre className="max-h-80 overflow-auto rounded-control bg-sunken p-3 font-mono text-xs whitespace-pre-wrap">{query.data.default_system_prompt}</pre>}
+          {isShown && (
+            <pre className="max-h-80 overflow-auto rounded-control bg-sunken p-3 font-mono text-xs whitespace-pre-wrap">
+              {query.data.default_system_prompt}
+            </pre>
+          )}
         </>
       )}
     </FormCard>

@@ -92,7 +92,9 @@ export function ProviderForm({ provider, onSaved }: { provider?: Provider; onSav
             label="Base URL"
             type="url"
             placeholder="https://"
-            hint={fields.baseUrl.startsWith("http:") ? "This address is not encrypted." : "Only for a server of your own"}
+            hint={
+              fields.baseUrl.startsWith("http:") ? "This address is not encrypted." : "Only for a server of your own"
+            }
             value={fields.baseUrl}
             error={errorOf("base_url")}
             onChange={(event) => setChanged({ ...changed, baseUrl: event.target.value })}
@@ -123,7 +125,15 @@ function pricesOf(model: ModelConfig | undefined): Record<PriceName, string> {
 }
 
 /** Adds a model to a provider, or changes one. */
-export function ModelForm({ provider, model, onSaved }: { provider: string; model?: ModelConfig; onSaved: (saved: ModelConfig) => void }) {
+export function ModelForm({
+  provider,
+  model,
+  onSaved,
+}: {
+  provider: string;
+  model?: ModelConfig;
+  onSaved: (saved: ModelConfig) => void;
+}) {
   const queries = useQueryClient();
   const before = {
     model: model?.model ?? "",
@@ -138,7 +148,11 @@ export function ModelForm({ provider, model, onSaved }: { provider: string; mode
   const submit = async () => {
     const prices = Object.fromEntries(Object.entries(fields.prices).filter(([, price]) => price.trim() !== ""));
     const config = (model?.model_config ?? {}) as Record<string, unknown>;
-    const cost = { ...(config.cost as Record<string, unknown> | undefined), ...Object.fromEntries(PRICES.map(([name]) => [name, undefined])), ...prices };
+    const cost = {
+      ...(config.cost as Record<string, unknown> | undefined),
+      ...Object.fromEntries(PRICES.map(([name]) => [name, undefined])),
+      ...prices,
+    };
     const body = {
       model: fields.model.trim(),
       ...(fields.displayName.trim() === "" ? {} : { display_name: fields.displayName.trim() }),
@@ -198,7 +212,9 @@ export function ModelForm({ provider, model, onSaved }: { provider: string; mode
                 placeholder="unpriced"
                 value={fields.prices[name]}
                 error={errorOf(`cost.${name}`)}
-                onChange={(event) => setChanged({ ...changed, prices: { ...fields.prices, [name]: event.target.value } })}
+                onChange={(event) =>
+                  setChanged({ ...changed, prices: { ...fields.prices, [name]: event.target.value } })
+                }
               />
             ))}
           </div>

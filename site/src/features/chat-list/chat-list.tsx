@@ -81,9 +81,12 @@ function More({ onMore, isLoading }: { onMore: () => void; isLoading: boolean })
   useEffect(() => {
     const node = sentinel.current;
     if (node === null || isLoading) return;
-    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more.current(), {
-      rootMargin: "200px",
-    });
+    const observer = new IntersectionObserver(
+      (entries) => entries.some((entry) => entry.isIntersecting) && more.current(),
+      {
+        rootMargin: "200px",
+      },
+    );
     observer.observe(node);
     return () => observer.disconnect();
   }, [isLoading]);
@@ -114,13 +117,22 @@ function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date
           <span className="min-w-0 grow">
             <span className={`block truncate ${chat.has_unread && !isOpen ? "font-semibold" : ""}`}>{chat.title}</span>
             {detail !== "" && (
-              <span className={`block truncate text-xs ${chat.last_error === null ? "text-faint" : "text-bad"}`}>{detail}</span>
+              <span className={`block truncate text-xs ${chat.last_error === null ? "text-faint" : "text-bad"}`}>
+                {detail}
+              </span>
             )}
           </span>
           {chat.has_unread && !isOpen ? (
-            <span role="img" aria-label="Unread" className="mt-1.5 size-2 shrink-0 rounded-full bg-accent group-hover:opacity-0" />
+            <span
+              role="img"
+              aria-label="Unread"
+              className="mt-1.5 size-2 shrink-0 rounded-full bg-accent group-hover:opacity-0"
+            />
           ) : (
-            <time dateTime={chat.updated_at} className="shrink-0 text-xs text-faint group-focus-within:opacity-0 group-hover:opacity-0">
+            <time
+              dateTime={chat.updated_at}
+              className="shrink-0 text-xs text-faint group-focus-within:opacity-0 group-hover:opacity-0"
+            >
               {when(chat.updated_at, now)}
             </time>
           )}
@@ -139,7 +151,10 @@ function RenameField({ chat, onDone }: { chat: Chat; onDone: () => void }) {
     if (wanted === "" || wanted === chat.title) return;
     try {
       await unwrap(
-        client.PATCH("/api/experimental/chats/{chat}", { params: { path: { chat: chat.id } }, body: { title: wanted } }),
+        client.PATCH("/api/experimental/chats/{chat}", {
+          params: { path: { chat: chat.id } },
+          body: { title: wanted },
+        }),
       );
     } catch (error) {
       toast(`Not renamed: ${asFailure(error).message}`);
@@ -209,7 +224,9 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
           {chat.pin_order > 0 ? <PinOff aria-hidden className="size-4" /> : <Pin aria-hidden className="size-4" />}
           {chat.pin_order > 0 ? "Unpin" : "Pin"}
         </MenuItem>
-        <MenuItem onSelect={() => void navigator.clipboard.writeText(`${window.location.origin}${paths.chat(chat.id)}`)}>
+        <MenuItem
+          onSelect={() => void navigator.clipboard.writeText(`${window.location.origin}${paths.chat(chat.id)}`)}
+        >
           <LinkIcon aria-hidden className="size-4" /> Copy link
         </MenuItem>
         <MenuLine />

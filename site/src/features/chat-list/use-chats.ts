@@ -44,7 +44,8 @@ export function useChatWatch(): void {
   useEffect(() => {
     const refetch = () => void queries.invalidateQueries({ queryKey: KEY });
     const socket = new LiveSocket<ChatWatchEvent>({
-      path: (cursor) => `/api/experimental/chats/watch${cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`}`,
+      path: (cursor) =>
+        `/api/experimental/chats/watch${cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`}`,
       onData: (event) => {
         if (event.kind === "resync") refetch();
         else applyEvent(queries, event);

@@ -13,7 +13,7 @@ import { chatActions } from "./model/chat-actions";
 import { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import { transcriptRows } from "./model/transcript";
-import type { Chat, ChatMessage, ChatQueuedMessage, ChatState } from "./model/types";
+import { type Chat, type ChatMessage, type ChatQueuedMessage, type ChatState, isBusy } from "./model/types";
 import { Queue, queuedText } from "./queue";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
@@ -83,6 +83,16 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
   const status = state.status ?? chat.status;
   const actions = chatActions(status, chat.archived, chat.owner_id === userId);
   const rows = transcriptRows(state);
+  const isPhone = useIsPhone();
+  const [isSummaryShown, setSummaryShown] = useState(false);
+  const summary = (
+    <Summary
+      chat={chat}
+      state={state}
+      model={choice.chosen?.display_name ?? "None"}
+      contextLimit={choice.chosen?.context_limit ?? 0}
+    />
+  );
 
   const report = (error: unknown) => setProblem(asFailure(error));
 
@@ -126,7 +136,7 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
   const lastMine = state.messages.findLast((message) => message.role === "user");
 
   return (
-    <div className="flex h-full min-h-0">
+    <div className="relative flex h-full min-h-0">
       <div className="@container flex min-w-0 grow flex-col">
         <header className="flex min-h-12 items-center gap-2 border-b border-line px-3">
           {props.lead}
@@ -134,26 +144,44 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
           <h1 tabIndex={-1} className="min-w-0 grow truncate text-md font-semibold">
             {chat.title}
           </h1>
-          <IconButton
-            label={hasPanel ? "Close the work panel" : "Open the work panel"}
-            aria-expanded={hasPanel}
-            className="max-sm:hidden"
-            onClick={() => setPanel(!hasPanel)}
-          >
-            <PanelRight aria-hidden className="size-4" />
-          </IconButton>
+          {isPhone ? (
+            <Button small tone="quiet" onClick={() => setSummaryShown(!isSummaryShown)}>
+              {isSummaryShown ? "Chat" : "Summary"}
+            </Button>
+          ) : (
+            <IconButton
+              label={hasPanel ? "Close the work panel" : "Open the work panel"}
+              aria-expanded={hasPanel}
+              onClick={() => setPanel(!hasPanel)}
+            >
+              <PanelRight aria-hidden className="size-4" />
+            </IconButton>
+          )}
         </header>
-        <Transcript
-          rows={rows}
-          hasOlder={state.hasOlder}
-          onOlder={() => void open.loadOlder()}
-          onEdit={actions.edit ? startEdit : null}
-          editedId={edited?.message.id ?? null}
-        />
+        {isPhone && isSummaryShown ? (
+          <section aria-label="Summary" className="min-h-0 grow overflow-y-auto">
+            {summary}
+          </section>
+        ) : (
+          <Transcript
+            rows={rows}
+            hasOlder={state.hasOlder}
+            onOlder={() => void open.loadOlder()}
+            onEdit={actions.edit ? startEdit : null}
+            editedId={edited?.message.id ?? null}
+          />
+        )}
+        <PhaseSpoken state={state} />
         <div className="mx-auto w-full max-w-[54rem] px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))]">
           <StatusBar state={state} />
-          <TurnFailure state={state} chat={chat} onContinue={() => void send("Continue.", false).catch(() => undefined)} />
-          {problem !== null && <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />}
+          <TurnFailure
+            state={state}
+            chat={chat}
+            onContinue={() => void send("Continue.", false).catch(() => undefined)}
+          />
+          {problem !== null && (
+            <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
+          )}
           {edited !== null && (
             <Banner
               tone="warn"
@@ -163,8 +191,8 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
                 </Button>
               }
             >
-              Saving removes everything after this message{state.queue.length > 0 && ` and the queue (${state.queue.length})`}. Money
-              spent stays counted.
+              Saving removes everything after this message
+              {state.queue.length > 0 && ` and the queue (${state.queue.length})`}. Money spent stays counted.
             </Banner>
           )}
           <div className="mt-2">
@@ -207,16 +235,44 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
           </div>
         </div>
       </div>
-      {hasPanel && (
-        <aside aria-label="Work panel" className="hidden w-72 shrink-0 border-l border-line bg-surface sm:block">
-          <Summary
-            chat={chat}
-            state={state}
-            model={choice.chosen?.display_name ?? "None"}
-            contextLimit={choice.chosen?.context_limit ?? 0}
-          />
+      {hasPanel && !isPhone && (
+        <aside
+          aria-label="Work panel"
+          className="w-72 shrink-0 overflow-y-auto border-l border-line bg-surface max-xl:absolute max-xl:inset-y-0 max-xl:right-0 max-xl:z-10 max-xl:shadow-floating"
+        >
+          {summary}
         </aside>
       )}
+    </div>
+  );
+}
+
+const PHONE = "(max-width: 639px)";
+
+function useIsPhone(): boolean {
+  return useSyncExternalStore(
+    (changed) => {
+      const query = matchMedia(PHONE);
+      query.addEventListener("change", changed);
+      return () => query.removeEventListener("change", changed);
+    },
+    () => matchMedia(PHONE).matches,
+  );
+}
+
+/** Says when a turn begins and how it ends; never its words. */
+function PhaseSpoken({ state }: { state: ChatState }) {
+  const phase =
+    state.status === null
+      ? ""
+      : state.status === "error"
+        ? "The turn failed"
+        : isBusy(state.status)
+          ? "Working"
+          : "Done";
+  return (
+    <div aria-live="polite" className="sr-only">
+      {phase}
     </div>
   );
 }
@@ -231,7 +287,9 @@ function Dismiss({ onClick }: { onClick: () => void }) {
 
 function Archived({ chat, onError }: { chat: Chat; onError: (error: unknown) => void }) {
   const unarchive = () => {
-    unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", { params: { path: { chat: chat.id } } })).catch(onError);
+    unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", { params: { path: { chat: chat.id } } })).catch(
+      onError,
+    );
   };
   return (
     <Banner
@@ -252,7 +310,10 @@ function TurnFailure({ state, chat, onContinue }: { state: ChatState; chat: Chat
   if (state.status !== "error") return null;
   const failure = state.failure ?? chat.last_error_info ?? null;
   const message = failure?.message ?? chat.last_error ?? "The turn failed.";
-  const details = failure === null ? "" : [failure.provider, failure.status_code, failure.code ?? failure.kind].filter(Boolean).join(", ");
+  const details =
+    failure === null
+      ? ""
+      : [failure.provider, failure.status_code, failure.code ?? failure.kind].filter(Boolean).join(", ");
   return (
     <Banner
       tone="bad"

@@ -1,5 +1,14 @@
 import { CornerDownLeft, Square } from "lucide-react";
-import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  type Ref,
+  useEffect,
+  useImperativeHandle,
+  useLayoutEffect,
+  useRef,
+  useState,
+} from "react";
 import { lookRead } from "../../app/look";
 import { Button } from "../../ui/button";
 import { type Draft, draftRead, draftSave } from "./drafts";
@@ -70,7 +79,9 @@ export function Composer({ ref, ...props }: ComposerProps) {
     node.style.height = `${Math.min(node.scrollHeight, window.innerHeight * 0.4)}px`;
   }, [text]);
 
-  const refusal = isSending ? "Sending" : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
+  const refusal = isSending
+    ? "Sending"
+    : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
 
   const send = async (now: boolean) => {
     if (refusal !== null) return;

@@ -77,7 +77,9 @@ function Blocks({ tokens }: { tokens: readonly Token[] }) {
 function Item({ item }: { item: Tokens.ListItem }) {
   return (
     <li className={item.task ? "list-none" : undefined}>
-      {item.task && <input type="checkbox" checked={item.checked === true} readOnly aria-label="Done" className="mr-2" />}
+      {item.task && (
+        <input type="checkbox" checked={item.checked === true} readOnly aria-label="Done" className="mr-2" />
+      )}
       <Blocks tokens={item.tokens.filter((token) => token.type !== "checkbox")} />
     </li>
   );
@@ -185,12 +187,19 @@ function Code({ text, language, isOpen }: { text: string; language: string; isOp
     <div className="overflow-hidden rounded-control border border-line bg-sunken">
       <div className="flex items-center border-b border-line py-0.5 pr-1 pl-3 text-xs text-faint">
         <span className="grow">{language === "" ? "Text" : language}</span>
-        <IconButton label={isWrapped ? "Do not wrap lines" : "Wrap lines"} aria-pressed={isWrapped} onClick={() => setWrapped(!isWrapped)}>
+        <IconButton
+          label={isWrapped ? "Do not wrap lines" : "Wrap lines"}
+          aria-pressed={isWrapped}
+          onClick={() => setWrapped(!isWrapped)}
+        >
           <WrapText aria-hidden className="size-4" />
         </IconButton>
         {!isOpen && <CopyButton text={text} label="Copy code" />}
       </div>
-      <pre tabIndex={0} className={`max-h-120 overflow-auto p-3 font-mono text-sm ${isWrapped ? "whitespace-pre-wrap" : ""}`}>
+      <pre
+        tabIndex={0}
+        className={`max-h-120 overflow-auto p-3 font-mono text-sm ${isWrapped ? "whitespace-pre-wrap" : ""}`}
+      >
         {text}
       </pre>
     </div>

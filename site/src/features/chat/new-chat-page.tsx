@@ -58,9 +58,7 @@ export function NewChatPage({ userId, lead, onCreated, noModel }: NewChatPagePro
         <div className="flex w-full max-w-[45rem] flex-col gap-4 pb-[12vh]">
           <h1 className="text-2xl font-semibold">{text.ask}</h1>
           {!choice.isLoading && choice.model === null && noModel}
-          {problem !== null && (
-            <FailureBanner failure={problem} />
-          )}
+          {problem !== null && <FailureBanner failure={problem} />}
           <Composer
             ref={composer}
             user={userId}

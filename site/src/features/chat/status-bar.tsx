@@ -17,7 +17,10 @@ export function StatusBar({ state }: { state: ChatState }) {
     <div className="flex h-7 items-center gap-2 px-2 text-sm">
       {line !== null && (
         <>
-          <span aria-hidden className={`size-2 rounded-full ${line.tone === "warn" ? "bg-warn" : "working bg-accent"}`} />
+          <span
+            aria-hidden
+            className={`size-2 rounded-full ${line.tone === "warn" ? "bg-warn" : "working bg-accent"}`}
+          />
           <span role="status" className={line.tone === "warn" ? "text-warn" : "text-muted"}>
             {line.text}
           </span>

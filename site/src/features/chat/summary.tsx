@@ -16,11 +16,22 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
 }
 
 /** Status, model, workspace, context and touched files of a chat. */
-export function Summary({ chat, state, model, contextLimit }: { chat: Chat; state: ChatState; model: string; contextLimit: number }) {
+export function Summary({
+  chat,
+  state,
+  model,
+  contextLimit,
+}: {
+  chat: Chat;
+  state: ChatState;
+  model: string;
+  contextLimit: number;
+}) {
   const workspaceId = chat.workspace_id ?? null;
   const workspace = useQuery({
     queryKey: ["workspace", workspaceId],
-    queryFn: () => unwrap(client.GET("/api/v2/workspaces/{workspace}", { params: { path: { workspace: workspaceId ?? "" } } })),
+    queryFn: () =>
+      unwrap(client.GET("/api/v2/workspaces/{workspace}", { params: { path: { workspace: workspaceId ?? "" } } })),
     enabled: workspaceId !== null,
     refetchInterval: (query) => (query.state.data?.latest_build.status === "running" ? 30_000 : 3000),
   });
@@ -56,7 +67,10 @@ export function Summary({ chat, state, model, contextLimit }: { chat: Chat; stat
             aria-valuenow={percent}
             className="mt-1 mb-1 block h-1.5 overflow-hidden rounded-full bg-hover"
           >
-            <span className={`block h-full ${percent >= 95 ? "bg-bad" : percent >= 60 ? "bg-warn" : "bg-accent"}`} style={{ width: `${Math.min(100, percent)}%` }} />
+            <span
+              className={`block h-full ${percent >= 95 ? "bg-bad" : percent >= 60 ? "bg-warn" : "bg-accent"}`}
+              style={{ width: `${Math.min(100, percent)}%` }}
+            />
           </span>
           {percent} % of {tokens(contextLimit)}
         </Fact>

@@ -38,7 +38,8 @@ function KindIcon({ facts: { verb, body } }: { facts: ToolFacts }) {
 /** A call of a tool in one line that says it all, and its body. */
 export function ToolCallRow({ row }: { row: ToolRow }) {
   const { facts, state } = row;
-  const isSmallDiff = facts.body.kind === "diff" && facts.body.files.reduce((sum, file) => sum + file.lines.length, 0) <= 40;
+  const isSmallDiff =
+    facts.body.kind === "diff" && facts.body.files.reduce((sum, file) => sum + file.lines.length, 0) <= 40;
   const opensByItself = (state === "failed" && facts.body.kind === "output") || (isSmallDiff && state === "done");
   const [chosen, setChosen] = useState<boolean | null>(null);
   const isOpen = chosen ?? opensByItself;
@@ -55,13 +56,19 @@ export function ToolCallRow({ row }: { row: ToolRow }) {
         <KindIcon facts={facts} />
         <span className="min-w-0 truncate">
           {facts.intent ?? facts.verb}{" "}
-          <span className={`${isMono ? "font-mono text-[0.8125rem]" : ""} ${facts.intent === null ? "" : "text-faint"}`}>
+          <span
+            className={`${isMono ? "font-mono text-[0.8125rem]" : ""} ${facts.intent === null ? "" : "text-faint"}`}
+          >
             {facts.object}
           </span>
         </span>
         <span className="min-w-0 shrink truncate text-xs text-faint">{facts.detail}</span>
         <span className={`ml-auto flex shrink-0 items-center gap-1 text-xs ${look}`}>
-          {Icon === null ? <span className="working size-2 rounded-full bg-current" /> : <Icon aria-hidden className="size-4" />}
+          {Icon === null ? (
+            <span className="working size-2 rounded-full bg-current" />
+          ) : (
+            <Icon aria-hidden className="size-4" />
+          )}
           <span className={state === "done" ? "sr-only" : ""}>{word}</span>
           {(state === "running" || state === "writing") && <RunningClock />}
         </span>
@@ -162,7 +169,10 @@ export function FoldedRows({ rows }: { rows: readonly ToolRow[] }) {
   const [isOpen, setOpen] = useState(false);
   const files = rows.filter((row) => row.facts.body.kind === "lines").length;
   const others = rows.length - files;
-  const words = [files > 0 ? `read ${files} ${files === 1 ? "file" : "files"}` : "", others > 0 ? `${others} other looks` : ""];
+  const words = [
+    files > 0 ? `read ${files} ${files === 1 ? "file" : "files"}` : "",
+    others > 0 ? `${others} other looks` : "",
+  ];
   const label = words.filter((word) => word !== "").join(", ");
   return (
     <div>

@@ -1,6 +1,6 @@
 import { ArrowDown, ChevronRight, Pencil } from "lucide-react";
-import { memo, type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { VList, type VListHandle } from "virtua";
+import { memo, type ReactNode, useState } from "react";
+import { VList } from "virtua";
 import { moneyExact, money } from "../../format/money";
 import { clock, count, duration, tokens } from "../../format/quantity";
 import { Button, IconButton } from "../../ui/button";
@@ -8,11 +8,7 @@ import { CopyButton, Markdown } from "./markdown";
 import type { Ledger, Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { FoldedRows, ToolCallRow } from "./tool-row";
-
-/** Within so many pixels of the end the list follows it. */
-const FOLLOW_WITHIN = 48;
-/** So near the beginning older rows are asked for. */
-const OLDER_WITHIN = 400;
+import { useFollowEnd } from "./use-follow-end";
 
 export interface TranscriptProps {
   rows: readonly Row[];
@@ -23,74 +19,15 @@ export interface TranscriptProps {
   editedId: number | null;
 }
 
-/** The virtual list of rows. It follows the end until somebody scrolls up, and then keeps its place. */
+/** The virtual list of rows. */
 export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: TranscriptProps) {
-  const list = useRef<VListHandle>(null);
-  const last = useRef({ offset: 0, size: 0, viewport: 0, isFollowing: true });
-  const [isFree, setFree] = useState(false);
-  const firstKey = rows[0]?.key ?? "";
-  const [shift, setShift] = useState({ firstKey, isPrepended: false });
-  if (shift.firstKey !== firstKey) {
-    // rows came in front: what is on screen keeps its place
-    setShift({ firstKey, isPrepended: rows.some((row) => row.key === shift.firstKey) });
-  }
-
-  const [toEnd] = useState(() => () => {
-    const handle = list.current;
-    if (handle !== null) handle.scrollTo(handle.scrollSize);
+  const { list, section, isFree, isPrepended, toLatest, onScroll, people } = useFollowEnd(rows, () => {
+    if (hasOlder) onOlder();
   });
-
-  useLayoutEffect(() => {
-    if (last.current.isFollowing) toEnd();
-  });
-
-  // sizes are measured after a commit: the end moves once more
-  useEffect(() => {
-    if (!last.current.isFollowing) return;
-    const frame = requestAnimationFrame(toEnd);
-    return () => cancelAnimationFrame(frame);
-  });
-
-  // a window that changes its size keeps the end in sight; rows are measured anew in the frames that follow
-  const section = useRef<HTMLElement>(null);
-  useEffect(() => {
-    const node = section.current;
-    if (node === null) return;
-    let frames = 0;
-    const settle = () => {
-      if (!last.current.isFollowing) return;
-      toEnd();
-      frames -= 1;
-      if (frames > 0) requestAnimationFrame(settle);
-    };
-    const observer = new ResizeObserver(() => {
-      const isSettling = frames > 0;
-      frames = 4;
-      if (!isSettling) requestAnimationFrame(settle);
-    });
-    observer.observe(node);
-    return () => observer.disconnect();
-  }, [toEnd]);
-
-  const onScroll = (offset: number) => {
-    const handle = list.current;
-    if (handle === null) return;
-    const fromEnd = handle.scrollSize - handle.viewportSize - offset;
-    // only people scroll up: sizes that change move the end away from the same place
-    const isResized = handle.viewportSize !== last.current.viewport || handle.scrollSize < last.current.size;
-    const isUp = offset < last.current.offset - 1 && !isResized;
-    if (fromEnd <= FOLLOW_WITHIN) last.current.isFollowing = true;
-    else if (isUp) last.current.isFollowing = false;
-    Object.assign(last.current, { offset, size: handle.scrollSize, viewport: handle.viewportSize });
-    if (isResized && last.current.isFollowing) toEnd();
-    setFree(!last.current.isFollowing);
-    if (hasOlder && offset < OLDER_WITHIN && !last.current.isFollowing) onOlder();
-  };
-
   const editedAt = editedId === null ? -1 : rows.findIndex((row) => row.kind === "user" && row.message.id === editedId);
   return (
-    <section ref={section} aria-label="Conversation" className="relative min-h-0 grow">
-      <VList ref={list} shift={shift.isPrepended} onScroll={onScroll} className="h-full" style={{ height: "100%" }}>
+    <section ref={section} aria-label="Conversation" className="relative min-h-0 grow" {...people}>
+      <VList ref={list} shift={isPrepended} onScroll={onScroll} className="h-full" style={{ height: "100%" }}>
         {hasOlder ? (
           <div key="older" className="mx-auto flex max-w-3xl justify-center p-4">
             <Button small onClick={onOlder}>
@@ -115,14 +52,7 @@ export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: Transc
       </VList>
       {isFree && (
         <div className="absolute inset-x-0 bottom-3 flex justify-center">
-          <Button
-            className="shadow-floating"
-            onClick={() => {
-              last.current.isFollowing = true;
-              setFree(false);
-              toEnd();
-            }}
-          >
+          <Button className="shadow-floating" onClick={toLatest}>
             <ArrowDown aria-hidden className="size-4" /> Latest
           </Button>
         </div>
@@ -146,7 +76,8 @@ function Threaded({ row, children }: { row: Row; children: ReactNode }) {
 function Node({ row }: { row: Row }) {
   const place = "absolute top-3 left-0 size-[7px]";
   if (row.kind === "tool" && row.state === "failed") return <span aria-hidden className={`${place} bg-bad`} />;
-  const isRunning = row.kind === "tool" ? row.state === "running" || row.state === "writing" : "isLive" in row && row.isLive;
+  const isRunning =
+    row.kind === "tool" ? row.state === "running" || row.state === "writing" : "isLive" in row && row.isLive;
   if (isRunning) return <span aria-hidden className={`${place} rounded-full border-2 border-accent bg-surface`} />;
   const isStep = (row.kind === "text" || row.kind === "tool") && row.ledger !== null;
   return isStep ? <span aria-hidden className={`${place} rounded-full bg-line-strong`} /> : null;
@@ -219,7 +150,11 @@ function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((mess
 function Reasoning({ row }: { row: Extract<Row, { kind: "reasoning" }> }) {
   const [chosen, setChosen] = useState<boolean | null>(null);
   const isOpen = chosen ?? (row.isLive || row.isOpen);
-  const label = row.isLive ? "Thinking" : row.ms === null || row.ms < 1000 ? "Thought" : `Thought for ${duration(row.ms)}`;
+  const label = row.isLive
+    ? "Thinking"
+    : row.ms === null || row.ms < 1000
+      ? "Thought"
+      : `Thought for ${duration(row.ms)}`;
   return (
     <div>
       <button
@@ -244,7 +179,12 @@ function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
   switch (part.type) {
     case "source":
       return (
-        <a href={part.url} target="_blank" rel="noopener noreferrer" className="inline-block rounded-chip bg-sunken px-2 text-sm text-accent-text">
+        <a
+          href={part.url}
+          target="_blank"
+          rel="noopener noreferrer"
+          className="inline-block rounded-chip bg-sunken px-2 text-sm text-accent-text"
+        >
           {part.title ?? new URL(part.url).host}
         </a>
       );
@@ -256,7 +196,9 @@ function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
             {part.file_name}:{part.start_line}-{part.end_line}
           </p>
           {part.content !== "" && (
-            <pre className="max-h-40 overflow-auto px-2 pb-1 font-mono text-xs">{part.content.split("\n").slice(0, 8).join("\n")}</pre>
+            <pre className="max-h-40 overflow-auto px-2 pb-1 font-mono text-xs">
+              {part.content.split("\n").slice(0, 8).join("\n")}
+            </pre>
           )}
         </div>
       );
@@ -309,7 +251,11 @@ function TurnFooter({ ledger, files }: { ledger: Ledger; files: readonly string[
     ...(files.length > 0 ? [`${count(files.length, "file")} changed`] : []),
   ];
   return (
-    <p title={ledgerTitle(ledger)} data-cost-micros={ledger.costMicros ?? ""} className="border-b border-line pb-3 text-xs text-faint">
+    <p
+      title={ledgerTitle(ledger)}
+      data-cost-micros={ledger.costMicros ?? ""}
+      className="border-b border-line pb-3 text-xs text-faint"
+    >
       {parts.join(" · ")}
     </p>
   );

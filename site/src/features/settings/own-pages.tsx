@@ -23,23 +23,39 @@ export function GeneralPage() {
   return (
     <div className="flex flex-col gap-4 rounded-card border border-line bg-raised p-4">
       <p className="text-sm text-faint">These are saved at once, for this browser.</p>
-      <SelectField label="Theme" value={look.theme} onChange={(event) => set({ theme: event.target.value as Look["theme"] })}>
+      <SelectField
+        label="Theme"
+        value={look.theme}
+        onChange={(event) => set({ theme: event.target.value as Look["theme"] })}
+      >
         <option value="system">As the system</option>
         <option value="light">Light</option>
         <option value="dark">Dark</option>
       </SelectField>
-      <SelectField label="Text size" value={look.textSize} onChange={(event) => set({ textSize: Number(event.target.value) as Look["textSize"] })}>
+      <SelectField
+        label="Text size"
+        value={look.textSize}
+        onChange={(event) => set({ textSize: Number(event.target.value) as Look["textSize"] })}
+      >
         {[90, 100, 112, 125].map((size) => (
           <option key={size} value={size}>
             {size} %
           </option>
         ))}
       </SelectField>
-      <SelectField label="Motion" value={look.motion} onChange={(event) => set({ motion: event.target.value as Look["motion"] })}>
+      <SelectField
+        label="Motion"
+        value={look.motion}
+        onChange={(event) => set({ motion: event.target.value as Look["motion"] })}
+      >
         <option value="system">As the system</option>
         <option value="reduced">Reduced</option>
       </SelectField>
-      <SelectField label="Enter in the composer" value={look.sendKey} onChange={(event) => set({ sendKey: event.target.value as Look["sendKey"] })}>
+      <SelectField
+        label="Enter in the composer"
+        value={look.sendKey}
+        onChange={(event) => set({ sendKey: event.target.value as Look["sendKey"] })}
+      >
         <option value="enter">Sends; Shift+Enter makes a new line</option>
         <option value="mod-enter">Makes a new line; Ctrl or Cmd+Enter sends</option>
       </SelectField>
@@ -62,7 +78,12 @@ export function InstructionsPage() {
   };
   const bytes = new TextEncoder().encode((draft ?? query.data.custom_prompt).trim()).length;
   return (
-    <FormCard title="Instructions" submit="Save" isDirty={draft !== null && draft !== query.data.custom_prompt} onSubmit={save}>
+    <FormCard
+      title="Instructions"
+      submit="Save"
+      isDirty={draft !== null && draft !== query.data.custom_prompt}
+      onSubmit={save}
+    >
       {(errorOf) => (
         <TextArea
           label="Your instructions"
@@ -98,8 +119,18 @@ export function AccountPage() {
       <FormCard title="Name" submit="Save" isDirty={Object.keys(profile).length > 0} onSubmit={saveProfile}>
         {(errorOf) => (
           <>
-            <TextField label="Username" value={profile.username ?? user.username} error={errorOf("username")} onChange={(event) => setProfile({ ...profile, username: event.target.value })} />
-            <TextField label="Name" value={profile.name ?? user.name} error={errorOf("name")} onChange={(event) => setProfile({ ...profile, name: event.target.value })} />
+            <TextField
+              label="Username"
+              value={profile.username ?? user.username}
+              error={errorOf("username")}
+              onChange={(event) => setProfile({ ...profile, username: event.target.value })}
+            />
+            <TextField
+              label="Name"
+              value={profile.name ?? user.name}
+              error={errorOf("name")}
+              onChange={(event) => setProfile({ ...profile, name: event.target.value })}
+            />
           </>
         )}
       </FormCard>
@@ -107,8 +138,23 @@ export function AccountPage() {
         {(errorOf) => (
           <>
             <p className="text-sm text-muted">Your other sessions end.</p>
-            <TextField label="Present password" type="password" autoComplete="current-password" value={password.old_password} error={errorOf("old_password")} onChange={(event) => setPassword({ ...password, old_password: event.target.value })} />
-            <TextField label="New password" type="password" autoComplete="new-password" hint="8 to 128 characters" value={password.password} error={errorOf("password")} onChange={(event) => setPassword({ ...password, password: event.target.value })} />
+            <TextField
+              label="Present password"
+              type="password"
+              autoComplete="current-password"
+              value={password.old_password}
+              error={errorOf("old_password")}
+              onChange={(event) => setPassword({ ...password, old_password: event.target.value })}
+            />
+            <TextField
+              label="New password"
+              type="password"
+              autoComplete="new-password"
+              hint="8 to 128 characters"
+              value={password.password}
+              error={errorOf("password")}
+              onChange={(event) => setPassword({ ...password, password: event.target.value })}
+            />
           </>
         )}
       </FormCard>
@@ -119,7 +165,10 @@ export function AccountPage() {
 const DAY = 86_400;
 
 export function TokensPage() {
-  const query = useQuery({ queryKey: ["tokens"], queryFn: () => unwrap(client.GET("/api/v2/users/{user}/keys/tokens", ME)) });
+  const query = useQuery({
+    queryKey: ["tokens"],
+    queryFn: () => unwrap(client.GET("/api/v2/users/{user}/keys/tokens", ME)),
+  });
   const [name, setName] = useState("");
   const [days, setDays] = useState(30);
   const [made, setMade] = useState<string | null>(null);
@@ -127,7 +176,10 @@ export function TokensPage() {
   if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
   const create = async () => {
     const { key } = await unwrap(
-      client.POST("/api/v2/users/{user}/keys/tokens", { ...ME, body: { token_name: name, lifetime_seconds: days * DAY } }),
+      client.POST("/api/v2/users/{user}/keys/tokens", {
+        ...ME,
+        body: { token_name: name, lifetime_seconds: days * DAY },
+      }),
     );
     setMade(key);
     setName("");
@@ -144,7 +196,10 @@ export function TokensPage() {
   return (
     <>
       {made !== null && (
-        <div role="status" className="flex items-center gap-2 rounded-card border border-line bg-ok-soft p-4 text-sm text-ok">
+        <div
+          role="status"
+          className="flex items-center gap-2 rounded-card border border-line bg-ok-soft p-4 text-sm text-ok"
+        >
           <span className="min-w-0 grow">
             This is shown once: <code className="font-mono wrap-anywhere">{made}</code>
           </span>
@@ -167,7 +222,12 @@ export function TokensPage() {
       <FormCard title="New token" submit="Create token" isDirty={name !== ""} onSubmit={create}>
         {(errorOf) => (
           <>
-            <TextField label="Name" value={name} error={errorOf("token_name")} onChange={(event) => setName(event.target.value)} />
+            <TextField
+              label="Name"
+              value={name}
+              error={errorOf("token_name")}
+              onChange={(event) => setName(event.target.value)}
+            />
             <SelectField label="Lifetime" value={days} onChange={(event) => setDays(Number(event.target.value))}>
               {[7, 30, 90, 365].map((each) => (
                 <option key={each} value={each}>

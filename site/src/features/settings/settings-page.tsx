@@ -34,7 +34,8 @@ export function SettingsPage() {
   const lead = useContext(LeadContext);
   if (me.data === undefined) return <Skeleton />;
   const roles = me.data.roles.map((role) => role.name);
-  const mayOpen = (section: Section) => section.roles === undefined || section.roles.some((role) => roles.includes(role));
+  const mayOpen = (section: Section) =>
+    section.roles === undefined || section.roles.some((role) => roles.includes(role));
   const section = SECTIONS.find((each) => each.name === name);
   const groups = [
     { label: "Yours", sections: SECTIONS.filter((each) => each.roles === undefined) },

@@ -26,7 +26,14 @@ export function SetupPage() {
         <h1 className="text-2xl font-semibold">Set up Atelier</h1>
       </div>
       {stage === "account" && first.data === true && (
-        <Banner tone="info" action={<a className="underline" href={paths.login}>Sign in</a>}>
+        <Banner
+          tone="info"
+          action={
+            <a className="underline" href={paths.login}>
+              Sign in
+            </a>
+          }
+        >
           This server is set up already.
         </Banner>
       )}
@@ -58,12 +65,30 @@ function AccountForm({ onDone }: { onDone: () => void }) {
     onDone();
   };
   return (
-    <FormCard title="Your account" submit="Create account" isDirty={fields.email !== "" && fields.password !== ""} onSubmit={submit}>
+    <FormCard
+      title="Your account"
+      submit="Create account"
+      isDirty={fields.email !== "" && fields.password !== ""}
+      onSubmit={submit}
+    >
       {(errorOf) => (
         <>
           <p className="text-sm text-muted">You become the owner: you set up models and users.</p>
-          <TextField label="Email" type="email" required autoComplete="username" error={errorOf("email")} {...set("email")} />
-          <TextField label="Username" required autoComplete="nickname" error={errorOf("username")} {...set("username")} />
+          <TextField
+            label="Email"
+            type="email"
+            required
+            autoComplete="username"
+            error={errorOf("email")}
+            {...set("email")}
+          />
+          <TextField
+            label="Username"
+            required
+            autoComplete="nickname"
+            error={errorOf("username")}
+            {...set("username")}
+          />
           <TextField label="Name" autoComplete="name" error={errorOf("name")} {...set("name")} />
           <TextField
             label="Password"
@@ -89,7 +114,9 @@ function ModelStage({ onDone }: { onDone: () => void }) {
     const isSaved = providers.data?.some((each) => each.provider === "scripted" && each.source === "database") === true;
     if (!isSaved) await unwrap(client.POST("/api/experimental/chats/providers", { body: { provider: "scripted" } }));
     const free = { input: "0", output: "0", cache_read: "0", cache_write: "0" };
-    const cost = Object.fromEntries(Object.entries(free).map(([name, price]) => [`${name}_price_per_million_tokens`, price]));
+    const cost = Object.fromEntries(
+      Object.entries(free).map(([name, price]) => [`${name}_price_per_million_tokens`, price]),
+    );
     await unwrap(
       client.POST("/api/experimental/chats/model-configs", {
         body: {
@@ -109,7 +136,9 @@ function ModelStage({ onDone }: { onDone: () => void }) {
     <>
       {offersDemo && (
         <FormCard title="Demo model (offline)" submit="Use the demo model" isDirty onSubmit={addDemo}>
-          {() => <p className="text-sm text-muted">Plays a fixed script and does real work in a workspace. Needs no key.</p>}
+          {() => (
+            <p className="text-sm text-muted">Plays a fixed script and does real work in a workspace. Needs no key.</p>
+          )}
         </FormCard>
       )}
       {provider === null ? (
@@ -139,7 +168,8 @@ function TemplateStage({ onDone }: { onDone: () => void }) {
       <FormCard title="This machine" submit="Create the template" isDirty onSubmit={create}>
         {() => (
           <p className="text-sm text-muted">
-            Agents work in sandboxed folders of this server. A template of your own may clone a repository and set it up.
+            Agents work in sandboxed folders of this server. A template of your own may clone a repository and set it
+            up.
           </p>
         )}
       </FormCard>

@@ -17,7 +17,12 @@ export function chatActions(status: ChatState["status"], archived: boolean, isOw
 }
 
 /** Why a message cannot be sent now; null: it can. An id that is nil, unknown or off is never sent (T25). */
-export function sendRefusal(draft: { text: string; model: string | null; isLoadingModels: boolean; queued: number }): string | null {
+export function sendRefusal(draft: {
+  text: string;
+  model: string | null;
+  isLoadingModels: boolean;
+  queued: number;
+}): string | null {
   if (draft.isLoadingModels) return "Loading models";
   if (draft.model === null) return "No model is available. An admin adds one.";
   if (draft.text.trim() === "") return "Write something first";

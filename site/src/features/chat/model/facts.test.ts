@@ -24,7 +24,11 @@ const answer = (id: number, fields: Partial<ChatMessage>): ChatMessage => ({
 });
 
 it("tells what a command did", () => {
-  const facts = toolFacts({ tool_name: "execute", args: { command: "cargo test" } }, result({ output: "no", exit_code: 101 }), "");
+  const facts = toolFacts(
+    { tool_name: "execute", args: { command: "cargo test" } },
+    result({ output: "no", exit_code: 101 }),
+    "",
+  );
   expect([facts.verb, facts.object, facts.detail]).toEqual(["Ran", "cargo test", "exit code 101"]);
   expect(callState(result({ exit_code: 101 }), true, true)).toBe("failed");
   expect(callState(result({ exit_code: 0 }), true, true)).toBe("done");
@@ -35,11 +39,14 @@ it("tells what a command did", () => {
   expect(callState(null, true, true)).toBe("stopped");
 });
 
-it.each([null, 7, "text", [1], { edits: "no list" }, { edits: [null, 3] }])("arguments of any shape give a row: %j", (args) => {
-  for (const name of ["execute", "read_file", "write_file", "edit_files", "create_workspace", "somebody__tool"]) {
-    expect(toolFacts({ tool_name: name, args }, result(args, true), "").verb).not.toBe("");
-  }
-});
+it.each([null, 7, "text", [1], { edits: "no list" }, { edits: [null, 3] }])(
+  "arguments of any shape give a row: %j",
+  (args) => {
+    for (const name of ["execute", "read_file", "write_file", "edit_files", "create_workspace", "somebody__tool"]) {
+      expect(toolFacts({ tool_name: name, args }, result(args, true), "").verb).not.toBe("");
+    }
+  },
+);
 
 it("reads arguments that are cut anywhere", () => {
   const whole = JSON.stringify({ command: 'echo "a\\b"', model_intent: "Say it" });
@@ -105,7 +112,11 @@ it("the status line has a word for each phase", () => {
   expect(statusLine({ ...busy, stopping: true }, 0)?.text).toBe("Stopping");
   expect(statusLine({ ...busy, queuedForCapacity: true }, 0)?.text).toBe("Waiting for a free slot");
   expect(statusLine({ ...busy, status: "waiting" }, 0)).toBeNull();
-  const lost = { ...busy, status: "waiting" as const, connection: { phase: "reconnecting" as const, since: 0, retryAt: null } };
+  const lost = {
+    ...busy,
+    status: "waiting" as const,
+    connection: { phase: "reconnecting" as const, since: 0, retryAt: null },
+  };
   expect(statusLine(lost, 1000)).toBeNull();
   expect(statusLine(lost, 3000)?.text).toBe("Reconnecting");
 });

@@ -7,7 +7,14 @@
 import { ApiFailure, asFailure, client, unwrap } from "../../../api/client";
 import { LiveSocket } from "../../../api/live-socket";
 import { type ChatAction, initialChatState, reduceAction, reduceFrame } from "./chat-stream-reducer";
-import type { ChatInputPart, ChatMessage, ChatMessageCreated, ChatState, ChatStreamEvent, RequestFailure } from "./types";
+import type {
+  ChatInputPart,
+  ChatMessage,
+  ChatMessageCreated,
+  ChatState,
+  ChatStreamEvent,
+  RequestFailure,
+} from "./types";
 
 const PAGE = 50;
 const HIDDEN_MS = 500;
@@ -111,7 +118,10 @@ export class OpenChat {
   };
 
   /** Sends a message; the key makes a repeat after a lost answer harmless. */
-  async send(content: ChatInputPart[], options: { model: string | null; now: boolean; key: string }): Promise<ChatMessageCreated> {
+  async send(
+    content: ChatInputPart[],
+    options: { model: string | null; now: boolean; key: string },
+  ): Promise<ChatMessageCreated> {
     const resetsSeen = this.#state.resets.length;
     const sent = await unwrap(
       client.POST("/api/experimental/chats/{chat}/messages", {
@@ -124,7 +134,8 @@ export class OpenChat {
         },
       }),
     );
-    if (sent.message !== undefined && sent.message !== null) this.#act({ type: "message_sent", message: sent.message, resetsSeen });
+    if (sent.message !== undefined && sent.message !== null)
+      this.#act({ type: "message_sent", message: sent.message, resetsSeen });
     return sent;
   }
 
@@ -141,7 +152,9 @@ export class OpenChat {
   async stop(): Promise<void> {
     this.#act({ type: "stop_requested" });
     try {
-      await unwrap(client.POST("/api/experimental/chats/{chat}/interrupt", { params: { path: { chat: this.chatId } } }));
+      await unwrap(
+        client.POST("/api/experimental/chats/{chat}/interrupt", { params: { path: { chat: this.chatId } } }),
+      );
     } catch (error) {
       this.#act({ type: "stop_failed" });
       throw error;

@@ -33,7 +33,9 @@ const number = (value: unknown): number | null => (typeof value === "number" ? v
 /** Arguments that are still being written: what can be read of them so far. */
 export function partialArgs(json: string): Fields {
   const found: Fields = {};
-  for (const match of json.matchAll(/"(command|path|process_id|template_id|name|model_intent)"\s*:\s*"((?:[^"\\]|\\.)*)/g)) {
+  for (const match of json.matchAll(
+    /"(command|path|process_id|template_id|name|model_intent)"\s*:\s*"((?:[^"\\]|\\.)*)/g,
+  )) {
     try {
       found[match[1] ?? ""] = JSON.parse(`"${match[2] ?? ""}"`);
     } catch {
@@ -54,7 +56,11 @@ export function callState(result: ToolResultPart | null, isWritten: boolean, isT
   return exit !== null && exit !== 0 ? "failed" : "done";
 }
 
-export function toolFacts(call: Pick<ToolCallPart, "tool_name" | "args">, result: ToolResultPart | null, output: string): ToolFacts {
+export function toolFacts(
+  call: Pick<ToolCallPart, "tool_name" | "args">,
+  result: ToolResultPart | null,
+  output: string,
+): ToolFacts {
   const args = fields(call.args);
   const value = fields(result?.result);
   const error = result?.is_error === true ? text(value.error) || text(result.result) : "";
@@ -112,14 +118,21 @@ export function toolFacts(call: Pick<ToolCallPart, "tool_name" | "args">, result
         verb: isDone ? "Wrote" : "Writing",
         object: text(args.path),
         detail: base.detail || `+${lines.length}`,
-        body: { kind: "diff", files: [{ path: text(args.path), lines: lines.map((line) => ({ kind: "add", text: line })) }] },
+        body: {
+          kind: "diff",
+          files: [{ path: text(args.path), lines: lines.map((line) => ({ kind: "add", text: line })) }],
+        },
       };
     }
     case "edit_files": {
       const edits = Array.isArray(args.edits) ? args.edits.map(fields) : [];
-      const files = edits.map((edit) => ({ path: text(edit.path), lines: lineDiff(text(edit.old_text), text(edit.new_text)) }));
+      const files = edits.map((edit) => ({
+        path: text(edit.path),
+        lines: lineDiff(text(edit.old_text), text(edit.new_text)),
+      }));
       const names = new Set(files.map((file) => file.path));
-      const changed = (kind: DiffLine["kind"]) => files.flatMap((file) => file.lines).filter((line) => line.kind === kind).length;
+      const changed = (kind: DiffLine["kind"]) =>
+        files.flatMap((file) => file.lines).filter((line) => line.kind === kind).length;
       return {
         ...base,
         verb: isDone ? "Edited" : "Editing",
@@ -131,7 +144,13 @@ export function toolFacts(call: Pick<ToolCallPart, "tool_name" | "args">, result
     case "list_templates":
       return { ...base, verb: "Listed", object: "templates", readsOnly: true, body: json(call, result) };
     case "read_template":
-      return { ...base, verb: "Read template", object: text(args.template_id), readsOnly: true, body: json(call, result) };
+      return {
+        ...base,
+        verb: "Read template",
+        object: text(args.template_id),
+        readsOnly: true,
+        body: json(call, result),
+      };
     case "create_workspace":
     case "start_workspace": {
       const verb = call.tool_name === "create_workspace" ? ["Created", "Creating"] : ["Started", "Starting"];
@@ -139,7 +158,8 @@ export function toolFacts(call: Pick<ToolCallPart, "tool_name" | "args">, result
         ...base,
         verb: `${(isDone ? verb[0] : verb[1]) ?? ""} workspace`,
         object: text(value.workspace_name) || text(args.name),
-        body: output === "" && error === "" ? json(call, result) : { kind: "output", command: null, text: output || error },
+        body:
+          output === "" && error === "" ? json(call, result) : { kind: "output", command: null, text: output || error },
       };
     }
     default:

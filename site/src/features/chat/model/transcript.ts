@@ -5,7 +5,14 @@
  * becomes a stored message, so nothing is mounted anew. Stored rows are made once for each list of messages.
  */
 import { type CallState, callState, partialArgs, type ToolFacts, toolFacts } from "./tool-facts";
-import { type ChatMessage, type ChatState, isBusy, type MessagePart, type ToolCallPart, type ToolResultPart } from "./types";
+import {
+  type ChatMessage,
+  type ChatState,
+  isBusy,
+  type MessagePart,
+  type ToolCallPart,
+  type ToolResultPart,
+} from "./types";
 
 export interface Ledger {
   steps: number;
@@ -19,7 +26,15 @@ export interface Ledger {
 
 export type Row =
   | { kind: "user"; key: string; message: ChatMessage }
-  | { kind: "text"; key: string; text: string; isLive: boolean; ledger: Ledger | null; note: string | null; isFaint: boolean }
+  | {
+      kind: "text";
+      key: string;
+      text: string;
+      isLive: boolean;
+      ledger: Ledger | null;
+      note: string | null;
+      isFaint: boolean;
+    }
   | { kind: "reasoning"; key: string; text: string; isLive: boolean; ms: number | null; isOpen: boolean }
   | { kind: "tool"; key: string; state: CallState; facts: ToolFacts; ledger: Ledger | null }
   | { kind: "fold"; key: string; rows: readonly ToolRow[] }
@@ -86,13 +101,23 @@ function answerRows(state: ChatState, message: ChatMessage, results: Results, is
     const ledger = at === 0 || rows.every((row) => row.kind === "reasoning") ? sum([message]) : null;
     switch (part.type) {
       case "text":
-        rows.push({ kind: "text", key, text: part.text, isLive: false, ledger, note: endNote(message, at), isFaint: false });
+        rows.push({
+          kind: "text",
+          key,
+          text: part.text,
+          isLive: false,
+          ledger,
+          note: endNote(message, at),
+          isFaint: false,
+        });
         break;
       case "reasoning":
         rows.push({ kind: "reasoning", key, text: part.text, isLive: false, ms: between(part), isOpen: onlyReasoning });
         break;
       case "tool-call":
-        rows.push(toolRow(key, part, results.get(callKey(message.id, part.tool_call_id)) ?? null, state, isTurnOver, ledger));
+        rows.push(
+          toolRow(key, part, results.get(callKey(message.id, part.tool_call_id)) ?? null, state, isTurnOver, ledger),
+        );
         break;
       case "tool-result":
         break;
@@ -122,7 +147,8 @@ function toolRow(
   isTurnOver: boolean,
   ledger: Ledger | null,
 ): ToolRow {
-  const output = result === null ? state.live?.outputs.find((each) => each.toolCallId === call.tool_call_id) : undefined;
+  const output =
+    result === null ? state.live?.outputs.find((each) => each.toolCallId === call.tool_call_id) : undefined;
   const final = result ?? output?.result ?? null;
   return {
     kind: "tool",

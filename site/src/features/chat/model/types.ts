@@ -37,14 +37,19 @@ export type LivePartEvent = Extract<ChatStreamEvent, { type: "message_part" }>["
 
 /** A frame of a socket of the API (`api.md` 5.1). */
 export type SocketFrame<T> =
-  | { type: "data"; data: T; cursor: string }
-  | { type: "ping" }
-  | { type: "error"; data: ApiErrorBody };
+  { type: "data"; data: T; cursor: string } | { type: "ping" } | { type: "error"; data: ApiErrorBody };
 
 /** Why a request failed. A network failure has no status: it is never "not found". */
 export type RequestFailure =
   | { kind: "network"; message: string }
-  | { kind: "http"; status: number; code: string; message: string; requestId: string | null; body: ApiErrorBody | null };
+  | {
+      kind: "http";
+      status: number;
+      code: string;
+      message: string;
+      requestId: string | null;
+      body: ApiErrorBody | null;
+    };
 
 // ---- state of an open chat ----
 

@@ -1,0 +1,169 @@
+/** Long chats: place is kept, few rows are mounted, nothing is left behind. What can be counted is asserted here;
+ *  times belong to benchmarks. */
+import type { Page } from "@playwright/test";
+import { composer, expect, say, script, type Server, signIn, test } from "./server";
+
+const ANSWER = `
+rules:
+  - when: {user_contains: "slowly"}
+    steps:
+      - {text: "Slow sentence {n}. ", repeat: 300, delay_ms: 15}
+  - steps:
+      - text: "An answer with **words**, a list and code.\\n\\n- one\\n- two\\n\\n\`\`\`sh\\necho hello\\n\`\`\`"
+      - usage: {input_tokens: 10, output_tokens: 10}
+`;
+const TURNS = 120;
+
+/** A chat of so many turns, made by requests. */
+async function longChat(server: Server, turns = TURNS): Promise<string> {
+  const chats = "/api/experimental/chats";
+  const content = (at: number) => ({ content: [{ type: "text", text: `Question ${at}` }] });
+  const { id } = (await server.api("POST", chats, content(1))) as { id: string };
+  const waits = async () => ((await server.api("GET", `${chats}/${id}`)) as { status: string }).status === "waiting";
+  for (let at = 2; at <= turns; at += 1) {
+    while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
+    await server.api("POST", `${chats}/${id}/messages`, content(at));
+  }
+  while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
+  return id;
+}
+
+const question = (page: Page, words: string) =>
+  page.getByRole("article", { name: /^You, / }).filter({ has: page.getByText(words, { exact: true }) });
+const list = (page: Page) => page.getByRole("region", { name: "Conversation" }).locator("> div").first();
+const mountedRows = (page: Page) => page.getByRole("region", { name: "Conversation" }).getByRole("article").count();
+
+/** The first row on screen, and where it begins. */
+async function anchor(page: Page): Promise<{ text: string; top: number }> {
+  return page.evaluate(() => {
+    const region = document.querySelector("section[aria-label=Conversation]");
+    const edge = region?.getBoundingClientRect().top ?? 0;
+    for (const row of region?.querySelectorAll("article") ?? []) {
+      const { top, bottom } = row.getBoundingClientRect();
+      if (bottom > edge)
+        return { text: `${row.getAttribute("aria-label") ?? ""} ${row.textContent.slice(0, 40)}`, top };
+    }
+    throw new Error("no row is on screen");
+  });
+}
+
+/** The wheel scrolls smoothly, slower on a busy machine. */
+async function wheelEnds(page: Page): Promise<void> {
+  await expect(async () => {
+    const before = await anchor(page);
+    await page.waitForTimeout(250);
+    expect(await anchor(page)).toEqual(before);
+  }).toPass();
+}
+
+test(
+  "B4, B5: a long chat mounts few rows, and older ones come in without moving what is read",
+  script(ANSWER),
+  async ({ page, demo }) => {
+    const id = await longChat(demo);
+    await signIn(page, demo);
+    await page.goto(`${demo.url}/agents/${id}`);
+    await expect(question(page, `Question ${TURNS}`)).toBeInViewport();
+    expect(await mountedRows(page)).toBeLessThanOrEqual(80);
+    let isFirstSeen = false;
+    for (let scroll = 0; scroll < 80 && !isFirstSeen; scroll += 1) {
+      await list(page).hover();
+      await page.mouse.wheel(0, -1500);
+      await page.waitForTimeout(60);
+      isFirstSeen = await question(page, "Question 1").isVisible();
+      expect(await mountedRows(page)).toBeLessThanOrEqual(80);
+    }
+    expect(isFirstSeen).toBe(true);
+    // what is read keeps its place while an answer is written below
+    await page.mouse.wheel(0, 600);
+    await wheelEnds(page);
+    const before = await anchor(page);
+    await demo.api("POST", `/api/experimental/chats/${id}/messages`, { content: [{ type: "text", text: "slowly" }] });
+    await page.waitForTimeout(2000);
+    const after = await anchor(page);
+    expect(after.text).toBe(before.text);
+    expect(Math.abs(after.top - before.top)).toBeLessThanOrEqual(1);
+    await page.getByRole("button", { name: "Latest" }).click();
+    await expect(page.getByText(/Slow sentence/).last()).toBeInViewport();
+  },
+);
+
+test(
+  "E6: scrolling up while an answer is written keeps the place, Latest follows again",
+  script(ANSWER),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "one");
+    await expect(page.getByText("An answer with words")).toBeVisible();
+    for (const words of ["two", "three", "four"]) {
+      await say(page, words);
+      await expect(question(page, words)).toBeVisible();
+      await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
+    }
+    await say(page, "slowly");
+    await expect(page.getByText(/Slow sentence 10\./)).toBeVisible();
+    await list(page).hover();
+    await page.mouse.wheel(0, -500);
+    await wheelEnds(page);
+    const before = await anchor(page);
+    await page.waitForTimeout(1500);
+    expect(Math.abs((await anchor(page)).top - before.top)).toBeLessThanOrEqual(1);
+    await page.getByRole("button", { name: "Latest" }).click();
+    await expect(page.getByText(/Slow sentence 300\./)).toBeInViewport({ timeout: 20_000 });
+    await expect(page.getByRole("button", { name: "Latest" })).toBeHidden();
+  },
+);
+
+test("B1: what the first load of a chat weighs", async ({ page, demo }) => {
+  const { id } = (await demo.api("POST", "/api/experimental/chats", { content: [{ type: "text", text: "hi" }] })) as {
+    id: string;
+  };
+  await signIn(page, demo);
+  const weights = { js: 0, css: 0 };
+  page.on("response", (response) => {
+    const path = new URL(response.url()).pathname;
+    const kind = path.endsWith(".js") ? "js" : path.endsWith(".css") ? "css" : null;
+    if (kind === null) return;
+    // compressed with gzip whatever the browser asked for: the budget is in gzip
+    void fetch(response.url(), { headers: { "Accept-Encoding": "gzip" } }).then(async (answer) => {
+      const { gzipSync } = await import("node:zlib");
+      weights[kind] += gzipSync(Buffer.from(await answer.arrayBuffer())).length;
+    });
+  });
+  await page.goto(`${demo.url}/agents/${id}`);
+  await expect(composer(page)).toBeEditable();
+  await expect(page.getByText("I am the scripted demo model")).toBeVisible();
+  await page.waitForTimeout(500);
+  expect(weights.js).toBeGreaterThan(50_000);
+  expect(weights.js).toBeLessThanOrEqual(350_000);
+  expect(weights.css).toBeLessThanOrEqual(40_000);
+});
+
+test("B11: 50 switches of chats leave no socket and little memory", script(ANSWER), async ({ page, demo }) => {
+  const ids = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => longChat(demo, 4)));
+  const open = new Set<string>();
+  let sockets = 0;
+  page.on("websocket", (socket) => {
+    if (!socket.url().includes("/stream?")) return;
+    const name = `${socket.url()} ${(sockets += 1)}`;
+    open.add(name);
+    socket.on("close", () => open.delete(name));
+  });
+  await signIn(page, demo);
+  const rows = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /Question 1/ });
+  await expect(rows).toHaveCount(ids.length);
+  const session = await page.context().newCDPSession(page);
+  const heap = async () => {
+    await session.send("HeapProfiler.collectGarbage");
+    return (await session.send("Runtime.getHeapUsage")).usedSize;
+  };
+  const visit = async (at: number) => {
+    await rows.nth(at % ids.length).click();
+    await expect(question(page, "Question 4")).toBeVisible();
+  };
+  for (let at = 0; at < 10; at += 1) await visit(at);
+  const before = await heap();
+  for (let at = 0; at < 50; at += 1) await visit(at);
+  expect((await heap()) - before).toBeLessThan(20 * 1024 * 1024);
+  await expect.poll(() => open.size).toBe(1);
+});

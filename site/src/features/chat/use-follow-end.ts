@@ -1,0 +1,141 @@
+/**
+ * The two ways a transcript scrolls: following its end, or free, where the first visible row keeps its place.
+ *
+ * Only people leave the end: by wheel, drag, touch or key. Positions that change because rows are measured or
+ * the window is resized never do.
+ */
+import {
+  type KeyboardEvent,
+  type RefObject,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  type WheelEvent,
+} from "react";
+import type { VListHandle } from "virtua";
+
+/** Within so many pixels of the end the list follows it. */
+const FOLLOW_WITHIN = 48;
+/** So near the beginning older rows are asked for. */
+const OLDER_WITHIN = 400;
+/** A wheel scrolls smoothly for so long: its first pixels are no return to the end. */
+const WHEEL_MS = 400;
+/** Frames in which rows are measured after a change of size. */
+const SETTLE_FRAMES = 4;
+
+const UP_KEYS = new Set(["PageUp", "Home", "ArrowUp"]);
+
+export interface FollowEnd {
+  list: RefObject<VListHandle | null>;
+  section: RefObject<HTMLElement | null>;
+  isFree: boolean;
+  /** Rows came in front: what is on screen keeps its distance from the end. */
+  isPrepended: boolean;
+  toLatest: () => void;
+  onScroll: (offset: number) => void;
+  people: {
+    onWheel: (event: WheelEvent) => void;
+    onKeyDown: (event: KeyboardEvent) => void;
+    onPointerDown: () => void;
+    onTouchStart: () => void;
+  };
+}
+
+export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () => void): FollowEnd {
+  const list = useRef<VListHandle>(null);
+  const section = useRef<HTMLElement>(null);
+  const place = useRef({ isFollowing: true, isHeld: false, offset: 0, upUntil: 0 });
+  const [isFree, setFree] = useState(false);
+  const [shown, setShown] = useState({ rows, isPrepended: false });
+  if (shown.rows !== rows) {
+    const before = shown.rows[0]?.key;
+    setShown({ rows, isPrepended: rows[0]?.key !== before && rows.some((row) => row.key === before) });
+  }
+
+  const toEnd = () => {
+    const handle = list.current;
+    if (handle !== null && place.current.isFollowing) handle.scrollTo(handle.scrollSize);
+  };
+
+  useLayoutEffect(toEnd);
+
+  // sizes are measured after a commit: the end moves once more
+  useEffect(() => {
+    const frame = requestAnimationFrame(toEnd);
+    return () => cancelAnimationFrame(frame);
+  });
+
+  useEffect(() => {
+    const node = section.current;
+    if (node === null) return;
+    let left = 0;
+    const settle = () => {
+      const handle = list.current;
+      if (handle !== null && place.current.isFollowing) handle.scrollTo(handle.scrollSize);
+      left -= 1;
+      if (left > 0) requestAnimationFrame(settle);
+    };
+    const observer = new ResizeObserver(() => {
+      const isSettling = left > 0;
+      left = SETTLE_FRAMES;
+      if (!isSettling) requestAnimationFrame(settle);
+    });
+    observer.observe(node);
+    const letGo = () => {
+      place.current.isHeld = false;
+    };
+    window.addEventListener("pointerup", letGo);
+    window.addEventListener("touchend", letGo);
+    return () => {
+      observer.disconnect();
+      window.removeEventListener("pointerup", letGo);
+      window.removeEventListener("touchend", letGo);
+    };
+  }, []);
+
+  const follow = (isFollowing: boolean) => {
+    place.current.isFollowing = isFollowing;
+    setFree(!isFollowing);
+  };
+
+  const followIfAtEnd = () => {
+    const handle = list.current;
+    if (handle === null || performance.now() < place.current.upUntil) return;
+    if (handle.scrollSize - handle.viewportSize - handle.scrollOffset <= FOLLOW_WITHIN) follow(true);
+  };
+
+  const leave = () => {
+    follow(false);
+    place.current.upUntil = performance.now() + WHEEL_MS;
+    setTimeout(followIfAtEnd, WHEEL_MS + 50);
+  };
+
+  const hold = () => {
+    place.current.isHeld = true;
+  };
+
+  return {
+    list,
+    section,
+    isFree,
+    isPrepended: shown.isPrepended,
+    toLatest: () => {
+      place.current.upUntil = 0;
+      follow(true);
+      toEnd();
+    },
+    onScroll: (offset) => {
+      if (place.current.isHeld && offset < place.current.offset - 1) leave();
+      place.current.offset = offset;
+      followIfAtEnd();
+      if (offset < OLDER_WITHIN && !place.current.isFollowing) onNearStart();
+    },
+    people: {
+      onWheel: (event) => event.deltaY < 0 && leave(),
+      onKeyDown: (event) => UP_KEYS.has(event.key) && leave(),
+      onPointerDown: hold,
+      onTouchStart: hold,
+    },
+  };
+}
