@@ -34,6 +34,8 @@ export interface ComposerProps {
   onEscape?: () => boolean;
   onUp?: () => void;
   tools: ReactNode;
+  /** Nothing may be sent behind a message that is on its way. */
+  sendsOnce?: boolean;
   ref?: Ref<ComposerHandle>;
 }
 
@@ -43,6 +45,9 @@ export function Composer({ ref, ...props }: ComposerProps) {
   const field = useRef<HTMLTextAreaElement>(null);
   const [text, setText] = useState(() => draftRead(user, chat).text);
   const [isSending, setSending] = useState(false);
+  /** The send before: the next goes out behind it. */
+  const before = useRef(Promise.resolve());
+  const typed = useRef(text);
   const [isArmed, setArmed] = useState(false);
 
   useImperativeHandle(ref, () => ({
@@ -55,6 +60,9 @@ export function Composer({ ref, ...props }: ComposerProps) {
   }));
 
   useEffect(() => {
+    typed.current = text;
+    // what is on its way is kept until the server has it
+    if (text === "" && isSending) return;
     const draft: Draft = { text, model };
     const timer = setTimeout(() => draftSave(user, chat, draft), 300);
     const now = () => draftSave(user, chat, draft);
@@ -63,7 +71,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
       clearTimeout(timer);
       window.removeEventListener("pagehide", now);
     };
-  }, [user, chat, text, model]);
+  }, [user, chat, text, model, isSending]);
 
   useEffect(() => {
     if (!isArmed) return;
@@ -79,18 +87,21 @@ export function Composer({ ref, ...props }: ComposerProps) {
     node.style.height = `${Math.min(node.scrollHeight, window.innerHeight * 0.4)}px`;
   }, [text]);
 
-  const refusal = isSending
-    ? "Sending"
-    : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
+  const refusal =
+    isSending && props.sendsOnce === true
+      ? "Sending"
+      : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
 
   const send = async (now: boolean) => {
     if (refusal !== null) return;
     const sent = text;
     setSending(true);
     setText("");
+    const turn = before.current.then(() => props.onSend(sent.trim(), now));
+    before.current = turn.catch(() => undefined);
     try {
-      await props.onSend(sent.trim(), now);
-      draftSave(user, chat, { text: "", model });
+      await turn;
+      draftSave(user, chat, { text: typed.current, model });
     } catch {
       // told by the page; what was typed comes back, in front of what was typed since
       setText((typed) => (typed === "" ? sent : `${sent}\n${typed}`));

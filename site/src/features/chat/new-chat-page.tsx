@@ -68,6 +68,7 @@ export function NewChatPage({ userId, lead, onCreated, noModel }: NewChatPagePro
             isLoadingModels={choice.isLoading}
             queued={0}
             sendLabel="Send"
+            sendsOnce
             onSend={send}
             onStop={null}
             tools={
