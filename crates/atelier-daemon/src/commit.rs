@@ -21,7 +21,7 @@ mod recovery;
 mod run;
 mod types;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use atelier_domain::chat::{Activity, ChatEffect, ChatEvent};
 use atelier_domain::{ChatId, Incarnation, SharedClock, Timestamp, clock};
@@ -49,7 +49,7 @@ struct Inner {
     hubs: Hubs,
     clock: SharedClock,
     /// This life of this replica: the owner of what is claimed here.
-    incarnation: Incarnation,
+    incarnation: RwLock<Incarnation>,
     signals: Arc<dyn RunSignals>,
 }
 
@@ -67,12 +67,18 @@ impl Commits {
         incarnation: Incarnation,
         signals: Arc<dyn RunSignals>,
     ) -> Self {
+        let incarnation = RwLock::new(incarnation);
         Self { inner: Arc::new(Inner { store, hubs, clock, incarnation, signals }) }
     }
 
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        self.inner.incarnation
+        *self.inner.incarnation.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life before was taken for dead: what is claimed from here on belongs to this one.
+    pub(crate) fn live_as(&self, incarnation: Incarnation) {
+        *self.inner.incarnation.write().unwrap_or_else(PoisonError::into_inner) = incarnation;
     }
 
     pub(crate) fn store(&self) -> &Store {

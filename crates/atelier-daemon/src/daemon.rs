@@ -5,23 +5,21 @@ use std::time::Duration;
 
 use atelier_domain::{Incarnation, SharedClock};
 use atelier_llm::ProviderRegistry;
-use atelier_store::{ProviderPresets, Renewal, Replica, Store, StoreError};
+use atelier_store::{ProviderPresets, Replica, Store, StoreError};
 use atelier_stream::Hubs;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::chats::Chats;
-use crate::commit::{CommitError, Commits, RunSignals as _};
+use crate::commit::{CommitError, Commits};
 use crate::executor::{Executor, ExecutorConfig, Places};
 use crate::fault::Faults;
+use crate::lease::Lease;
 use crate::models::Models;
 use crate::prompt::transcript::Transcripts;
 use crate::turn::Turns;
 use crate::workspace::Workspaces;
 
-/// A lease lasts this long and is renewed this often (both by the database's clock).
-const LEASE: Duration = Duration::from_secs(6);
-const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often the chats of dead replicas are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -59,7 +57,6 @@ pub struct Daemon {
     chats: Chats,
     commits: Commits,
     executor: Executor,
-    places: Arc<Places>,
     clock: SharedClock,
     upkeep: TaskTracker,
     stop_upkeep: CancellationToken,
@@ -78,7 +75,7 @@ impl Daemon {
             Commits::new(store.clone(), hubs.clone(), Arc::clone(&clock), incarnation, Arc::clone(&places) as _);
         let coordination = store.coordination();
         let replica = Replica { incarnation, url: config.replica_url.clone(), build: config.build.clone() };
-        coordination.join(replica, LEASE).await.map_err(StartError::Register)?;
+        let lease = Lease::join(&commits, &places, &clock, replica).await.map_err(StartError::Register)?;
         let taken_over = commits.leases_ended().await.map_err(StartError::Recover)?;
         if taken_over > 0 {
             tracing::info!("{taken_over} turns of an earlier run go on");
@@ -101,13 +98,12 @@ impl Daemon {
             chats: Chats::new(commits.clone()),
             commits,
             executor,
-            places,
             clock,
             upkeep: TaskTracker::new(),
             stop_upkeep: CancellationToken::new(),
         };
+        daemon.upkeep.spawn(lease.keep(daemon.stop_upkeep.clone()));
         if coordination.has_leases() {
-            daemon.keep_lease(&store, incarnation);
             daemon.sweep();
         }
         Ok(daemon)
@@ -130,34 +126,6 @@ impl Daemon {
         if let Err(error) = self.commits.store().coordination().leave(incarnation).await {
             tracing::warn!(replica.id = %incarnation, "the lease of replica {incarnation} was not given back: {error}");
         }
-    }
-
-    /// Renews the lease and tells runs what their rows say.
-    fn keep_lease(&self, store: &Store, incarnation: Incarnation) {
-        let (coordination, clock, stop) = (store.coordination(), Arc::clone(&self.clock), self.stop_upkeep.clone());
-        let places = Arc::clone(&self.places);
-        self.upkeep.spawn(async move {
-            loop {
-                tokio::select! {
-                    // a renewal is one statement and is never dropped half-way
-                    () = stop.cancelled() => return,
-                    () = clock.sleep(RENEW_EVERY.mul_f64(rand::random_range(0.9..1.1))) => {}
-                }
-                let here = places.running();
-                match coordination.renew(incarnation, LEASE).await {
-                    Ok(Renewal::Lives { running }) => {
-                        for row in running.iter().filter(|row| row.is_stopping) {
-                            places.stop(row.chat_id);
-                        }
-                    }
-                    Ok(Renewal::DeclaredDead) => {
-                        tracing::error!(replica.id = %incarnation, "this replica was declared dead; its turns run elsewhere");
-                        here.into_iter().for_each(|chat| places.stop(chat));
-                    }
-                    Err(error) => tracing::warn!(replica.id = %incarnation, "the lease was not renewed: {error}"),
-                }
-            }
-        });
     }
 
     /// Takes over the chats of dead replicas.

@@ -10,6 +10,7 @@ pub mod commit;
 mod daemon;
 mod executor;
 mod fault;
+mod lease;
 mod models;
 mod prompt;
 mod step;

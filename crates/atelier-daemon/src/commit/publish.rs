@@ -23,7 +23,7 @@ impl Commits {
             match effect {
                 ChatEffect::Wake { since } => self.inner.signals.wake(chat.id, chat.owner_id, *since),
                 // a run of another replica reads the stop with its next renewal
-                ChatEffect::StopRun { owner, .. } if *owner == self.inner.incarnation => {
+                ChatEffect::StopRun { owner, .. } if *owner == self.incarnation() => {
                     self.inner.signals.stop(chat.id);
                 }
                 _ => {}

@@ -6,6 +6,7 @@ mod command_line;
 mod demo;
 mod generated;
 mod kills;
+mod lives;
 mod recorded;
 mod streams;
 mod transcript;
