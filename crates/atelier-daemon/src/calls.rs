@@ -84,6 +84,23 @@ fn canonical(value: &Value) -> Value {
     }
 }
 
+/// What speaks against running a call: the same whether its answer has just come or is read after a takeover.
+pub(crate) fn refusal(name: &str, place: usize, was_cut: bool) -> Option<ToolError> {
+    if was_cut {
+        return Some(ToolError::new(
+            ToolErrorCode::InvalidArguments,
+            "The answer was cut off by its length, so this call was not run. Call again with less text at once.",
+        ));
+    }
+    if place >= MAX_CALLS_A_STEP {
+        return Some(ToolError::new(
+            ToolErrorCode::InvalidArguments,
+            format!("More than {MAX_CALLS_A_STEP} calls in one answer; this one was not run."),
+        ));
+    }
+    Tool::from_name(name).is_none().then(|| run::unknown_tool(name))
+}
+
 /// How many of the calls, from the first one on, begin at once: these are stored as started.
 pub(crate) fn begin_at_once<'a>(calls: impl Iterator<Item = (&'a str, bool)>) -> Vec<bool> {
     let (mut running, mut exclusive) = (0, false);

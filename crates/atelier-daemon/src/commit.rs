@@ -34,7 +34,7 @@ use self::contents::Payload;
 pub(crate) use self::contents::UserMessage;
 pub use self::types::{
     AnswerCommitted, AnswerContent, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, RetryPlanned,
-    RunFence, RunSignals, Settle, Settled, StepBegun,
+    RunFence, RunSignals, Settle, Settled, StepBegun, StoredCall,
 };
 use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use atelier_domain::chat::{CallState, RetryInfo};
 use atelier_domain::error::{ErrorKind, TurnError};
-use atelier_domain::message::{FinishReason, ToolCallPart};
+use atelier_domain::message::FinishReason;
 use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
 use atelier_llm::{ModelRequest, ProviderError};
-use atelier_store::{ChatRow, ModelCallNew, Store, ToolCallRow};
+use atelier_store::{ChatRow, ModelCallNew, Store};
 use atelier_stream::StepLog;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -24,16 +24,16 @@ use futures::future::BoxFuture;
 pub(crate) use self::writer::{RunEnd, RunWriter};
 use crate::answer::Answer;
 use crate::calls::{self, Begun, CallsEnd, OpenCall};
-use crate::commit::{AnswerContent, AnswerStored, Claimed, Commits, NewToolCall, StepBegun};
+use crate::commit::{AnswerContent, AnswerStored, Claimed, Commits, NewToolCall, StepBegun, StoredCall};
 use crate::executor::{Place, Work};
 use crate::fault::Faults;
 use crate::models::{Models, TurnModel};
 use crate::prompt::transcript::Transcripts;
 use crate::prompt::{self, PromptSources, Reasoning, TurnPrompt};
 use crate::step::{self, Outcome, StepRequest};
-use crate::tool_error::{ToolError, ToolErrorCode};
+use crate::tool_error::ToolError;
+use crate::tools::Tool;
 use crate::tools::run::ToolEnvironment;
-use crate::tools::{Tool, run};
 use crate::workspace::{Access, AgentRequest, CallContext, Method, Workspaces};
 
 /// Pending chats that one look of the executor finds; it holds those back for which it has no place.
@@ -497,26 +497,8 @@ impl Turn<'_> {
 
     /// The calls of an answer, with what speaks against running them.
     fn calls_of(&self, answer: &Answer, was_cut: bool) -> Vec<OpenCall> {
-        let refusals: Vec<Option<ToolError>> = answer
-            .local_calls()
-            .enumerate()
-            .map(|(at, call)| {
-                if was_cut {
-                    return Some(ToolError::new(
-                        ToolErrorCode::InvalidArguments,
-                        "The answer was cut off by its length, so this call was not run. \
-                         Call again with less text at once.",
-                    ));
-                }
-                if at >= calls::MAX_CALLS_A_STEP {
-                    return Some(ToolError::new(
-                        ToolErrorCode::InvalidArguments,
-                        format!("More than {} calls in one answer; this one was not run.", calls::MAX_CALLS_A_STEP),
-                    ));
-                }
-                Tool::from_name(&call.tool_name).is_none().then(|| run::unknown_tool(&call.tool_name))
-            })
-            .collect();
+        let refusals: Vec<Option<ToolError>> =
+            answer.local_calls().enumerate().map(|(at, call)| calls::refusal(&call.tool_name, at, was_cut)).collect();
         let begins = calls::begin_at_once(
             answer.local_calls().zip(&refusals).map(|(call, refused)| (call.tool_name.as_str(), refused.is_some())),
         );
@@ -569,20 +551,22 @@ fn content(
 }
 
 /// An open call of a run before this one.
-fn resumed_call(row: (ToolCallRow, Option<ToolCallPart>)) -> Option<OpenCall> {
-    let (row, part) = row;
+fn resumed_call(StoredCall { row, part, was_cut }: StoredCall) -> Option<OpenCall> {
     let part = part?;
+    let begun = match row.state {
+        CallState::Ready => Begun::No,
+        CallState::Started | CallState::Detached => Begun::Before,
+        CallState::Finished | CallState::Unknown => return None,
+    };
+    let place = usize::try_from(row.call_index).unwrap_or(usize::MAX);
     Some(OpenCall {
         token: row.uid,
-        begun: match row.state {
-            CallState::Ready => Begun::No,
-            CallState::Started | CallState::Detached => Begun::Before,
-            CallState::Finished | CallState::Unknown => return None,
-        },
+        // what has begun was not refused
+        refused: calls::refusal(&part.tool_name, place, was_cut).filter(|_| begun == Begun::No),
+        begun,
         class: row.class,
         ledger_id: row.ledger_id,
         digest: row.input_sha256,
-        refused: Tool::from_name(&part.tool_name).is_none().then(|| run::unknown_tool(&part.tool_name)),
         part,
     })
 }

@@ -12,7 +12,7 @@ use super::carry_out::{Applied, Locked, Outcome, carry_out};
 use super::contents::{Answer, Payload};
 use super::types::{
     AnswerCommitted, AnswerContent, AnswerStored, CallEnd, Claimed, CommitError, Fail, RetryPlanned, RunFence, Settle,
-    Settled, StepBegun,
+    Settled, StepBegun, StoredCall,
 };
 use super::{Commits, lock};
 
@@ -315,12 +315,8 @@ async fn stored_before(tx: &mut Tx<'_>, chat: ChatId, step_no: i64) -> Result<Op
 }
 
 /// Each open call with its part of the stored answer.
-async fn with_parts(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    calls: Vec<ToolCallRow>,
-) -> Result<Vec<(ToolCallRow, Option<ToolCallPart>)>, CommitError> {
-    let mut parts: HashMap<String, ToolCallPart> = HashMap::new();
+async fn with_parts(tx: &mut Tx<'_>, chat: ChatId, calls: Vec<ToolCallRow>) -> Result<Vec<StoredCall>, CommitError> {
+    let mut parts: HashMap<String, (ToolCallPart, bool)> = HashMap::new();
     let mut read = None;
     for call in &calls {
         if read == Some(call.step_no) {
@@ -328,17 +324,18 @@ async fn with_parts(
         }
         read = Some(call.step_no);
         let Some(message) = atelier_store::message_of_step_in_tx(tx, chat, call.step_no).await? else { continue };
+        let was_cut = message.finish_reason == Some(FinishReason::Length);
         for part in message.decode().map_err(CommitError::Content)? {
             if let MessagePart::ToolCall(part) = part {
-                parts.insert(part.tool_call_id.clone(), part);
+                parts.insert(part.tool_call_id.clone(), (part, was_cut));
             }
         }
     }
     Ok(calls
         .into_iter()
-        .map(|call| {
-            let part = parts.remove(&call.tool_call_id);
-            (call, part)
+        .map(|row| {
+            let (part, was_cut) = parts.remove(&row.tool_call_id).unzip();
+            StoredCall { row, part, was_cut: was_cut.unwrap_or(false) }
         })
         .collect())
 }

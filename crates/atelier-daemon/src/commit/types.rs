@@ -90,8 +90,17 @@ pub struct Claimed {
     pub log: StepLog,
     /// The step that began with the claim; absent when open calls come first.
     pub step: Option<StepBegun>,
-    /// Calls of runs before this one, each with its part of the answer.
-    pub open_calls: Vec<(ToolCallRow, Option<ToolCallPart>)>,
+    /// Calls of runs before this one.
+    pub open_calls: Vec<StoredCall>,
+}
+
+/// An open call as its answer has it.
+#[derive(Clone, Debug)]
+pub struct StoredCall {
+    pub row: ToolCallRow,
+    pub part: Option<ToolCallPart>,
+    /// The answer was cut by its length.
+    pub was_cut: bool,
 }
 
 /// A step that may send its request.

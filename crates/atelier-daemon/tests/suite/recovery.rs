@@ -28,9 +28,9 @@ async fn a_dead_run_is_taken_over_with_its_calls() {
         assert_eq!((row.status(), row.state.epoch, row.state.takeovers), (ChatStatus::Pending, 2, 1));
         assert_eq!(row.state.retry.unwrap().error.kind, ErrorKind::Takeover);
         let claimed = fixture.other_replica().claim(chat).await.unwrap().unwrap();
-        let states: Vec<_> = claimed.open_calls.iter().map(|(call, _)| call.state).collect();
+        let states: Vec<_> = claimed.open_calls.iter().map(|call| call.row.state).collect();
         assert_eq!(states, [CallState::Detached, CallState::Started, CallState::Ready]);
-        assert!(claimed.open_calls.iter().all(|(_, part)| part.is_some()));
+        assert!(claimed.open_calls.iter().all(|call| call.part.is_some()));
     })
     .await;
 }

@@ -228,9 +228,9 @@ async fn a_hand_over_keeps_the_turn_and_a_stopped_one_settles() {
         assert_eq!((row.status(), row.state.epoch, row.state.takeovers), (ChatStatus::Pending, 2, 0));
         let claimed = fixture.commits.claim(chat).await.unwrap().unwrap();
         assert_eq!(claimed.step, None);
-        let (call, part) = &claimed.open_calls[0];
-        assert_eq!(call.state, CallState::Detached);
-        assert_eq!(part.as_ref().unwrap().tool_call_id, "c0");
+        let call = &claimed.open_calls[0];
+        assert_eq!((call.row.state, call.was_cut), (CallState::Detached, false));
+        assert_eq!(call.part.as_ref().unwrap().tool_call_id, "c0");
         assert_eq!(claimed.chat.state.attempt, 2);
 
         fixture.send(chat, "now", atelier_domain::chat::BusyBehavior::Interrupt).await.unwrap();

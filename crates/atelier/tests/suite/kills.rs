@@ -114,6 +114,42 @@ async fn ten_kills(engine: Engine) {
     futures::stream::iter(runs).buffer_unordered(5).collect::<Vec<()>>().await;
 }
 
+/// An answer that was cut in the middle of its calls: none of them is to be run.
+const CUT: &str = r#"
+rules:
+  - when: {user_contains: "cut", step: 0}
+    steps:
+      - tool_call: {name: create_workspace, args: {template_id: demo}}
+  - when: {user_contains: "cut", step: 1}
+    steps:
+      - tool_call: {name: execute, args: {command: "echo ran >> $HOME/ran"}}
+      - finish: length
+  - when: {user_contains: "cut", step: 2}
+    steps:
+      - text: "I see that it was cut."
+"#;
+
+#[tokio::test]
+async fn calls_of_a_cut_answer_are_refused_after_a_kill_too() {
+    for point in ["answer_stored:2", "call_ended:2"] {
+        let mut server = server().demo().script("cut", CUT).start().await;
+        server.restart_with_fault(point).await;
+        let chat = server.admin().await.chat_create("cut").await;
+        server.wait_until_dead().await;
+        server.restart().await;
+        let chat = chat.seen_by(&server.admin().await);
+        settled(&chat, point).await;
+        let messages = chat.messages().await;
+        let refused =
+            messages.iter().filter(|message| message.to_string().contains("was cut off by its length")).count();
+        assert_eq!(refused, 1, "{point}: {messages:#?}");
+        let homes = std::fs::read_dir(server.data_dir().join("workspaces")).unwrap();
+        for home in homes.map(|entry| entry.unwrap().path().join("home")) {
+            assert!(!home.join("ran").exists() && !home.join("atelier/ran").exists(), "{point}: the command ran");
+        }
+    }
+}
+
 #[tokio::test]
 async fn ten_kills_leave_the_same_transcript_on_sqlite() {
     ten_kills(Engine::Sqlite).await;
