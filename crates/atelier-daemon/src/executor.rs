@@ -67,6 +67,28 @@ struct Run {
     owner: UserId,
     stop: CancellationToken,
     parked: bool,
+    /// Known once the claim is committed.
+    epoch: Option<i64>,
+    /// Stops that came before that, up to this epoch.
+    asked_up_to: i64,
+}
+
+impl Run {
+    fn new(owner: UserId, stop: CancellationToken) -> Self {
+        Self { owner, stop, parked: false, epoch: None, asked_up_to: 0 }
+    }
+
+    fn stop(&mut self, up_to_epoch: i64) {
+        self.asked_up_to = self.asked_up_to.max(up_to_epoch);
+        if self.epoch.is_some_and(|epoch| epoch <= self.asked_up_to) {
+            self.stop.cancel();
+        }
+    }
+
+    fn claimed(&mut self, epoch: i64) {
+        self.epoch = Some(epoch);
+        self.stop(0);
+    }
 }
 
 #[derive(Default)]
@@ -162,9 +184,9 @@ impl RunSignals for Places {
         self.changed.notify_one();
     }
 
-    fn stop(&self, chat: ChatId) {
-        if let Some(run) = self.lock().runs.get(&chat) {
-            run.stop.cancel();
+    fn stop(&self, chat: ChatId, up_to_epoch: i64) {
+        if let Some(run) = self.lock().runs.get_mut(&chat) {
+            run.stop(up_to_epoch);
         }
     }
 }
@@ -177,6 +199,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The chat is claimed with this epoch: stops of it count from here on, and those that came meanwhile.
+    pub(crate) fn claimed(&self, epoch: i64) {
+        if let Some(run) = self.places.lock().runs.get_mut(&self.chat) {
+            run.claimed(epoch);
+        }
+    }
+
     /// Gives the slot back while `wait` lasts, then waits for one again.
     pub(crate) async fn parked<T>(&self, wait: impl Future<Output = T>) -> T {
         self.places.park(self.chat);
@@ -312,7 +341,7 @@ impl Dispatcher {
             state.reported.remove(&chat);
             // registered before the claim, so that a stop committed right after it finds the run
             let stop = CancellationToken::new();
-            state.runs.insert(chat, Run { owner, stop: stop.clone(), parked: false });
+            state.runs.insert(chat, Run::new(owner, stop.clone()));
             drop(state);
             let tokens = RunTokens { stop, drain: self.drain.clone(), hand_over: self.hand_over.clone() };
             let place = Place { chat, places: Arc::clone(&self.places), tokens };
@@ -337,5 +366,36 @@ impl Dispatcher {
         if !held_back.is_empty() {
             self.work.held_back(held_back).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> (Run, CancellationToken) {
+        let stop = CancellationToken::new();
+        (Run::new(UserId::new(), stop.clone()), stop)
+    }
+
+    #[test]
+    fn a_late_stop_of_an_older_run_is_no_business_of_a_newer_one() {
+        let (mut run, stop) = run();
+        run.stop(3);
+        run.claimed(4);
+        assert!(!stop.is_cancelled());
+        run.stop(3);
+        assert!(!stop.is_cancelled());
+        run.stop(4);
+        assert!(stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_stop_that_comes_while_the_claim_is_being_confirmed_counts() {
+        let (mut run, stop) = run();
+        run.stop(4);
+        assert!(!stop.is_cancelled());
+        run.claimed(4);
+        assert!(stop.is_cancelled());
     }
 }

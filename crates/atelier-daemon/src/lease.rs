@@ -70,7 +70,7 @@ impl Lease {
             Ok(Renewal::DeclaredDead) => {
                 tracing::error!(replica.id = %incarnation, "this replica was taken for dead; its turns run elsewhere");
                 // each looks at its row, finds that it lost the chat, and ends without writing
-                before.into_iter().for_each(|chat| self.places.stop(chat));
+                before.into_iter().for_each(|chat| self.places.stop(chat, i64::MAX));
                 self.live_again().await;
             }
             Err(error) => tracing::warn!(replica.id = %incarnation, "the lease was not renewed: {error}"),
@@ -81,7 +81,7 @@ impl Lease {
     /// confirmed, or a run that could not write its end.
     async fn compare(&mut self, before: &HashSet<ChatId>, running: &[RunningRow]) {
         for row in running.iter().filter(|row| row.is_stopping) {
-            self.places.stop(row.chat_id);
+            self.places.stop(row.chat_id, row.epoch);
         }
         let here: HashSet<ChatId> = self.places.running().into_iter().collect();
         let without_run: HashSet<(ChatId, i64)> = running

@@ -97,6 +97,7 @@ impl Work for Turns {
 impl Turns {
     async fn run_claimed(&self, claimed: Claimed, place: Place) {
         let chat = claimed.chat.id;
+        place.claimed(claimed.fence.epoch);
         let log = claimed.log.clone();
         let writer = RunWriter::new(self.commits.clone(), claimed.fence, self.clock.clone(), self.faults.clone());
         let driven = Turn::new(self, claimed, &place, writer.clone()).drive();

@@ -24,7 +24,7 @@ impl Commits {
                 ChatEffect::Wake { since } => self.inner.signals.wake(chat.id, chat.owner_id, *since),
                 // a run of another replica reads the stop with its next renewal
                 ChatEffect::StopRun { owner, .. } if *owner == self.incarnation() => {
-                    self.inner.signals.stop(chat.id);
+                    self.inner.signals.stop(chat.id, chat.state.epoch);
                 }
                 _ => {}
             }

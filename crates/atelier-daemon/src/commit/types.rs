@@ -21,8 +21,9 @@ pub struct RunFence {
 pub trait RunSignals: Send + Sync {
     /// The chat is pending since then.
     fn wake(&self, chat: ChatId, owner: UserId, pending_since: Timestamp);
-    /// The run of the chat, if it is here, has been asked to stop or has lost its chat.
-    fn stop(&self, chat: ChatId);
+    /// A run of the chat with this epoch or an older one has been asked to stop or has lost its chat. A
+    /// signal that comes late is no business of a run that began since.
+    fn stop(&self, chat: ChatId, up_to_epoch: i64);
 }
 
 /// Why a change of a chat was not made.

@@ -50,7 +50,7 @@ impl RunSignals for Signals {
         self.woken.lock().unwrap().push(chat);
     }
 
-    fn stop(&self, chat: ChatId) {
+    fn stop(&self, chat: ChatId, _: i64) {
         self.stopped.lock().unwrap().push(chat);
     }
 }
