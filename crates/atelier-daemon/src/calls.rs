@@ -5,6 +5,7 @@
 //! begun is gone on with according to its class; see `tools/run.rs` for what that means for each tool.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use atelier_domain::CallToken;
 use atelier_domain::chat::CallClass;
@@ -24,6 +25,10 @@ use crate::turn::{RunEnd, RunWriter};
 pub(crate) const AT_ONCE: usize = 8;
 /// Calls of one answer that are run at all.
 pub(crate) const MAX_CALLS_A_STEP: usize = 64;
+
+/// What a stopped call may still take, for instance to end a command and read what it printed. An interrupt
+/// waits 5 s for the whole turn.
+const STOP_GRACE: Duration = Duration::from_millis(2500);
 
 /// One call that has no result yet.
 pub(crate) struct OpenCall {
@@ -150,7 +155,8 @@ pub(crate) async fn run_all(
             interrupted.push((call.token, vec![part]));
         }
     }
-    if tokens.stop.is_cancelled() {
+    // a stop may be in the row before its signal is here
+    if tokens.stop.is_cancelled() || !interrupted.is_empty() {
         return Ok(CallsEnd::Stopped(interrupted));
     }
     if !waiting.is_empty() {
@@ -177,10 +183,15 @@ async fn one(
             let attempt = Attempt::Resumed { ledger_id: call.ledger_id.clone() };
             run_guarded(environment, writer, call, attempt, tokens).await
         }
-        (None, Begun::No, _) => {
-            writer.call_start(call.token).await?;
-            run_guarded(environment, writer, call, Attempt::First, tokens).await
-        }
+        (None, Begun::No, _) => match writer.call_start(call.token).await {
+            Ok(()) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
+            Err(RunEnd::Stopping) => {
+                // the calls beside it end as on any stop, and keep what they have
+                tokens.stop.cancel();
+                Err(run::interrupted()).into()
+            }
+            Err(end) => return Err(end),
+        },
         (None, Begun::ByThisRun, _) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
     };
     writer.faults().hit("call_result_received");
@@ -193,6 +204,12 @@ async fn one(
     writer.call_end(call.token, part, unknown).await?;
     writer.faults().hit("call_ended");
     Ok(None)
+}
+
+/// Ends when a stop has been asked for so long ago.
+async fn stopped_for(environment: &ToolEnvironment, tokens: &RunTokens, grace: Duration) {
+    tokens.stop.cancelled().await;
+    environment.clock.sleep(grace).await;
 }
 
 /// Runs the tool; a panic in it becomes an error result, and the turn goes on.
@@ -215,7 +232,12 @@ async fn run_guarded(
         stop: &tokens.stop,
         record_ledger: &record_ledger,
     };
-    match std::panic::AssertUnwindSafe(run::run(environment, &call)).catch_unwind().await {
+    let ended = tokio::select! {
+        ended = std::panic::AssertUnwindSafe(run::run(environment, &call)).catch_unwind() => ended,
+        // a command ends by itself and keeps its output; what hangs is left behind
+        () = stopped_for(environment, tokens, STOP_GRACE) => Ok(Err(run::interrupted()).into()),
+    };
+    match ended {
         Ok(outcome) => outcome,
         Err(_) => {
             tracing::error!(chat.id = %environment.chat_id, "tool {} panicked", call.part.tool_name);

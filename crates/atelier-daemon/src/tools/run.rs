@@ -304,7 +304,7 @@ pub(crate) fn outcome_unknown_after_restart() -> ToolError {
     outcome_unknown("the server was restarted in the middle of it")
 }
 
-pub(super) fn interrupted() -> ToolError {
+pub(crate) fn interrupted() -> ToolError {
     ToolError::new(ToolErrorCode::Interrupted, "The call was interrupted.")
 }
 
