@@ -42,6 +42,9 @@ impl Default for ExecutorConfig {
 /// A pending chat goes on being reported as held back once it has waited this long.
 const HELD_BACK_AFTER: Duration = Duration::from_secs(1);
 
+/// Chats that one look reports; the next look takes more.
+const HELD_BACK_AT_ONCE: usize = 256;
+
 /// What a run is told from outside.
 #[derive(Clone)]
 pub(crate) struct RunTokens {
@@ -309,7 +312,7 @@ impl Dispatcher {
                 () = self.close.cancelled() => return,
                 () = self.places.changed.notified() => {}
                 () = &mut look, if look_at_waiting => {
-                    self.report_held_back().await;
+                    self.report_held_back();
                     look = self.clock.sleep(HELD_BACK_AFTER);
                 }
                 () = &mut poll => {
@@ -354,17 +357,22 @@ impl Dispatcher {
         }
     }
 
-    async fn report_held_back(&self) {
+    /// Beside the dispatcher: telling many viewers holds no start up.
+    fn report_held_back(&self) {
         let now = self.clock.now();
         let Ok(moment) = now.checked_sub(HELD_BACK_AFTER) else { return };
         let held_back: Vec<ChatId> = {
             let mut state = self.places.lock();
             let waiting = state.pending.waiting_since_before(moment);
             let state = &mut *state;
-            waiting.into_iter().filter(|chat| state.reported.insert(*chat)).collect()
+            let new = waiting.into_iter().filter(|chat| !state.reported.contains(chat)).take(HELD_BACK_AT_ONCE);
+            let new: Vec<ChatId> = new.collect();
+            state.reported.extend(&new);
+            new
         };
         if !held_back.is_empty() {
-            self.work.held_back(held_back).await;
+            let work = Arc::clone(&self.work);
+            self.runs.spawn(async move { work.held_back(held_back).await });
         }
     }
 }

@@ -365,7 +365,9 @@ impl<'a> Turn<'a> {
             let call = metered.failed(&partial);
             if error.kind == ErrorKind::BadReplay && self.reasoning == Reasoning::Replay {
                 self.reasoning = Reasoning::LeaveOut;
-                self.retry(&error, attempt, Duration::ZERO, call).await?;
+                if !self.retry(&error, attempt, Duration::ZERO, call).await? {
+                    return Ok(StepEnd::TurnOver);
+                }
                 attempt += 1;
                 requests += 1;
                 continue;
@@ -383,7 +385,9 @@ impl<'a> Turn<'a> {
             });
             match plan {
                 retry::Plan::After(delay) => {
-                    self.retry(&error, attempt, delay, call).await?;
+                    if !self.retry(&error, attempt, delay, call).await? {
+                        return Ok(StepEnd::TurnOver);
+                    }
                     if !self.wait_for_retry(delay).await {
                         return Ok(StepEnd::GoOn);
                     }
@@ -400,20 +404,23 @@ impl<'a> Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Plans another attempt. False: a stop came first, and the turn is over.
     async fn retry(
         &self,
         error: &ProviderError,
         attempt: i32,
         delay: Duration,
         call: Option<ModelCallNew>,
-    ) -> Result<(), RunEnd> {
+    ) -> Result<bool, RunEnd> {
         let retrying_at = self.turns.clock.now() + delay;
         let error = error.turn_error();
-        self.writer.retry_planned(error.clone(), attempt, delay, retrying_at, call).await?;
+        if !self.writer.retry_planned(error.clone(), attempt, delay, retrying_at, call).await? {
+            return Ok(false);
+        }
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         self.log.retry(&RetryInfo { attempt, delay_ms, retrying_at, error });
         self.turns.faults.hit("retry_planned");
-        Ok(())
+        Ok(true)
     }
 
     /// Waits for the next attempt; a long wait gives the place back. False: a stop or the end came first.
@@ -475,7 +482,7 @@ impl Turn<'_> {
             metering: call,
             ends_turn,
         };
-        let committed = self.writer.answer_stored(stored).await?;
+        let Some(committed) = self.writer.answer_stored(stored).await? else { return Ok(StepEnd::TurnOver) };
         self.turns.faults.hit("answer_stored");
         if committed.settled {
             self.turns.faults.hit("settled");

@@ -61,6 +61,7 @@ impl RunWriter {
         self.repeat(|| self.commits.step_begin(&self.fence)).await
     }
 
+    /// False: a stop came first, and the turn is settled with what the attempt cost.
     pub(crate) async fn retry_planned(
         &self,
         error: TurnError,
@@ -68,13 +69,23 @@ impl RunWriter {
         delay: Duration,
         retrying_at: Timestamp,
         metering: Option<ModelCallNew>,
-    ) -> Result<(), RunEnd> {
-        let planned = RetryPlanned { error, attempt, delay, retrying_at, metering };
-        self.repeat(|| self.commits.retry_planned(&self.fence, planned.clone())).await
+    ) -> Result<bool, RunEnd> {
+        let planned = RetryPlanned { error, attempt, delay, retrying_at, metering: metering.clone() };
+        match self.repeat(|| self.commits.retry_planned(&self.fence, planned.clone())).await {
+            Err(RunEnd::Stopping) => self.settle_stopped(None, Vec::new(), metering).await.map(|()| false),
+            planned => planned.map(|()| true),
+        }
     }
 
-    pub(crate) async fn answer_stored(&self, answer: AnswerStored) -> Result<AnswerCommitted, RunEnd> {
-        self.repeat(|| self.commits.answer_stored(&self.fence, answer.clone())).await
+    /// None: a stop came first, and the turn is settled with the answer.
+    pub(crate) async fn answer_stored(&self, answer: AnswerStored) -> Result<Option<AnswerCommitted>, RunEnd> {
+        match self.repeat(|| self.commits.answer_stored(&self.fence, answer.clone())).await {
+            Err(RunEnd::Stopping) => {
+                let AnswerStored { content, metering, .. } = answer;
+                self.settle_stopped(Some(content), Vec::new(), Some(metering)).await.map(|()| None)
+            }
+            stored => stored.map(Some),
+        }
     }
 
     pub(crate) async fn call_start(&self, call: CallToken) -> Result<(), RunEnd> {
@@ -121,7 +132,11 @@ impl RunWriter {
         metering: Option<ModelCallNew>,
     ) -> Result<(), RunEnd> {
         let fail = Fail { error, answer, metering };
-        self.repeat(|| self.commits.fail(&self.fence, fail.clone())).await.map(|_| ())
+        match self.repeat(|| self.commits.fail(&self.fence, fail.clone())).await {
+            // a stop came first: the turn ends as stopped, with what came and what it cost
+            Err(RunEnd::Stopping) => self.settle_stopped(fail.answer, Vec::new(), fail.metering).await,
+            failed => failed.map(|_| ()),
+        }
     }
 
     pub(crate) async fn release(&self, metering: Option<ModelCallNew>) -> Result<(), RunEnd> {
