@@ -14,5 +14,5 @@ export default defineConfig({
   build: { target: "es2023", assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
   // `Host` stays as the browser sent it, so that the server's check of the origin holds
   server: { port: 5173, proxy: { "/api": { target: server, ws: true, changeOrigin: false } } },
-  test: { include: ["src/**/*.test.ts"], environment: "node" },
+  test: { include: ["src/**/*.test.{ts,tsx}"], environment: "node" },
 });

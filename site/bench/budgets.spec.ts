@@ -1,0 +1,153 @@
+/** Budgets of ui.md 9.1 that are times: printed with their bounds, never asserted. */
+import { cpus } from "node:os";
+import type { Page } from "@playwright/test";
+import { composer, expect, say, script, signIn, test } from "../e2e/server";
+
+const STREAM = `
+rules:
+  - when: {user_contains: "stream"}
+    steps:
+      - {text: "sixteen letters ", repeat: 500, delay_ms: 40}
+  - steps:
+      - text: "An answer with **words**, a list and code.\\n\\n- one\\n- two\\n\\n\`\`\`sh\\necho hello\\n\`\`\`"
+`;
+
+const rows: { id: string; what: string; value: string; budget: string }[] = [];
+const row = (id: string, what: string, value: string, budget: string) => rows.push({ id, what, value, budget });
+const percentile = (values: number[], p: number) =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.ceil((values.length * p) / 100) - 1)] ?? Number.NaN;
+const ms = (value: number) => `${value.toFixed(1)} ms`;
+
+test.afterAll(() => {
+  console.log(`\nAtelier's site on ${cpus().length} cores, Chromium 1440x900\n`);
+  console.log("| id | what | measured | budget |\n|---|---|---|---|");
+  for (const { id, what, value, budget } of rows) console.log(`| ${id} | ${what} | ${value} | ${budget} |`);
+});
+
+/** Frames and slow events of the page from here on. */
+async function record(page: Page): Promise<() => Promise<{ frames: number[]; events: number[] }>> {
+  await page.evaluate(() => {
+    const seen = { frames: [] as number[], events: [] as number[], isOver: false };
+    Object.assign(window, { seen });
+    let last = performance.now();
+    const frame = (now: number) => {
+      seen.frames.push(now - last);
+      last = now;
+      if (!seen.isOver) requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) seen.events.push(entry.duration);
+    }).observe({ type: "event", durationThreshold: 16 } as PerformanceObserverInit);
+  });
+  return () =>
+    page.evaluate(() => {
+      const { seen } = window as unknown as { seen: { frames: number[]; events: number[]; isOver: boolean } };
+      seen.isOver = true;
+      return seen;
+    });
+}
+
+test("first load and switches", script(STREAM), async ({ page, demo }) => {
+  const made: string[] = [];
+  for (const words of ["alpha", "beta", "gamma"]) {
+    const body = { content: [{ type: "text", text: words }] };
+    made.push(((await demo.api("POST", "/api/experimental/chats", body)) as { id: string }).id);
+  }
+  await signIn(page, demo);
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  await session.send("Network.setCacheDisabled", { cacheDisabled: true });
+  const rate = (10 * 1024 * 1024) / 8;
+  await session.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 20,
+    downloadThroughput: rate,
+    uploadThroughput: rate,
+  });
+  await session.send("Emulation.setCPUThrottlingRate", { rate: 4 });
+  const loads: number[] = [];
+  let shift = 0;
+  for (let at = 0; at < 3; at += 1) {
+    const begun = Date.now();
+    await page.goto(`${demo.url}/agents/${made[0] ?? ""}`);
+    await expect(page.getByText("An answer with words")).toBeVisible();
+    await expect(composer(page)).toBeEditable();
+    loads.push(Date.now() - begun);
+    await page.waitForTimeout(500);
+    shift = Math.max(
+      shift,
+      await page.evaluate(
+        () =>
+          new Promise<number>((resolve) => {
+            new PerformanceObserver((list) => {
+              resolve(list.getEntries().reduce((sum, entry) => sum + (entry as unknown as { value: number }).value, 0));
+            }).observe({ type: "layout-shift", buffered: true });
+            setTimeout(() => resolve(0), 300);
+          }),
+      ),
+    );
+  }
+  row("B2", "first load, 4x CPU slowdown, 10 Mbit/s, median of 3", ms(percentile(loads, 50)), "2000 ms");
+  row("B2", "layout shift of it", shift.toFixed(4), "0.02");
+  await session.send("Emulation.setCPUThrottlingRate", { rate: 1 });
+  await session.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput: -1,
+  });
+  const switches: number[] = [];
+  const links = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /alpha|beta|gamma/ });
+  for (let at = 0; at < 30; at += 1) {
+    const link = links.nth(at % made.length);
+    const words = /alpha|beta|gamma/.exec((await link.textContent()) ?? "")?.[0] ?? "";
+    switches.push(
+      await link.evaluate(
+        (element, wanted) =>
+          new Promise<number>((resolve) => {
+            const begun = performance.now();
+            (element as HTMLElement).click();
+            const look = () => {
+              const shown = [...document.querySelectorAll("article[aria-label^=You]")].some((each) =>
+                each.textContent.includes(wanted),
+              );
+              if (shown) requestAnimationFrame(() => resolve(performance.now() - begun));
+              else requestAnimationFrame(look);
+            };
+            requestAnimationFrame(look);
+          }),
+        words,
+      ),
+    );
+  }
+  row("B3", "switch to a cached chat, median", ms(percentile(switches.slice(3), 50)), "80 ms");
+  row("B3", "switch to a cached chat, worst of 27", ms(Math.max(...switches.slice(3))), "80 ms");
+});
+
+for (const slowdown of [1, 4]) {
+  test(`streaming at ${slowdown}x`, script(STREAM), async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "stream");
+    await expect(page.getByText(/sixteen letters/)).toBeVisible();
+    const session = await page.context().newCDPSession(page);
+    await session.send("Emulation.setCPUThrottlingRate", { rate: slowdown });
+    const end = await record(page);
+    await composer(page).focus();
+    for (let at = 0; at < 100; at += 1) {
+      await page.keyboard.type("k");
+      await page.waitForTimeout(80);
+    }
+    const { frames, events } = await end();
+    const suffix = slowdown === 1 ? "" : `, ${slowdown}x CPU slowdown`;
+    row("B7", `400 characters/s: worst frame${suffix}`, ms(Math.max(...frames)), "33 ms");
+    row("B7", `400 characters/s: 99 % of frames under${suffix}`, ms(percentile(frames, 99)), "18 ms");
+    row(
+      "B8",
+      `key to paint while streaming, 95 %${suffix}`,
+      events.length === 0 ? "under 16 ms" : ms(percentile(events, 95)),
+      "32 ms",
+    );
+    row("B6", `slowest of 100 keys${suffix}`, events.length === 0 ? "under 16 ms" : ms(Math.max(...events)), "100 ms");
+  });
+}

@@ -1,0 +1,57 @@
+import { renderToStaticMarkup } from "react-dom/server";
+import { expect, it } from "vitest";
+import { isSafe, Markdown } from "./markdown";
+
+const html = (text: string, isLive = false) => renderToStaticMarkup(<Markdown text={text} isLive={isLive} />);
+
+it("renders what models write", () => {
+  const shown = html(
+    "# Title\n\nSome **bold** and `code`.\n\n- one\n- two\n\n3. three\n\n> said\n\n| a | b |\n|---|--:|\n| 1 | 2 |",
+  );
+  for (const piece of [
+    "<h1>Title</h1>",
+    "<strong>bold</strong>",
+    "<code>code</code>",
+    "<ul><li>one</li>",
+    '<ol start="3"><li>three</li>',
+    "<blockquote><p>said</p></blockquote>",
+    '<th scope="col">a</th>',
+    '<td style="text-align:right">2</td>',
+  ]) {
+    expect(shown).toContain(piece);
+  }
+});
+
+it("shows raw HTML as text", () => {
+  const shown = html('<img src=x onerror="alert(1)">\n\nA <b>word</b> and <script>alert(1)</script>');
+  expect(shown).not.toContain("<img");
+  expect(shown).not.toContain("<b>");
+  expect(shown).not.toContain("<script");
+  expect(shown).toContain("&lt;img src=x");
+});
+
+it.each(["javascript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "/relative"])(
+  "%s is no link",
+  (href) => {
+    expect(isSafe(href)).toBe(false);
+    expect(html(`[words](${href})`)).not.toContain("<a");
+    expect(html(`[words](${href})`)).toContain("words");
+  },
+);
+
+it("never loads a remote picture: it becomes a link that opens apart", () => {
+  const shown = html("![](https://example.com/track.png)");
+  expect(shown).not.toContain("<img");
+  expect(shown).toContain('href="https://example.com/track.png" target="_blank" rel="noopener noreferrer"');
+  expect(shown).toContain("Open image on example.com");
+});
+
+it("code keeps its lines, and what is still being written is closed", () => {
+  expect(html("```rust\nfn main() {}\n\nlet a = 1;\n```")).toContain("fn main() {}\n\nlet a = 1;</pre>");
+  expect(html("Some **bold", true)).toContain("<strong>bold</strong>");
+});
+
+it("text that is cut anywhere renders", () => {
+  const text = "# A\n\n- one **two** `three`\n\n```sh\necho\n```\n\n| a |\n|---|\n| [b](https://c.d) |";
+  for (let end = 0; end <= text.length; end += 1) expect(html(text.slice(0, end), true)).toContain("prose-answer");
+});
