@@ -9,6 +9,7 @@ mod byte_stream;
 mod changes;
 mod events;
 mod link;
+mod masks;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener as StdUnixListener;

@@ -27,6 +27,15 @@ pub(crate) fn seal(
     Value::Object(object).to_string()
 }
 
+/// The sensitive values of a stored text: what no log may show.
+pub(crate) fn sensitive(store: &Store, workspace: WorkspaceId, text: &str) -> Vec<String> {
+    let object: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    let sealed = object.into_iter().filter_map(|(name, value)| Some((name, value.get(SEALED)?.as_str()?.to_owned())));
+    sealed
+        .filter_map(|(name, sealed)| Some(store.parameter_open(workspace, &name, &sealed).ok()?.expose().to_owned()))
+        .collect()
+}
+
 /// The values of a stored text.
 pub(crate) fn open(store: &Store, workspace: WorkspaceId, text: &str) -> Result<BTreeMap<String, String>, String> {
     let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;

@@ -10,7 +10,9 @@ use atelier_workspace_protocol::{Event, EventKind, Hello, LifecycleState};
 use bytes::BytesMut;
 
 use super::link::LinkFacts;
+use super::masks::Masks;
 use super::{Connections, Link};
+use crate::builds::parameters;
 
 /// The longest line that is read; a log line has 8 KiB, escaped at most six times as much.
 const LINE_BYTES: usize = 128 * 1024;
@@ -133,6 +135,7 @@ async fn take(
     events: &[Event],
 ) -> Result<(), StoreError> {
     let agent = link.facts().agent_id;
+    let masks = connections.masks(agent).await?;
     let mut next = position.clone();
     let mut lines = Vec::new();
     let mut lifecycle = None;
@@ -144,10 +147,14 @@ async fn take(
                 log_source: "workspace".into(),
                 log_level: level.as_str().into(),
                 stage: stage.as_str().into(),
-                output: atelier_domain::text::head(output, 8 * 1024).replace('\0', "\u{fffd}"),
+                output: atelier_domain::text::head(&masks.hide(output), 8 * 1024).replace('\0', "\u{fffd}"),
             }),
             EventKind::Lifecycle { state, exit_code, log_tail, has_script } => {
-                let startup = Startup { has_script: *has_script, exit_code: *exit_code, log_tail: log_tail.clone() };
+                let startup = Startup {
+                    has_script: *has_script,
+                    exit_code: *exit_code,
+                    log_tail: log_tail.as_deref().map(|log| masks.hide(log)),
+                };
                 lifecycle = Some((lifecycle_of(*state), startup));
             }
             EventKind::ProcessExit { .. } | EventKind::Gap { .. } | EventKind::Unknown => {}
@@ -191,6 +198,13 @@ impl Connections {
     /// What the agent said of its start.
     pub(crate) fn startup(&self, agent: AgentId) -> Startup {
         super::lock(&self.shared.agents).get(&agent).map(|known| known.startup.clone()).unwrap_or_default()
+    }
+
+    /// What the logs of this agent's workspace must not show.
+    async fn masks(&self, agent: AgentId) -> Result<Masks, StoreError> {
+        let Some(row) = self.store().agent_get(agent).await? else { return Ok(Masks::default()) };
+        let Some(build) = self.store().build_get(row.build_id).await? else { return Ok(Masks::default()) };
+        Ok(Masks::of(parameters::sensitive(self.store(), build.workspace_id, &build.parameters)))
     }
 
     async fn log(&self, agent: AgentId, lines: Vec<LogNew>) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod generated;
 mod kills;
 mod lives;
 mod recorded;
+mod secrets;
 mod stops;
 mod streams;
 mod transcript;
