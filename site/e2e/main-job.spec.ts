@@ -41,6 +41,20 @@ test("E2: a wrong password is refused, `next` leads back, and what was typed out
   await expect(composer(page)).toHaveValue("a thought that must not be lost");
 });
 
+test("what is sent before the models are known goes out once they are", async ({ page, demo }) => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route(/chats\/model/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await signIn(page, demo);
+  await say(page, "hello");
+  await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+  release();
+  await expect(page.getByText("I am the scripted demo model")).toBeVisible();
+});
+
 test("E3, E5: the main job by keys: tools run, the ledger is the sum of the messages", async ({ page, demo }) => {
   await page.emulateMedia({ colorScheme: "light" });
   await page.goto(demo.url);

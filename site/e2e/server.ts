@@ -145,7 +145,7 @@ export const test = base.extend<Fixtures>({
     await use(errors);
     expect(errors).toEqual([]);
   },
-  demo: async ({ errors }, use, info) => {
+  demo: async ({ page, errors }, use, info) => {
     // taken so that the page's errors are looked at
     expect(errors).toEqual([]);
     const scripts = info.annotations.find((each) => each.type === "script");
@@ -155,6 +155,8 @@ export const test = base.extend<Fixtures>({
     });
     if (scripts !== undefined) await server.model("own");
     await use(server);
+    // what the page still asks for is not an error of the page
+    await page.goto("about:blank");
     await server.stop();
   },
 });

@@ -4,6 +4,7 @@ import {
   type ReactNode,
   type Ref,
   useEffect,
+  useEffectEvent,
   useImperativeHandle,
   useLayoutEffect,
   useRef,
@@ -48,6 +49,8 @@ export function Composer({ ref, ...props }: ComposerProps) {
   /** The send before: the next goes out behind it. */
   const before = useRef(Promise.resolve());
   const typed = useRef(text);
+  /** A send that was asked for before the models were known, and whether it is one that interrupts. */
+  const whenLoaded = useRef<boolean | null>(null);
   const [isArmed, setArmed] = useState(false);
 
   useImperativeHandle(ref, () => ({
@@ -93,7 +96,10 @@ export function Composer({ ref, ...props }: ComposerProps) {
       : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
 
   const send = async (now: boolean) => {
-    if (refusal !== null) return;
+    if (refusal !== null) {
+      if (props.isLoadingModels) whenLoaded.current = now;
+      return;
+    }
     const sent = text;
     setSending(true);
     setText("");
@@ -109,6 +115,15 @@ export function Composer({ ref, ...props }: ComposerProps) {
       setSending(false);
     }
   };
+
+  const sendAsked = useEffectEvent(() => {
+    const asked = whenLoaded.current;
+    whenLoaded.current = null;
+    if (asked !== null) void send(asked);
+  });
+  useEffect(() => {
+    if (!props.isLoadingModels) sendAsked();
+  }, [props.isLoadingModels]);
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.nativeEvent.isComposing) return;
