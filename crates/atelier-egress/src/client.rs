@@ -1,41 +1,22 @@
 //! The client that asks the policy before it dials.
 
 use std::error::Error;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Request, Response, Url};
 
 use crate::policy::{EgressDenied, EgressPolicy};
+use crate::resolve::{HostResolver, SystemResolver, check_addresses};
 
 /// Resolving and connecting together (daemon.md 6).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections are kept between the steps of a turn and between turns.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// Turns a name into its addresses.
-pub trait HostResolver: Send + Sync + 'static {
-    fn addresses(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
-}
-
-/// The resolver of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-impl HostResolver for SystemResolver {
-    fn addresses(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    }
-}
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -173,17 +154,7 @@ impl Resolve for CheckedResolver {
         let for_granted_hosts = self.for_granted_hosts;
         Box::pin(async move {
             let addresses = lookup.await?;
-            let all_allowed = addresses.iter().all(|address| {
-                if for_granted_hosts {
-                    policy.allows_address_of_granted_host(*address)
-                } else {
-                    policy.allows_address(*address)
-                }
-            });
-            if !all_allowed {
-                tracing::warn!(host, "an outgoing call was refused: the name has a denied address");
-                return Err(EgressDenied { host }.into());
-            }
+            check_addresses(&policy, &host, for_granted_hosts, &addresses)?;
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })

@@ -110,6 +110,11 @@ impl EgressPolicy {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return false;
         };
+        self.lists_host(host, port)
+    }
+
+    /// Whether a host, written as a URL writes it, is listed by name, for this port.
+    pub(crate) fn lists_host(&self, host: &str, port: u16) -> bool {
         self.hosts.iter().any(|grant| grant.host == host && grant.port.is_none_or(|granted| granted == port))
     }
 

@@ -175,10 +175,15 @@ impl Agent {
             directory: self.directory().display().to_string(),
             shell: self.environment().shell().display().to_string(),
             git_version,
-            capabilities: ["processes", "files", "events", "context"].map(str::to_owned).to_vec(),
+            capabilities: self.capabilities(),
             sandbox: self.manifest().sandbox.clone(),
             read_only_level: "none".to_owned(),
         }
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        let proxy = self.manifest().proxy_port.map(|_| "proxy");
+        ["processes", "files", "events", "context"].into_iter().chain(proxy).map(str::to_owned).collect()
     }
 
     /// The workspace is to end; the first one who says so decides by when.

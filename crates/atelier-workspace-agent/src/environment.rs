@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use atelier_workspace_protocol::Manifest;
 
+use crate::proxy;
+
 /// What of the agent's own environment commands see.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
@@ -57,6 +59,7 @@ impl Environment {
                 base.insert(format!("GIT_{role}_EMAIL"), without_nul(&identity.email));
             }
         }
+        base.extend(manifest.proxy_port.map(proxy::variables).into_iter().flatten());
         let template = manifest
             .env
             .iter()

@@ -8,7 +8,8 @@
 //!   the agent ends nothing.
 //! * `sandbox-exec` shuts itself in with Landlock and seccomp, then becomes another program.
 //!
-//! No server secret is known here, nothing listens on a network, and the server is the only one who asks.
+//! No server secret is known here, nothing listens on a network (on loopback the proxy of a workspace that may
+//! reach listed hosts only), and the server is the only one who asks.
 
 mod agent;
 mod api;
@@ -22,6 +23,7 @@ mod ledger;
 mod paths;
 mod process_tree;
 mod processes;
+mod proxy;
 mod sandbox;
 mod serve;
 mod shim;

@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::{Agent, AgentConfig};
 use crate::command::{EXIT_RETIRED, ServeArgs, complain};
 use crate::init::OWN_PROGRAM;
-use crate::startup;
-use crate::tunnel::{self, Address, TunnelEnd, TunnelSettings};
+use crate::tunnel::{self, Address, TunnelEnd, TunnelSettings, Uplink};
+use crate::{proxy, startup};
 
 /// Time for the answer to a shutdown request to leave.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -67,7 +67,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
 async fn work(config: AgentConfig, settings: TunnelSettings) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let agent = Agent::open(config).context("read the state folder")?;
-    let tasks = [
+    let uplink = Uplink::new();
+    let mut tasks = vec![
         tokio::spawn({
             let agent = agent.clone();
             async move { agent.start_up().await }
@@ -77,9 +78,12 @@ async fn work(config: AgentConfig, settings: TunnelSettings) -> anyhow::Result<E
             async move { agent.maintain().await }
         }),
     ];
+    if let Some(port) = agent.manifest().proxy_port {
+        tasks.push(tokio::spawn(proxy::run(port, uplink.clone())));
+    }
     // Each arm may be dropped: the link is closed with its future, the others only wait.
     let code = tokio::select! {
-        TunnelEnd::Retired = tunnel::run(&agent, &settings) => EXIT_RETIRED,
+        TunnelEnd::Retired = tunnel::run(&agent, &settings, &uplink) => EXIT_RETIRED,
         () = end_when_asked(&agent) => EXIT_RETIRED,
         _ = terminate.recv() => 0,
     };

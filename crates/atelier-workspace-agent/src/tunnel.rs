@@ -7,6 +7,7 @@
 mod backoff;
 mod byte_stream;
 mod dial;
+mod uplink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -24,6 +25,7 @@ use self::backoff::Backoff;
 use self::byte_stream::{ByteStream, Pace};
 pub(crate) use self::dial::Address;
 use self::dial::{DialError, Stream};
+pub(crate) use self::uplink::Uplink;
 use crate::agent::Agent;
 
 /// A link that lived this long was a good one.
@@ -51,7 +53,7 @@ pub(crate) enum TunnelEnd {
 ///
 /// # Cancel safety
 /// Dropping it closes the link.
-pub(crate) async fn run(agent: &Agent, settings: &TunnelSettings) -> TunnelEnd {
+pub(crate) async fn run(agent: &Agent, settings: &TunnelSettings, uplink: &Uplink) -> TunnelEnd {
     let local = settings.addresses.iter().all(Address::is_local);
     let mut backoff = Backoff::new(if local { backoff::LOCAL_CAP } else { backoff::CAP });
     let mut refused_since: Option<Instant> = None;
@@ -60,7 +62,7 @@ pub(crate) async fn run(agent: &Agent, settings: &TunnelSettings) -> TunnelEnd {
             Ok(stream) => {
                 refused_since = None;
                 let began = Instant::now();
-                let code = link(agent, stream).await;
+                let code = link(agent, stream, uplink).await;
                 if began.elapsed() >= STABLE {
                     backoff.reset();
                 }
@@ -107,7 +109,7 @@ async fn connect(agent: &Agent, settings: &TunnelSettings) -> Result<Stream, Dia
 }
 
 /// Serves one link to its end; the close code the server gave, or 0.
-async fn link(agent: &Agent, stream: Stream) -> u16 {
+async fn link(agent: &Agent, stream: Stream, uplink: &Uplink) -> u16 {
     let limits = agent.limits();
     let pace = Pace { ping: Duration::from_millis(limits.ping_ms), dead: Duration::from_millis(limits.dead_ms) };
     let code = Arc::new(AtomicU16::new(0));
@@ -121,6 +123,7 @@ async fn link(agent: &Agent, stream: Stream) -> u16 {
         ..Config::default()
     };
     let mut session = Session::new_server(ByteStream::new(stream, pace, Arc::clone(&code)), config);
+    let _offered = uplink.offer(session.control());
     let router = agent.router();
     // Requests end with their link; what they began goes on.
     let mut requests = JoinSet::new();

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// What shuts the workspace in: `bubblewrap`, `landlock` or `off`. Only reported.
     #[serde(default)]
     pub sandbox: String,
+    /// Where on loopback the agent serves its proxy. Absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_port: Option<u16>,
     /// Author and committer of commits made by commands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_identity: Option<GitIdentity>,

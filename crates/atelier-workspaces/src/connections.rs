@@ -10,13 +10,14 @@ mod changes;
 mod events;
 mod link;
 mod masks;
+mod outgoing;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atelier_domain::{AgentId, SharedClock, WorkspaceId};
+use atelier_domain::{AgentId, BuildId, SharedClock, WorkspaceId};
 use atelier_store::{AgentConnected, Store};
 use atelier_workspace_protocol as protocol;
 use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -34,9 +35,11 @@ use tokio_util::task::TaskTracker;
 pub(crate) use changes::Changes;
 pub(crate) use events::Startup;
 pub(crate) use link::Link;
+pub use outgoing::OutgoingSettings;
 
 use byte_stream::{ByteStream, Pace, web_socket_config};
 use link::LinkFacts;
+use outgoing::Outgoing;
 
 /// Connections to one socket that have no link yet.
 const PENDING_CONNECTIONS: usize = 8;
@@ -64,6 +67,7 @@ pub struct Connections {
 
 struct Shared {
     store: Store,
+    outgoing: OutgoingSettings,
     pace: Pace,
     changes: Changes,
     links: Mutex<HashMap<AgentId, Arc<Link>>>,
@@ -118,10 +122,11 @@ impl Refusal {
 }
 
 impl Connections {
-    pub(crate) fn new(store: Store, clock: SharedClock, settings: LinkSettings) -> Self {
+    pub(crate) fn new(store: Store, clock: SharedClock, settings: LinkSettings, outgoing: OutgoingSettings) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
+                outgoing,
                 pace: Pace { ping: settings.ping, dead: settings.dead },
                 changes: Changes::default(),
                 links: Mutex::default(),
@@ -282,6 +287,7 @@ impl Connections {
         Ok(Admitted {
             agent_id: agent.agent_id,
             workspace_id: agent.workspace_id,
+            build_id: agent.build_id,
             key: key.as_bytes().to_vec(),
             version: text(protocol::header::AGENT_VERSION),
             boot_id: text(protocol::header::BOOT_ID),
@@ -294,7 +300,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Admitted { agent_id, workspace_id, version, boot_id, ledger_id, .. } = admitted;
+        let Admitted { agent_id, workspace_id, build_id, version, boot_id, ledger_id, .. } = admitted;
         let connected = AgentConnected { version, boot_id: boot_id.clone(), ledger_id: ledger_id.clone() };
         let generation = match self.shared.store.agent_connected(agent_id, connected).await {
             Ok(generation) => generation,
@@ -307,7 +313,8 @@ impl Connections {
         let superseded = CancellationToken::new();
         let stream = ByteStream::new(socket, self.shared.pace, superseded.clone());
         let facts = LinkFacts { agent_id, workspace_id, generation, ledger_id };
-        let (link, drive) = Link::start(stream, facts, superseded);
+        let outgoing = Outgoing::new(self.shared.store.clone(), self.shared.outgoing.clone(), agent_id, build_id);
+        let (link, drive) = Link::start(stream, facts, superseded, outgoing);
         if let Some(older) = self.put(link.clone()) {
             tracing::warn!(agent.id = %agent_id, "a newer link takes the place of an older one");
             older.supersede();
@@ -368,6 +375,7 @@ impl Connections {
 struct Admitted {
     agent_id: AgentId,
     workspace_id: WorkspaceId,
+    build_id: BuildId,
     key: Vec<u8>,
     version: String,
     boot_id: String,

@@ -15,7 +15,7 @@ pub mod drivers;
 mod service;
 pub mod templates;
 
-pub use connections::{Connections, LinkSettings};
+pub use connections::{Connections, LinkSettings, OutgoingSettings};
 pub use service::{
     BuildCreate, OpenError, OperationError, TemplateCreate, TemplateUpdate, Waits, WorkspaceCreate, WorkspaceService,
     WorkspaceView, WorkspacesConfig, build_status,

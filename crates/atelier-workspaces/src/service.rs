@@ -20,9 +20,9 @@ use atelier_stream::Hubs;
 use atelier_workspace_protocol::AgentLimits;
 
 use crate::builds::{self, Builds, BuildsParts};
-use crate::connections::{Connections, Link, LinkSettings};
+use crate::connections::{Connections, Link, LinkSettings, OutgoingSettings};
 use crate::drivers::local::{DriverError, LocalDriver, LocalSettings};
-use crate::templates::{DRIVER_LOCAL, SpecRules, SpecSource, TemplateSpec};
+use crate::templates::{SpecRules, TemplateSpec};
 
 pub use operations::{BuildCreate, OperationError, TemplateCreate, TemplateUpdate, WorkspaceCreate};
 
@@ -35,6 +35,8 @@ pub struct WorkspacesConfig {
     /// Site owners may use workspaces of others (`ATELIER_OWNER_WORKSPACE_SHELL`).
     pub owner_workspace_shell: bool,
     pub links: LinkSettings,
+    /// How workspaces of the policy `allowlist` get out.
+    pub outgoing: OutgoingSettings,
     pub waits: Waits,
     /// Time between two looks at what runs.
     pub reconcile_every: Duration,
@@ -50,6 +52,7 @@ impl WorkspacesConfig {
             demo: false,
             owner_workspace_shell: false,
             links: LinkSettings::default(),
+            outgoing: OutgoingSettings::default(),
             waits: Waits::default(),
             reconcile_every: Duration::from_secs(30),
             agent_limits: None,
@@ -151,12 +154,20 @@ impl WorkspaceService {
         clock: SharedClock,
         config: WorkspacesConfig,
     ) -> Result<Self, OpenError> {
-        let WorkspacesConfig { local, demo, owner_workspace_shell, links, waits, reconcile_every, agent_limits } =
-            config;
+        let WorkspacesConfig {
+            local,
+            demo,
+            owner_workspace_shell,
+            links,
+            outgoing,
+            waits,
+            reconcile_every,
+            agent_limits,
+        } = config;
         let data_dir = local.data_dir.clone();
         let host_id = builds::host_id(&data_dir).map_err(OpenError::HostId)?;
         let driver = LocalDriver::open(local).await.map_err(OpenError::Driver)?;
-        let connections = Connections::new(store.clone(), clock.clone(), links);
+        let connections = Connections::new(store.clone(), clock.clone(), links, outgoing);
         let rules = SpecRules {
             demo,
             extra_path_roots: driver.extra_path_roots().to_vec(),
@@ -236,16 +247,9 @@ impl WorkspaceService {
         self.shared.connections.link(agent)
     }
 
-    /// Reads a stored specification. One that no longer fits this server is still read for what it says.
-    fn spec(&self, text: &str) -> Option<TemplateSpec> {
-        let value: serde_json::Value = serde_json::from_str(text).ok()?;
-        let rules = SpecRules { demo: true, extra_path_roots: vec!["/".into()], network_isolation: true };
-        TemplateSpec::parse(DRIVER_LOCAL, SpecSource::Json(&value), &rules).ok().map(|(spec, _)| spec)
-    }
-
     /// The specification of a template, for what its wire type shows of it.
     #[must_use]
     pub fn template_spec(&self, template: &atelier_store::TemplateRow) -> Option<TemplateSpec> {
-        self.spec(&template.spec)
+        TemplateSpec::stored(&template.spec)
     }
 }

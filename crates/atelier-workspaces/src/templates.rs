@@ -8,6 +8,7 @@
 
 mod check;
 mod document;
+mod hosts;
 mod interpolation;
 mod nearest;
 mod parameters;
@@ -22,6 +23,7 @@ pub use spec::{
 };
 
 pub(crate) use check::{TEMPLATE_NAME_RULE, is_template_name, is_workspace_name};
+pub(crate) use hosts::lists_host;
 
 /// The driver this server has.
 pub const DRIVER_LOCAL: &str = "local";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, ExecutorConfig, Faults};
 use atelier_domain::SharedClock;
-use atelier_egress::{Egress, EgressPolicy};
+use atelier_egress::{Dialer, Egress, EgressPolicy};
 use atelier_llm::{ProviderKind, ProviderRegistry, RegistryParts, Scripts};
 use atelier_server::{Rates, Server, ServerConfig, ServerParts};
 use atelier_store::{
@@ -16,7 +16,7 @@ use atelier_store::{
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
-use atelier_workspaces::{WorkspaceService, WorkspacesConfig};
+use atelier_workspaces::{OutgoingSettings, WorkspaceService, WorkspacesConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -237,7 +237,10 @@ pub(crate) fn workspaces_config(settings: &Settings, data_dir: &Path) -> anyhow:
         extra_paths: settings.local_extra_paths.clone(),
         stop_grace: Duration::from_secs(30),
     };
+    let policy: EgressPolicy =
+        settings.workspace_egress_allow.parse().context("ATELIER_WORKSPACE_EGRESS_ALLOW cannot be read")?;
     Ok(WorkspacesConfig {
+        outgoing: OutgoingSettings { dialer: Dialer::new(policy), ..OutgoingSettings::default() },
         demo: settings.demo,
         owner_workspace_shell: settings.owner_workspace_shell,
         ..WorkspacesConfig::new(local)

@@ -65,6 +65,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "ATELIER_LOCAL_EXTRA_PATHS", value_delimiter = ',', value_name = "FOLDERS")]
     pub(crate) local_extra_paths: Vec<PathBuf>,
 
+    /// Addresses beside public ones that workspaces of the network policy `allowlist` may reach where their
+    /// template lists the host; entries as of ATELIER_EGRESS_ALLOW
+    #[arg(long, env = "ATELIER_WORKSPACE_EGRESS_ALLOW", default_value = "", value_name = "LIST")]
+    pub(crate) workspace_egress_allow: String,
+
     /// The site owner may use the shells of others' workspaces
     #[arg(long, env = "ATELIER_OWNER_WORKSPACE_SHELL", default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) owner_workspace_shell: bool,

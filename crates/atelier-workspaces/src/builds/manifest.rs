@@ -6,7 +6,10 @@ use atelier_workspace_protocol::{AgentLimits, Manifest, ManifestRepository, Mani
 
 use crate::demo;
 use crate::drivers::local::Places;
-use crate::templates::{BUILTIN_DEMO, Repository, ResolvedSpec};
+use crate::templates::{BUILTIN_DEMO, NetworkPolicy, Repository, ResolvedSpec};
+
+/// Of the agent's proxy. The workspace has a network of its own, so nothing else is there.
+const PROXY_PORT: u16 = 3128;
 
 pub(crate) struct ManifestParts<'a> {
     pub(crate) build: &'a BuildRow,
@@ -35,6 +38,7 @@ pub(crate) fn manifest(parts: &ManifestParts<'_>) -> Manifest {
         env: spec.env.iter().cloned().collect(),
         parameters: spec.parameters.clone(),
         sandbox: (*sandbox).to_owned(),
+        proxy_port: (spec.network_policy == NetworkPolicy::Allowlist).then_some(PROXY_PORT),
         git_identity: owner.map(|owner| GitIdentity {
             name: if owner.name.is_empty() { owner.username.clone() } else { owner.name.clone() },
             email: owner.email.clone(),

@@ -18,8 +18,11 @@ use hyper::http::{Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_yamux::{Config, Control, Session, StreamHandle};
+
+use super::outgoing::Outgoing;
 
 /// Streams this side opens at once. With the window of 256 KiB a stream that is 16 MiB at most.
 const OPEN_STREAMS: usize = 64;
@@ -48,10 +51,11 @@ pub(crate) struct Link {
 
 impl Link {
     /// Takes over a byte stream. The returned future drives the link and ends with it.
-    pub(crate) fn start<S>(
+    pub(super) fn start<S>(
         stream: S,
         facts: LinkFacts,
         superseded: CancellationToken,
+        outgoing: Arc<Outgoing>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -78,15 +82,19 @@ impl Link {
         });
         let drive = async move {
             let _ended = ended.drop_guard();
+            // What the agent opens ends with the link.
+            let mut streams = JoinSet::new();
             loop {
-                // Both arms may be dropped at any time: a session keeps its state, a token too.
+                // All arms may be dropped at any time: a session keeps its state, a set and a token too.
                 let opened = tokio::select! {
                     opened = session.next() => opened,
+                    Some(_) = streams.join_next() => continue,
                     () = closed.cancelled() => break,
                 };
                 match opened {
-                    // The agent may open streams to routes that this server does not have yet.
-                    Some(Ok(stream)) => drop(stream),
+                    Some(Ok(stream)) => {
+                        streams.spawn(outgoing.clone().serve(stream));
+                    }
                     Some(Err(error)) => {
                         tracing::debug!(%error, "a link to a workspace agent broke");
                         break;

@@ -402,7 +402,8 @@ impl WorkspaceService {
         given: &[(String, String)],
         before: Option<&std::collections::BTreeMap<String, String>>,
     ) -> Result<(TemplateSpec, std::collections::BTreeMap<String, String>), Vec<Fault>> {
-        let spec = self.spec(spec).ok_or_else(|| vec![Fault::new("template_id", "the template cannot be read")])?;
+        let spec =
+            TemplateSpec::stored(spec).ok_or_else(|| vec![Fault::new("template_id", "the template cannot be read")])?;
         // What a former version had and this one has not is dropped.
         let before = before.map(|before| {
             before

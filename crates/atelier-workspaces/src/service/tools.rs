@@ -13,6 +13,8 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::templates::TemplateSpec;
+
 use super::errors::{agent_away, deleted, error, internal, last, sentence};
 use super::{WorkspaceService, WorkspaceView};
 
@@ -190,7 +192,7 @@ impl WorkspaceService {
         let template = self.template_for(owner, wanted).await?;
         let mut result = Map::new();
         result.insert("template".into(), template_json(&template).into());
-        match self.spec(&template.spec) {
+        match TemplateSpec::stored(&template.spec) {
             Some(spec) => {
                 result.insert("parameters".into(), json!(spec.parameters_json()));
                 result.extend(spec.summary());
@@ -230,7 +232,7 @@ impl WorkspaceService {
         let mut deadline = None;
         if let Some(before) = view.build.deadline
             && let Some(version) = store.template_version_get(view.build.template_version_id).await?
-            && let Some(spec) = self.spec(&version.spec)
+            && let Some(spec) = TemplateSpec::stored(&version.spec)
         {
             let autostop = spec.autostop;
             let ttl = view.workspace.ttl_ms.unwrap_or(0);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{branch_fault, env_name_fault, extra_path_fault, folder_fault, home_folder_fault, repository_fault};
 use super::document::{Fault, Node, NodeValue, Section};
+use super::hosts::host_pattern_fault;
 use super::interpolation::{self, Facts};
 use super::parameters::{self, Parameter};
 use super::{DRIVER_LOCAL, interpolation::names_in_script};
@@ -172,6 +173,13 @@ impl TemplateSpec {
         }
         let spec = Self::read(driver, &root, rules, &mut faults);
         if faults.is_empty() { Ok((spec, json)) } else { Err(faults) }
+    }
+
+    /// Reads a stored specification, for what it says: also one that no longer fits this server.
+    pub(crate) fn stored(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let rules = SpecRules { demo: true, extra_path_roots: vec!["/".into()], network_isolation: true };
+        Self::parse(DRIVER_LOCAL, SpecSource::Json(&value), &rules).ok().map(|(spec, _)| spec)
     }
 
     fn read(driver: &str, root: &Node, rules: &SpecRules, faults: &mut Vec<Fault>) -> Self {
@@ -435,15 +443,11 @@ impl Values<'_> {
         };
         let policy = match policy.as_deref() {
             None | Some("open") => NetworkPolicy::Open,
-            Some("none") => {
+            Some(name @ ("none" | "allowlist")) => {
                 if !rules.network_isolation {
                     fault("this server cannot take the network away; install bubblewrap, or use open");
                 }
-                NetworkPolicy::None
-            }
-            Some("allowlist") => {
-                fault("the driver local cannot enforce allowlist in this version; use none or open");
-                NetworkPolicy::Allowlist
+                if name == "none" { NetworkPolicy::None } else { NetworkPolicy::Allowlist }
             }
             Some(_) => {
                 fault("must be open, none or allowlist");
@@ -454,8 +458,14 @@ impl Values<'_> {
         if hosts.len() > HOSTS {
             self.faults.push(Fault::new("spec.network.allow_hosts", format!("at most {HOSTS} hosts")));
         }
-        if !hosts.is_empty() && policy != NetworkPolicy::Allowlist {
-            self.faults.push(Fault::new("spec.network.allow_hosts", "is for the policy allowlist only"));
+        match (hosts.is_empty(), policy) {
+            (false, NetworkPolicy::Open | NetworkPolicy::None) => {
+                self.faults.push(Fault::new("spec.network.allow_hosts", "is for the policy allowlist only"));
+            }
+            (true, NetworkPolicy::Allowlist) => {
+                self.faults.push(Fault::new("spec.network.allow_hosts", "must list a host; use none to allow none"));
+            }
+            _ => {}
         }
         let mut allow_hosts = Vec::new();
         for (path, node, host) in hosts {
@@ -489,15 +499,6 @@ impl Values<'_> {
 
 fn demo_fault(allowed: bool) -> Option<String> {
     (!allowed).then(|| "builtin:demo is there in a server started with --demo only".to_owned())
-}
-
-fn host_pattern_fault(host: &str) -> Option<&'static str> {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let good = (1..=253).contains(&name.len())
-        && name
-            .split('.')
-            .all(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
-    (!good).then_some("must be a host name, or *. and one")
 }
 
 fn read_resources(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Resources {

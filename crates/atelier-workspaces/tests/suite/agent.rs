@@ -68,17 +68,6 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
         "home is kept, the script runs at each start"
     );
 
-    // One tool step must stay far below 15 ms; the median of a few, for the machine may be busy.
-    let mut times: Vec<Duration> = Vec::new();
-    for _ in 0..11 {
-        let begun = Instant::now();
-        run(&*connection, "echo").await;
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    println!("one command: {:?} .. {:?} .. {:?}", times[0], times[5], times[10]);
-    assert!(times[5] < Duration::from_millis(250), "{times:?}");
-
     host.service.build_create(build(Transition::Delete)).await.unwrap();
     let deadline = Instant::now() + crate::host::PATIENCE;
     while host.folder(id).exists() || host.service.workspace_view(id).await.unwrap().is_some() {

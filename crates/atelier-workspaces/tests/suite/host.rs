@@ -15,7 +15,9 @@ use atelier_store::{
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
-use atelier_workspaces::{TemplateCreate, Waits, WorkspaceCreate, WorkspaceService, WorkspaceView, WorkspacesConfig};
+use atelier_workspaces::{
+    OutgoingSettings, TemplateCreate, Waits, WorkspaceCreate, WorkspaceService, WorkspaceView, WorkspacesConfig,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -49,6 +51,7 @@ pub(crate) struct Host {
     /// How long tools wait for the agent.
     agent_wait: Duration,
     sandbox: SandboxChoice,
+    outgoing: OutgoingSettings,
 }
 
 impl Host {
@@ -79,7 +82,8 @@ impl Host {
         };
         let provider = (None, "scripted".to_owned(), "scripted".to_owned());
         let model = store.model_create(provider, fields, now).await.unwrap().id;
-        let service = open(&store, data.path(), program, agent_wait, sandbox).await;
+        let outgoing = OutgoingSettings::default();
+        let service = open(&store, data.path(), program, agent_wait, sandbox, outgoing.clone()).await;
         Self {
             data,
             store,
@@ -90,6 +94,7 @@ impl Host {
             program: program.to_owned(),
             agent_wait,
             sandbox,
+            outgoing,
         }
     }
 
@@ -112,10 +117,19 @@ impl Host {
         Self::with_program(&agent_program(), PATIENCE, sandbox).await
     }
 
+    /// With other ways out than public addresses at two ports.
+    pub(crate) async fn with_outgoing(outgoing: OutgoingSettings) -> Self {
+        let mut host = Self::with_agent(SandboxChoice::Bubblewrap).await;
+        host.outgoing = outgoing;
+        host.restart().await;
+        host
+    }
+
     /// The server ends and starts again on the same data; workspaces run on.
     pub(crate) async fn restart(&mut self) {
         self.service.shut_down().await;
-        self.service = open(&self.store, self.data.path(), &self.program, self.agent_wait, self.sandbox).await;
+        let (agent_wait, outgoing) = (self.agent_wait, self.outgoing.clone());
+        self.service = open(&self.store, self.data.path(), &self.program, agent_wait, self.sandbox, outgoing).await;
     }
 
     pub(crate) async fn template(&self, name: &str, spec: Value) -> TemplateRow {
@@ -235,6 +249,7 @@ async fn open(
     program: &Path,
     agent_wait: Duration,
     sandbox: SandboxChoice,
+    outgoing: OutgoingSettings,
 ) -> WorkspaceService {
     let clock = Arc::new(SystemClock(std::time::Instant::now()));
     let hubs = Hubs::new(store.clone(), clock.clone(), StreamConfig::default());
@@ -247,6 +262,7 @@ async fn open(
         stop_grace: Duration::from_secs(15),
     });
     config.demo = true;
+    config.outgoing = outgoing;
     config.waits = Waits { agent: agent_wait, ..Waits::default() };
     WorkspaceService::open(store.clone(), hubs, clock, config).await.unwrap()
 }

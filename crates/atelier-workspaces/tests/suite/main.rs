@@ -4,5 +4,6 @@ mod agent;
 mod fake_agent;
 mod host;
 mod links;
+mod network;
 mod templates;
 mod tools;

@@ -125,7 +125,7 @@ fn w58_single_faults() {
         (json!({"repository": {"url": "builtin:demo"}}), "spec.repository.url", "--demo"),
         (json!({"repository": {"url": "https://u:p@h/x"}}), "spec.repository.url", "password"),
         (json!({"repository": {"url": "https://h/x", "path": "/srv"}}), "spec.repository.path", "home"),
-        (json!({"network": {"policy": "allowlist", "allow_hosts": ["a.b"]}}), "spec.network.policy", "allowlist"),
+        (json!({"network": {"policy": "allowlist"}}), "spec.network.allow_hosts", "must list a host"),
         (json!({"network": {"allow_hosts": ["a.b"]}}), "spec.network.allow_hosts", "allowlist only"),
         (json!({"parameters": [{"name": "a-b"}, {"name": "A_B"}]}), "spec.parameters[1].name", "twice"),
         (
