@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_api::Validation;
@@ -12,6 +13,7 @@ use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ApiError, ApiResult, fault};
+use crate::repeats::{Repeatable, Scope};
 
 /// The largest body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
@@ -19,19 +21,24 @@ pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// How long a body may take.
 const BODY_WAIT: Duration = Duration::from_secs(60);
 
-/// A whole body, not yet parsed: what it names is looked at after what the path names.
-pub(crate) struct RawBody(pub(crate) Bytes);
+/// A whole body, not yet parsed: what it names is looked at after what the path names, and after the
+/// request's key ([`crate::repeats`]).
+pub(crate) struct RawBody {
+    bytes: Bytes,
+    repeatable: Option<Arc<Repeatable>>,
+}
 
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        read_body(request.into_body()).await.map(Self)
+    async fn from_request(mut request: Request, _: &S) -> Result<Self, ApiError> {
+        let repeatable = request.extensions_mut().remove();
+        Ok(Self { bytes: read_body(request.into_body()).await?, repeatable })
     }
 }
 
 /// Reads a body that is neither too large nor too slow.
-pub(crate) async fn read_body(body: Body) -> ApiResult<Bytes> {
+async fn read_body(body: Body) -> ApiResult<Bytes> {
     let read = tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await;
     let read =
         read.map_err(|_| ApiError::bad_request("invalid_json", "The request's body did not come to its end."))?;
@@ -51,17 +58,44 @@ pub(crate) async fn read_body(body: Body) -> ApiResult<Bytes> {
 }
 
 impl RawBody {
-    /// The body as JSON of this type; an empty one counts as `{}`. U+0000 is refused outside of message content,
-    /// which is read with [`RawBody::json_with_any_text`].
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> ApiResult<T> {
-        if self.0.windows(6).any(|window| window == b"\\u0000") || self.0.contains(&0) {
-            return Err(ApiError::bad_request("invalid_json", "The request holds U+0000, which no field may contain."));
+    /// Takes the request's key, if it has one. For handlers that need no body; reading one does it too.
+    ///
+    /// # Errors
+    /// This request is not the first with its key.
+    pub(crate) async fn begin(&self) -> ApiResult<()> {
+        match &self.repeatable {
+            Some(repeatable) => repeatable.begin(&self.bytes).await,
+            None => Ok(()),
         }
-        self.json_with_any_text()
     }
 
-    pub(crate) fn json_with_any_text<T: DeserializeOwned>(&self) -> ApiResult<T> {
-        let text: &[u8] = if self.0.is_empty() { b"{}" } else { &self.0 };
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What the answer may be kept under.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.repeatable.as_ref().map(|repeatable| repeatable.scope())
+    }
+
+    /// The body as JSON of this type; an empty one counts as `{}`. U+0000 is refused outside of message content,
+    /// which is read with [`RawBody::json_with_any_text`].
+    pub(crate) async fn json<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        self.begin().await?;
+        if self.bytes.windows(6).any(|window| window == b"\\u0000") || self.bytes.contains(&0) {
+            return Err(ApiError::bad_request("invalid_json", "The request holds U+0000, which no field may contain."));
+        }
+        self.parse()
+    }
+
+    pub(crate) async fn json_with_any_text<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        self.begin().await?;
+        self.parse()
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        let text: &[u8] = if self.bytes.is_empty() { b"{}" } else { &self.bytes };
         // a list would be read as the fields of a struct in their order
         if text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
             return Err(ApiError::bad_request("invalid_json", "The body is a list; an object is expected."));

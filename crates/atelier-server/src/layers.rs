@@ -1,32 +1,23 @@
-//! What happens around every handler: request ids, rates, repeats, headers, and changes that outlive their client.
+//! What happens around every handler: request ids, rates, headers, and changes that outlive their client.
 
 use std::num::NonZero;
 use std::sync::Arc;
 
-use atelier_store::Idempotency;
-use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::read_body;
 use crate::listener::Peer;
 use crate::state::{Rates, Shared};
 
 /// Keys that are remembered before those at rest are forgotten.
 const MAX_KEYS: usize = 10_000;
-const LOGOUT: &str = "/api/v2/users/logout";
-/// Marks an answer that is kept encrypted. No JSON begins like it.
-const SEALED: &str = "sealed:";
 
 /// Rates by user, by address, and of logins.
 pub(crate) struct RateLimits {
@@ -126,116 +117,4 @@ pub(crate) async fn completion(State(app): State<Shared>, request: Request, next
             Err(cancelled) => ApiError::internal(&cancelled).into_response(),
         },
     }
-}
-
-/// What an idempotency key stands for; an operation may keep its answer under it in its own transaction.
-#[derive(Clone, Copy)]
-pub(crate) struct IdempotencyScope(pub(crate) [u8; 32]);
-
-/// The handler has kept its answer itself.
-#[derive(Clone, Copy)]
-pub(crate) struct KeptAnswer;
-
-/// The answer shows a secret: it is kept encrypted.
-#[derive(Clone, Copy)]
-pub(crate) struct SecretAnswer;
-
-/// `Idempotency-Key` on a POST, except a logout, and on an edit of a message: the first answer counts, a
-/// repeat gets it again.
-pub(crate) async fn idempotency(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let can_repeat = match *request.method() {
-        Method::POST => path != LOGOUT,
-        Method::PATCH => path.contains("/messages/"),
-        _ => false,
-    };
-    let key = request.headers().get("idempotency-key").filter(|_| can_repeat).cloned();
-    let (Some(key), Some(caller)) = (key, request.extensions().get::<Arc<Caller>>().cloned()) else {
-        return next.run(request).await;
-    };
-    repeatable(&app, &caller, key.as_bytes(), request, next).await.unwrap_or_else(|error| error.into_response())
-}
-
-async fn repeatable(
-    app: &Shared,
-    caller: &Caller,
-    key: &[u8],
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if key.is_empty() || key.len() > 255 || !key.iter().all(|byte| (0x20..0x7f).contains(byte)) {
-        return Err(ApiError::bad_request(
-            "validation_failed",
-            "An Idempotency-Key is 1 to 255 printable ASCII characters.",
-        ));
-    }
-    let (mut parts, body) = request.into_parts();
-    let body = read_body(body).await?;
-    let mut scope = Sha256::new();
-    for piece in [caller.id().uuid().as_bytes(), parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), key] {
-        scope.update((piece.len() as u64).to_be_bytes());
-        scope.update(piece);
-    }
-    let scope: [u8; 32] = scope.finalize().into();
-    let body_hash: [u8; 32] = Sha256::digest(&body).into();
-    match app.store.idempotency_begin(scope, body_hash, app.now()).await? {
-        Idempotency::Begin => {}
-        Idempotency::Replay { status, body } => return replayed(app, scope, status, body),
-        Idempotency::InProgress => {
-            let mut error =
-                ApiError::conflict("idempotency_in_progress", "The first request with this key still runs.");
-            error.retry_after = Some(1);
-            return Err(error);
-        }
-        Idempotency::OtherBody => {
-            return Err(ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "This Idempotency-Key was used with another body. Use a new key for a new request.",
-            ));
-        }
-    }
-    parts.extensions.insert(IdempotencyScope(scope));
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    keep_answer(app, scope, response).await
-}
-
-fn replayed(app: &Shared, scope: [u8; 32], status: u16, mut body: String) -> Result<Response, ApiError> {
-    if let Some(sealed) = body.strip_prefix(SEALED) {
-        let sealed = BASE64_STANDARD.decode(sealed).map_err(|error| ApiError::internal(&error))?;
-        let opened = app.store.secrets().open(&place(scope), &sealed).map_err(|error| ApiError::internal(&error))?;
-        opened.expose().clone_into(&mut body);
-    }
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    Ok(response)
-}
-
-/// Keeps a good answer for repeats; a refused request may be tried again.
-async fn keep_answer(app: &Shared, scope: [u8; 32], response: Response) -> Result<Response, ApiError> {
-    if !response.status().is_success() {
-        app.store.idempotency_forget(scope).await?;
-        return Ok(response);
-    }
-    if response.extensions().get::<KeptAnswer>().is_some() {
-        return Ok(response);
-    }
-    let (parts, body) = response.into_parts();
-    let body: Bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(|error| ApiError::internal(&error))?;
-    let mut text = String::from_utf8_lossy(&body).into_owned();
-    if parts.extensions.get::<SecretAnswer>().is_some() {
-        let sealed = app.store.secrets().seal(&place(scope), &text);
-        text = format!("{SEALED}{}", BASE64_STANDARD.encode(sealed));
-    }
-    // the request has had its effect, whatever becomes of its repeats
-    if let Err(error) = app.store.idempotency_finish(scope, parts.status.as_u16(), text).await {
-        tracing::warn!("an answer was not kept for repeats: {error}");
-    }
-    Ok(Response::from_parts(parts, Body::from(body)))
-}
-
-/// What ties an encrypted answer to its row.
-fn place(scope: [u8; 32]) -> String {
-    format!("idempotency_keys|body|{}", BASE64_STANDARD.encode(scope))
 }

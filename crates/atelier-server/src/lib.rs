@@ -15,6 +15,7 @@ mod models;
 mod openapi;
 mod organizations;
 mod providers;
+mod repeats;
 mod router;
 mod settings;
 mod site;

@@ -4,15 +4,16 @@ use atelier_api as api;
 use atelier_domain::ApiTokenId;
 use atelier_domain::permissions::Action;
 use atelier_store::{CredentialKind, UserStatus};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use crate::auth::{COOKIE, LoggedIn, new_token, session_end};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Path, RawBody, id, read_body};
-use crate::layers::{SecretAnswer, address};
+use crate::extract::{Path, RawBody, id};
+use crate::layers::address;
+use crate::repeats::SecretAnswer;
 use crate::state::Shared;
 use crate::users::{check_user, find_user, self_or, user_new, visible_user};
 
@@ -44,7 +45,7 @@ pub(crate) async fn first_user_create(
     State(app): State<Shared>,
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::FirstUserCreated>)> {
-    let create: api::UserCreate = body.json()?;
+    let create: api::UserCreate = body.json().await?;
     check_user(&create)?;
     if app.store.user_exists().await? {
         return Err(ApiError::conflict("first_user_exists", "The first user exists already."));
@@ -58,7 +59,7 @@ pub(crate) async fn first_user_create(
 
 pub(crate) async fn login(State(app): State<Shared>, request: Request) -> ApiResult<Response> {
     let address = address(&request);
-    let login: api::Login = RawBody(read_body(request.into_body()).await?).json()?;
+    let login: api::Login = RawBody::from_request(request, &app).await?.json().await?;
     app.limits.check_login(&address, &login.email)?;
     let user = app.store.user_by_email(&login.email).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -122,7 +123,7 @@ pub(crate) async fn token_create(
     if row.as_ref().is_none_or(|row| row.id != caller.id()) {
         return Err(ApiError::forbidden());
     }
-    let create: api::TokenCreate = body.json()?;
+    let create: api::TokenCreate = body.json().await?;
     let seconds = create.lifetime_seconds.unwrap_or(DEFAULT_TOKEN_SECONDS);
     let mut faults = Vec::new();
     if !(1..=MAX_TOKEN_SECONDS).contains(&seconds) {

@@ -36,7 +36,7 @@ pub(crate) async fn model_config_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::ModelConfig>)> {
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
-    let fields: api::ModelConfigFields = body.json()?;
+    let fields: api::ModelConfigFields = body.json().await?;
     let rows = app.store.provider_list().await?;
     let wanted = fields.provider.as_deref().unwrap_or_default().trim().to_lowercase();
     let found = find_provider(&app, &rows, &wanted);
@@ -80,7 +80,7 @@ pub(crate) async fn model_config_update(
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
     let model: ModelConfigId = id(&model, "model config")?;
     let before = app.store.model_get(model).await?.filter(|row| !row.deleted).ok_or_else(ApiError::not_found)?;
-    let fields: api::ModelConfigFields = body.json()?;
+    let fields: api::ModelConfigFields = body.json().await?;
     let kind = ProviderKind::from_name(&before.provider);
     let mut faults = Vec::new();
     let context_limit = fields.context_limit.unwrap_or(before.context_limit);

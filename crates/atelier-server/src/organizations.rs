@@ -46,7 +46,7 @@ pub(crate) async fn organization_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::Organization>)> {
     caller.must_anywhere(Action::OrganizationCreate)?;
-    let fields: api::OrganizationFields = body.json()?;
+    let fields: api::OrganizationFields = body.json().await?;
     let now = app.now();
     let name = fields.name.clone().unwrap_or_default();
     let row = OrganizationRow {
@@ -73,7 +73,7 @@ pub(crate) async fn organization_update(
 ) -> ApiResult<Json<api::Organization>> {
     let row = visible(&app, &caller, &organization).await?;
     caller.must(Action::OrganizationUpdate, &Object::inside(row.id))?;
-    let row = with_fields(row, body.json()?)?;
+    let row = with_fields(row, body.json().await?)?;
     let row = app.store.organization_update(row, app.now()).await.map_err(name_taken)?;
     Ok(Json(view(row)))
 }
@@ -105,9 +105,11 @@ pub(crate) async fn member_add(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
     Path((organization, user)): Path<(String, String)>,
+    body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::Member>)> {
     let row = with_members(&app, &caller, &organization, Action::MembershipWrite).await?;
     let user = member_user(&app, &caller, &user).await?;
+    body.begin().await?;
     let member = app.store.member_add(row.id, user, app.now()).await?;
     app.logins.forget();
     Ok((StatusCode::CREATED, Json(member_view(member))))
@@ -135,7 +137,7 @@ pub(crate) async fn member_roles_set(
 ) -> ApiResult<Json<api::Member>> {
     let row = with_members(&app, &caller, &organization, Action::MembershipWrite).await?;
     let user = member_user(&app, &caller, &user).await?;
-    let update: api::RolesUpdate = body.json()?;
+    let update: api::RolesUpdate = body.json().await?;
     let mut roles = Vec::new();
     for role in update.roles {
         match OrganizationRole::from_name(&role) {
@@ -169,7 +171,7 @@ pub(crate) async fn group_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::Group>)> {
     let row = with_members(&app, &caller, &organization, Action::GroupWrite).await?;
-    let fields: api::GroupFields = body.json()?;
+    let fields: api::GroupFields = body.json().await?;
     let name = checked_name(fields.name.as_deref().unwrap_or_default())?;
     let group = GroupRow {
         id: GroupId::new(),
@@ -200,7 +202,7 @@ pub(crate) async fn group_update(
 ) -> ApiResult<Json<api::Group>> {
     let (group, organization) = visible_group(&app, &caller, &group).await?;
     caller.must(Action::GroupWrite, &Object::inside(organization.id))?;
-    let fields: api::GroupFields = body.json()?;
+    let fields: api::GroupFields = body.json().await?;
     let name = fields.name.as_deref().map(checked_name).transpose()?;
     let users = |ids: Vec<uuid::Uuid>| ids.into_iter().map(UserId::from).collect();
     let update = GroupUpdate {

@@ -40,7 +40,7 @@ pub(crate) async fn provider_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::Provider>)> {
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
-    let fields: api::ProviderFields = body.json()?;
+    let fields: api::ProviderFields = body.json().await?;
     let mut faults = Vec::new();
     let kind = match usable_kind(&app, fields.provider.as_deref().unwrap_or_default()) {
         Ok(kind) => kind,
@@ -73,7 +73,7 @@ pub(crate) async fn provider_update(
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
     let provider: ProviderId = id(&provider, "provider")?;
     let before = app.store.provider_get(provider).await?.ok_or_else(ApiError::not_found)?;
-    let fields: api::ProviderFields = body.json()?;
+    let fields: api::ProviderFields = body.json().await?;
     let kind = ProviderKind::from_name(&before.provider).ok_or_else(ApiError::not_found)?;
     let mut faults = Vec::new();
     if fields.provider.as_deref().is_some_and(|other| other.trim().to_lowercase() != before.provider) {

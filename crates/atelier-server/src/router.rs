@@ -21,7 +21,7 @@ use crate::openapi::{Doc, Documented, does, operation_of};
 use crate::site::site;
 use crate::state::Shared;
 use crate::{
-    auth, chats, layers, logins, logs, models, organizations, providers, settings, streams, templates, users,
+    auth, chats, layers, logins, logs, models, organizations, providers, repeats, settings, streams, templates, users,
     workspaces,
 };
 
@@ -397,7 +397,7 @@ pub(crate) fn documented() -> Vec<Documented> {
 pub(crate) fn router(app: Shared) -> Router {
     let for_users = |router: Router<Shared>| {
         router
-            .route_layer(middleware::from_fn_with_state(app.clone(), layers::idempotency))
+            .route_layer(middleware::from_fn_with_state(app.clone(), repeats::repeats))
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
             .route_layer(middleware::from_fn(layers::without_nul))
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_user))

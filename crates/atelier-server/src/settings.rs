@@ -30,7 +30,7 @@ pub(crate) async fn system_prompt_set(
     body: RawBody,
 ) -> ApiResult<StatusCode> {
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
-    let body: Value = body.json()?;
+    let body: Value = body.json().await?;
     let prompt = body["system_prompt"].as_str().map(str::trim);
     let Some(prompt) = prompt.filter(|prompt| prompt.len() <= MAX_PROMPT_BYTES) else {
         return Err(ApiError::validation(vec![fault("system_prompt", "must be a text of at most 32768 bytes")]));
@@ -52,7 +52,7 @@ pub(crate) async fn workspace_ttl_set(
     body: RawBody,
 ) -> ApiResult<StatusCode> {
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
-    let body: Value = body.json()?;
+    let body: Value = body.json().await?;
     match body["workspace_ttl_ms"].as_i64() {
         Some(ttl) if ttl == 0 || (60_000..=2_592_000_000).contains(&ttl) => {
             app.store.setting_set(Setting::WorkspaceTtlMs, ttl.to_string(), app.now()).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn user_prompt_set(
     LoggedIn(caller): LoggedIn,
     body: RawBody,
 ) -> ApiResult<Json<api::UserPrompt>> {
-    let body: Value = body.json()?;
+    let body: Value = body.json().await?;
     let custom_prompt = body["custom_prompt"]
         .as_str()
         .ok_or_else(|| ApiError::validation(vec![fault("custom_prompt", "must be a text")]))?

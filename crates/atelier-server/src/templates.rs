@@ -45,7 +45,7 @@ pub(crate) async fn template_create(
 ) -> ApiResult<(StatusCode, Json<api::Template>)> {
     let organization = organizations::visible(&app, &caller, &organization).await?;
     caller.must(Action::TemplateCreate, &Object::inside(organization.id))?;
-    let fields: api::TemplateFields = body.json()?;
+    let fields: api::TemplateFields = body.json().await?;
     let create = TemplateCreate {
         name: fields.name.unwrap_or_default(),
         display_name: fields.display_name.unwrap_or_default(),
@@ -78,7 +78,7 @@ pub(crate) async fn template_update(
 ) -> ApiResult<Json<api::Template>> {
     let row = visible(&app, &caller, &template).await?;
     caller.must(Action::TemplateUpdate, &Object::inside(row.organization_id))?;
-    let fields: api::TemplateFields = body.json()?;
+    let fields: api::TemplateFields = body.json().await?;
     let update = TemplateUpdate {
         name: fields.name,
         display_name: fields.display_name,

@@ -50,7 +50,7 @@ pub(crate) async fn user_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::User>)> {
     caller.must_anywhere(Action::UserCreate)?;
-    let create: api::UserCreate = body.json()?;
+    let create: api::UserCreate = body.json().await?;
     check_user(&create)?;
     let roles = roles_of(create.roles.clone().unwrap_or_default(), "roles")?;
     if !roles.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) async fn user_profile_set(
 ) -> ApiResult<Json<api::User>> {
     let row = visible_user(&app, &caller, &user).await?;
     self_or(&caller, &row, Action::UserSuspend)?;
-    let update: api::ProfileUpdate = body.json()?;
+    let update: api::ProfileUpdate = body.json().await?;
     let mut faults = Vec::new();
     check_username(&update.username, &mut faults);
     if update.name.chars().count() > 128 {
@@ -115,7 +115,7 @@ pub(crate) async fn user_password_set(
 ) -> ApiResult<StatusCode> {
     let row = visible_user(&app, &caller, &user).await?;
     self_or(&caller, &row, Action::UserSuspend)?;
-    let update: api::PasswordUpdate = body.json()?;
+    let update: api::PasswordUpdate = body.json().await?;
     let mut faults = Vec::new();
     check_password(&update.password, &mut faults);
     if !faults.is_empty() {
@@ -149,9 +149,9 @@ pub(crate) async fn user_preferences_set(
     body: RawBody,
 ) -> ApiResult<Json<serde_json::Value>> {
     let row = own_user(&app, &caller, &user).await?;
-    let preferences: serde_json::Value = body.json()?;
+    let preferences: serde_json::Value = body.json().await?;
     let text = preferences.to_string();
-    if !preferences.is_object() || body.0.len() > MAX_PREFERENCES_BYTES {
+    if !preferences.is_object() || body.len() > MAX_PREFERENCES_BYTES {
         return Err(ApiError::bad_request("validation_failed", "Preferences are a JSON object of at most 16 KiB."));
     }
     app.store.user_preferences_set(row.id, text).await?;
@@ -178,7 +178,7 @@ pub(crate) async fn user_roles_set(
 ) -> ApiResult<Json<api::User>> {
     caller.must_anywhere(Action::SiteRolesAssign)?;
     let row = visible_user(&app, &caller, &user).await?;
-    let update: api::RolesUpdate = body.json()?;
+    let update: api::RolesUpdate = body.json().await?;
     let roles = roles_of(update.roles, "roles")?;
     let owner = |roles: &[String]| roles.iter().any(|role| role == "owner");
     let object = Object { changes_role_owner: owner(&row.roles) != owner(&roles), ..on_user(&row) };

@@ -53,7 +53,7 @@ async fn create(
         Some(name) => Some(organizations::visible(app, caller, name).await?.id),
         None => None,
     };
-    let fields: api::WorkspaceCreate = body.json()?;
+    let fields: api::WorkspaceCreate = body.json().await?;
     let unknown = || ApiError::validation(vec![fault("template_id", "names no template you may use")]);
     let template = app
         .store
@@ -149,7 +149,7 @@ pub(crate) async fn build_create(
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::Build>)> {
     let row = visible(&app, &caller, &workspace).await?;
-    let fields: api::BuildCreate = body.json()?;
+    let fields: api::BuildCreate = body.json().await?;
     let Some(transition) = Transition::from_name(&fields.transition) else {
         return Err(ApiError::validation(vec![fault("transition", "must be start, stop or delete")]));
     };

@@ -9,26 +9,25 @@ use atelier_domain::permissions::Action;
 use atelier_domain::{ModelConfigId, OrganizationId, UserId, WorkspaceId};
 use atelier_store::{ChatRow, ModelResolveError, ModelWanted, WorkspaceRow};
 use atelier_stream::convert;
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 
 use super::content::message_parts;
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::RawBody;
-use crate::layers::{IdempotencyScope, KeptAnswer};
+use crate::repeats::KeptAnswer;
 use crate::state::Shared;
 
 pub(crate) async fn chat_create(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
-    scope: Option<Extension<IdempotencyScope>>,
     body: RawBody,
 ) -> ApiResult<Response> {
     caller.must(Action::ChatCreate, &atelier_domain::permissions::Object::owned_by(caller.id()))?;
-    let create: api::ChatCreate = body.json_with_any_text()?;
+    let create: api::ChatCreate = body.json_with_any_text().await?;
     let parts = message_parts(create.content)?;
     let wanted = create.organization_id.map(OrganizationId::from);
     if wanted.is_some_and(|wanted| !caller.organizations().any(|own| own == wanted)) {
@@ -66,7 +65,7 @@ pub(crate) async fn chat_create(
     };
     let now = app.now();
     // what is kept for a repeat is what is answered, byte for byte
-    let also = scope.map(|Extension(IdempotencyScope(scope))| -> AlsoInTx<ChatRow> {
+    let also = body.scope().map(|scope| -> AlsoInTx<ChatRow> {
         Box::new(move |tx, row| {
             Box::pin(async move {
                 let body = serde_json::to_string(&convert::chat(row, build, now)).unwrap_or_default();

@@ -73,7 +73,7 @@ pub(crate) async fn chats_by_workspace_post(
     LoggedIn(caller): LoggedIn,
     body: RawBody,
 ) -> ApiResult<Json<BTreeMap<Uuid, Uuid>>> {
-    let body: Value = body.json()?;
+    let body: Value = body.json().await?;
     let ids: Option<Vec<&str>> = match &body["workspace_ids"] {
         Value::Null => Some(Vec::new()),
         Value::Array(ids) => ids.iter().map(Value::as_str).collect(),

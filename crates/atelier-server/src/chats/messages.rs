@@ -10,17 +10,17 @@ use atelier_domain::chat::{BusyBehavior, WatchKind};
 use atelier_domain::message::ContentError;
 use atelier_store::{MessageRange, MessageRow, QueueRow};
 use atelier_stream::convert;
+use axum::Json;
 use axum::extract::{Path, Query as RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 
 use super::content::message_parts;
 use super::create::{no_servers, usable_model};
 use super::{ChatAccess, Edit, Interrupt, MarkRead, Read, Send};
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Query, RawBody, number};
-use crate::layers::{IdempotencyScope, KeptAnswer};
+use crate::repeats::KeptAnswer;
 use crate::state::Shared;
 
 /// A page ends early when its content has grown to this.
@@ -60,10 +60,9 @@ pub(super) fn unreadable(error: ContentError) -> ApiError {
 pub(crate) async fn message_send(
     State(app): State<Shared>,
     ChatAccess { caller, chat, .. }: ChatAccess<Send>,
-    scope: Option<Extension<IdempotencyScope>>,
     body: RawBody,
 ) -> ApiResult<Response> {
-    let create: api::ChatMessageCreate = body.json_with_any_text()?;
+    let create: api::ChatMessageCreate = body.json_with_any_text().await?;
     let parts = message_parts(create.content)?;
     let busy_behavior = match create.busy_behavior.as_deref() {
         None | Some("queue") => BusyBehavior::Queue,
@@ -83,7 +82,7 @@ pub(crate) async fn message_send(
         mcp_server_ids: create.mcp_server_ids.map(|_| Vec::new()),
         busy_behavior,
     };
-    let also = scope.map(|Extension(IdempotencyScope(scope))| -> AlsoInTx<Sent> {
+    let also = body.scope().map(|scope| -> AlsoInTx<Sent> {
         Box::new(move |tx, sent| {
             Box::pin(async move {
                 let body = view(sent).ok().and_then(|created| serde_json::to_string(&created).ok());
@@ -104,18 +103,17 @@ pub(crate) async fn message_edit(
     State(app): State<Shared>,
     ChatAccess { caller, chat, .. }: ChatAccess<Edit>,
     Path((_, message)): Path<(String, String)>,
-    scope: Option<Extension<IdempotencyScope>>,
     body: RawBody,
 ) -> ApiResult<Response> {
     let message_id = MessageId(number(&message, "message")?);
-    let edit: api::ChatMessageEdit = body.json_with_any_text()?;
+    let edit: api::ChatMessageEdit = body.json_with_any_text().await?;
     let parts = message_parts(edit.content)?;
     let model_config_id = match edit.model_config_id {
         None => None,
         Some(model) => Some(usable_model(&app, &caller, Some(model.into())).await?),
     };
     let edit = MessageEdit { chat_id: chat.id, message_id, author_id: caller.id(), parts, model_config_id };
-    let also = scope.map(|Extension(IdempotencyScope(scope))| -> AlsoInTx<MessageRow> {
+    let also = body.scope().map(|scope| -> AlsoInTx<MessageRow> {
         Box::new(move |tx, row| {
             Box::pin(async move {
                 let body = convert::message(row).ok().and_then(|message| serde_json::to_string(&message).ok());
@@ -150,7 +148,9 @@ fn view(sent: &Sent) -> ApiResult<api::ChatMessageCreated> {
 pub(crate) async fn chat_interrupt(
     State(app): State<Shared>,
     ChatAccess { chat, .. }: ChatAccess<Interrupt>,
+    body: RawBody,
 ) -> ApiResult<Json<api::Chat>> {
+    body.begin().await?;
     let row = app.daemon.chats().chat_interrupt(chat.id).await?;
     Ok(Json(app.hubs.chat_view(&row).await?))
 }
@@ -160,7 +160,7 @@ pub(crate) async fn chat_read_set(
     ChatAccess { caller, chat, .. }: ChatAccess<MarkRead>,
     body: RawBody,
 ) -> ApiResult<StatusCode> {
-    let mark: api::ChatReadMark = body.json()?;
+    let mark: api::ChatReadMark = body.json().await?;
     let message = mark.message_id.map_or(chat.last_message_id, MessageId);
     if message.get() < 0 {
         return Err(ApiError::validation(vec![fault("message_id", "must be a whole number from 0")]));

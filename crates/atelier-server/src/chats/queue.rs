@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::messages::unreadable;
 use super::{ChatAccess, Promote, Queue};
 use crate::error::ApiResult;
-use crate::extract::number;
+use crate::extract::{RawBody, number};
 use crate::state::Shared;
 
 pub(crate) async fn queue_delete(
@@ -28,8 +28,10 @@ pub(crate) async fn queue_promote(
     State(app): State<Shared>,
     ChatAccess { chat, .. }: ChatAccess<Promote>,
     Path((_, entry)): Path<(String, String)>,
+    body: RawBody,
 ) -> ApiResult<Response> {
     let entry = QueueEntryId(number(&entry, "queued message")?);
+    body.begin().await?;
     Ok(match app.daemon.chats().queue_promote(chat.id, entry).await? {
         Promoted::Stored(row) => Json(convert::message(&row).map_err(unreadable)?).into_response(),
         Promoted::Waiting(row) => {

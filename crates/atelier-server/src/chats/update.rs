@@ -21,7 +21,7 @@ pub(crate) async fn chat_update(
     ChatAccess { caller, chat, .. }: ChatAccess<Rename>,
     body: RawBody,
 ) -> ApiResult<StatusCode> {
-    let fields: api::ChatUpdate = body.json_with_any_text()?;
+    let fields: api::ChatUpdate = body.json_with_any_text().await?;
     for (is_set, action) in [
         (fields.labels.is_some(), Action::ChatLabels),
         (fields.pin_order.is_some(), Action::ChatPin),
@@ -61,7 +61,9 @@ pub(crate) async fn chat_update(
 pub(crate) async fn chat_archive(
     State(app): State<Shared>,
     ChatAccess { chat, .. }: ChatAccess<Archive>,
+    body: RawBody,
 ) -> ApiResult<StatusCode> {
+    body.begin().await?;
     app.daemon.chats().chat_archive(chat.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -69,7 +71,9 @@ pub(crate) async fn chat_archive(
 pub(crate) async fn chat_unarchive(
     State(app): State<Shared>,
     ChatAccess { chat, .. }: ChatAccess<Unarchive>,
+    body: RawBody,
 ) -> ApiResult<StatusCode> {
+    body.begin().await?;
     app.daemon.chats().chat_unarchive(chat.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

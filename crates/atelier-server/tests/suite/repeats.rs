@@ -53,6 +53,40 @@ async fn a_repeat_gets_the_first_answer_and_has_no_effect() {
 }
 
 #[tokio::test]
+async fn who_may_not_do_it_gets_no_kept_answer() {
+    let host = Host::start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &["owner"]).await);
+    let lab = json!({"name": "lab"});
+    post(&ada, "/api/v2/organizations", "k", lab.clone()).await.expect(201);
+    assert!(is_replayed(&post(&ada, "/api/v2/organizations", "k", lab.clone()).await));
+    admin.put("/api/v2/users/ada/roles", json!({"roles": []})).await.expect(200);
+    post(&ada, "/api/v2/organizations", "k", lab.clone()).await.expect_error(403, "forbidden");
+    // what is wrong with the key comes after what is wrong with the object, and before the body
+    let nowhere = format!("{CHATS}/{}/messages", uuid::Uuid::now_v7());
+    post(&ada, &nowhere, "", json!({})).await.expect_error(404, "not_found");
+    post(&ada, "/api/v2/organizations", "", lab).await.expect_error(403, "forbidden");
+    post(&ada, CHATS, "", json!({"content": 1})).await.expect_error(400, "validation_failed");
+    post(&ada, &format!("{CHATS}/x/interrupt"), "", json!({})).await.expect_error(400, "invalid_id");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_action_without_a_body_is_repeated_too() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let body = json!({"content": [{"type": "text", "text": "hi"}]});
+    let chat = post(&ada, CHATS, "k", body).await.body(201)["id"].as_str().unwrap().to_owned();
+    ada.chat(&chat).wait_for_status("waiting").await;
+    for action in ["archive", "unarchive", "interrupt"] {
+        let path = format!("{CHATS}/{chat}/{action}");
+        let first = post(&ada, &path, "k", json!({})).await;
+        let again = post(&ada, &path, "k", json!({})).await;
+        assert_eq!((again.status, is_replayed(&again)), (first.status, true), "{action}: {}", again.text);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn parallel_requests_with_one_key_have_one_effect() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
