@@ -11,6 +11,7 @@ mod recorded;
 mod secrets;
 mod stops;
 mod streams;
+mod terminal;
 mod transcript;
 
 use atelier_test_support::{Builder, TestServer};
