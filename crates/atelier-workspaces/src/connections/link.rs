@@ -29,6 +29,9 @@ const OPEN_STREAMS: usize = 64;
 /// Bytes of the head of an answer, beside what its body may have.
 const HEAD_BYTES: usize = 64 * 1024;
 
+/// For the last frame of a superseded link to leave.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
 /// Facts that came with the link's request.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkFacts {
@@ -72,6 +75,7 @@ impl Link {
         let mut session = Session::new_client(stream, config);
         let ended = CancellationToken::new();
         let closed = CancellationToken::new();
+        let told = superseded.clone();
         let link = Arc::new(Self {
             control: session.control(),
             facts,
@@ -89,7 +93,14 @@ impl Link {
                 let opened = tokio::select! {
                     opened = session.next() => opened,
                     Some(_) = streams.join_next() => continue,
-                    () = closed.cancelled() => break,
+                    () = closed.cancelled() => {
+                        if told.is_cancelled() {
+                            // The frame that says why is still on its way.
+                            let end = async { while let Some(Ok(_)) = session.next().await {} };
+                            let _ = tokio::time::timeout(CLOSE_TIME, end).await;
+                        }
+                        break;
+                    }
                 };
                 match opened {
                     Some(Ok(stream)) => {

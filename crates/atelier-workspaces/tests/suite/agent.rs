@@ -9,11 +9,10 @@ use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use serde_json::json;
 
-use crate::host::{Host, json_of, request, run};
+use crate::host::{Engine, Host, json_of, request, run};
 
-#[tokio::test]
-async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
-    let mut host = Host::with_agent(SandboxChoice::Bubblewrap).await;
+async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engine) {
+    let mut host = Host::with_agent(engine, SandboxChoice::Bubblewrap).await;
     let spec = json!({ "startup_script": "echo begun >> ~/starts", "shutdown_script": "echo ended >> ~/starts", "parameters": [{ "name": "word", "default": "\"; rm -rf ~ #" }] });
     let id = host.workspace("box", spec).await;
     let connection = host.connect(id).await;
@@ -76,9 +75,8 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server() {
     }
 }
 
-#[tokio::test]
-async fn the_demo_repository_is_cloned_for_a_chat() {
-    let host = Host::with_agent(SandboxChoice::Bubblewrap).await;
+async fn the_demo_repository_is_cloned_for_a_chat(engine: Engine) {
+    let host = Host::with_agent(engine, SandboxChoice::Bubblewrap).await;
     let template = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
     let again = host.service.demo_template_ensure(host.organization, host.ada).await.unwrap();
     assert_eq!((template.id, template.active_version_id), (again.id, again.active_version_id));
@@ -96,9 +94,8 @@ async fn the_demo_repository_is_cloned_for_a_chat() {
     assert!(output.contains("2 passed, 1 failed"), "{output}");
 }
 
-#[tokio::test]
-async fn without_bubblewrap_landlock_shuts_in() {
-    let mut host = Host::with_agent(SandboxChoice::Landlock).await;
+async fn without_bubblewrap_landlock_shuts_in(engine: Engine) {
+    let mut host = Host::with_agent(engine, SandboxChoice::Landlock).await;
     let other = host.workspace("other", json!({})).await;
     run(&*host.connect(other).await, "echo secret > ~/secret").await;
     let id = host.workspace("box", json!({})).await;
@@ -144,3 +141,9 @@ async fn without_bubblewrap_landlock_shuts_in() {
         assert!(!String::from_utf8_lossy(&line).contains(&folder), "left over: {}", String::from_utf8_lossy(&line));
     }
 }
+
+on_both_databases!(
+    w61_start_connect_stop_start_delete_on_a_restarted_server,
+    the_demo_repository_is_cloned_for_a_chat,
+    without_bubblewrap_landlock_shuts_in,
+);

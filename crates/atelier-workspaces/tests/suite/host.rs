@@ -11,7 +11,8 @@ use atelier_daemon::workspace::{
 };
 use atelier_domain::{CallToken, ChatId, Clock, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId};
 use atelier_store::{
-    ChatNew, ModelConfigFields, Store, StoreError, TemplateRow, TitleSource, UserNew, chat_insert_in_tx, testing,
+    ChatNew, ModelConfigFields, Store, StoreError, TemplateRow, TitleSource, UserNew, chat_insert_in_tx,
+    testing::{self, PostgresTest},
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
@@ -40,6 +41,12 @@ impl Clock for SystemClock {
     }
 }
 
+#[derive(Clone, Copy)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
 pub(crate) struct Host {
     pub(crate) data: TempDir,
     pub(crate) store: Store,
@@ -52,14 +59,22 @@ pub(crate) struct Host {
     agent_wait: Duration,
     sandbox: SandboxChoice,
     outgoing: OutgoingSettings,
+    /// Dropped with the host.
+    _postgres: Option<PostgresTest>,
 }
 
 impl Host {
     /// `program` is what workspaces run as `atelier`.
-    async fn with_program(program: &Path, agent_wait: Duration, sandbox: SandboxChoice) -> Self {
+    async fn with_program(engine: Engine, program: &Path, agent_wait: Duration, sandbox: SandboxChoice) -> Self {
         let data = tempfile::tempdir().unwrap();
         std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-        let store = testing::sqlite_store(data.path()).await;
+        let (store, postgres) = match engine {
+            Engine::Sqlite => (testing::sqlite_store(data.path()).await, None),
+            Engine::Postgres => {
+                let test = testing::postgres_store(data.path()).await;
+                (test.store.clone(), Some(test))
+            }
+        };
         let now = Timestamp::now();
         let ada = UserNew {
             id: UserId::new(),
@@ -95,16 +110,18 @@ impl Host {
             agent_wait,
             sandbox,
             outgoing,
+            _postgres: postgres,
         }
     }
 
     /// With a program that only waits to be ended: the test plays the agent itself.
-    pub(crate) async fn without_agent() -> Self {
+    pub(crate) async fn without_agent(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         std::fs::write(&program, "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut host = Self::with_program(&program, Duration::from_millis(300), SandboxChoice::Bubblewrap).await;
+        let mut host =
+            Self::with_program(engine, &program, Duration::from_millis(300), SandboxChoice::Bubblewrap).await;
         host.program = host.data.path().join("program");
         std::fs::copy(&program, &host.program).unwrap();
         // The program is copied at the first start; open again with the one that stays.
@@ -113,13 +130,13 @@ impl Host {
     }
 
     /// With the real workspace agent.
-    pub(crate) async fn with_agent(sandbox: SandboxChoice) -> Self {
-        Self::with_program(&agent_program(), PATIENCE, sandbox).await
+    pub(crate) async fn with_agent(engine: Engine, sandbox: SandboxChoice) -> Self {
+        Self::with_program(engine, &agent_program(), PATIENCE, sandbox).await
     }
 
     /// With other ways out than public addresses at two ports.
     pub(crate) async fn with_outgoing(outgoing: OutgoingSettings) -> Self {
-        let mut host = Self::with_agent(SandboxChoice::Bubblewrap).await;
+        let mut host = Self::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
         host.outgoing = outgoing;
         host.restart().await;
         host

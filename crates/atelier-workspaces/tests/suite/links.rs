@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::fake_agent::{dial, refused, serve, token};
-use crate::host::{Host, PATIENCE, json_of, request};
+use crate::host::{Engine, Host, PATIENCE, json_of, request};
 
 async fn connected(host: &Host, run: &std::path::Path) -> JoinHandle<Option<u16>> {
     let socket = dial(run, &token(run), SUBPROTOCOL).await.unwrap();
@@ -20,9 +20,8 @@ async fn connected(host: &Host, run: &std::path::Path) -> JoinHandle<Option<u16>
     tokio::spawn(serve(socket))
 }
 
-#[tokio::test]
-async fn the_link_carries_requests_and_reports() {
-    let mut host = Host::without_agent().await;
+async fn the_link_carries_requests_and_reports(engine: Engine) {
+    let mut host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({ "startup_script": "exit 3" })).await;
     let run = host.folder(id).join("run");
     let agent = connected(&host, &run).await;
@@ -68,9 +67,8 @@ async fn the_link_carries_requests_and_reports() {
     agent.abort();
 }
 
-#[tokio::test]
-async fn x10_a_bad_answer_ends_one_request_only() {
-    let host = Host::without_agent().await;
+async fn x10_a_bad_answer_ends_one_request_only(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
     let agent = connected(&host, &host.folder(id).join("run")).await;
     let connection = host.connect(id).await;
@@ -99,9 +97,8 @@ async fn x10_a_bad_answer_ends_one_request_only() {
     assert_eq!(error.code, ToolErrorCode::AgentNotConnected);
 }
 
-#[tokio::test]
-async fn w46_a_newer_link_takes_over() {
-    let host = Host::without_agent().await;
+async fn w46_a_newer_link_takes_over(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
     let run = host.folder(id).join("run");
     let first = connected(&host, &run).await;
@@ -114,9 +111,8 @@ async fn w46_a_newer_link_takes_over() {
     second.abort();
 }
 
-#[tokio::test]
-async fn w47_and_w48_refused_links() {
-    let host = Host::without_agent().await;
+async fn w47_and_w48_refused_links(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
     let other = host.workspace("other", json!({})).await;
     let run = host.folder(id).join("run");
@@ -154,9 +150,8 @@ async fn w47_and_w48_refused_links() {
     assert!(!run.join("token").exists());
 }
 
-#[tokio::test]
-async fn w71_only_the_owner_gets_a_link() {
-    let host = Host::without_agent().await;
+async fn w71_only_the_owner_gets_a_link(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
     let error = host.tools().connect(id, UserId::new(), Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceAccessRevoked);
@@ -164,3 +159,11 @@ async fn w71_only_the_owner_gets_a_link() {
         host.tools().connect(atelier_domain::WorkspaceId::new(), host.ada, Duration::ZERO).await.err().unwrap();
     assert_eq!(unknown, error, "unknown and forbidden look the same");
 }
+
+on_both_databases!(
+    the_link_carries_requests_and_reports,
+    x10_a_bad_answer_ends_one_request_only,
+    w46_a_newer_link_takes_over,
+    w47_and_w48_refused_links,
+    w71_only_the_owner_gets_a_link,
+);

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::host::{Host, run};
+use crate::host::{Engine, Host, run};
 
 /// `*.mirror.test` is at loopback, `rebound.test` at loopback beside a public address, `inside.test` private.
 struct Names;
@@ -147,7 +147,7 @@ async fn w64_a_workspace_reaches_the_hosts_that_its_template_lists_and_nothing_e
 #[tokio::test]
 async fn w64_without_a_network_nothing_is_reached_and_the_agent_still_connects() {
     let port = git_server().await;
-    let host = Host::with_agent(SandboxChoice::Bubblewrap).await;
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
     let id = host.workspace("box", json!({ "network": { "policy": "none" } })).await;
     let connection = host.connect(id).await;
     let command = format!(

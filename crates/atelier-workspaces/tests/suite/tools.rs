@@ -6,15 +6,14 @@ use atelier_store::{BuildState, Transition};
 use atelier_workspaces::BuildCreate;
 use serde_json::json;
 
-use crate::host::Host;
+use crate::host::{Engine, Host};
 
 fn args(template: &str) -> WorkspaceCreateArgs {
     WorkspaceCreateArgs { template: template.into(), name: None, parameters: Vec::new(), ttl_ms: 0 }
 }
 
-#[tokio::test]
-async fn templates_are_listed_in_pages_and_read_by_id_or_name() {
-    let host = Host::without_agent().await;
+async fn templates_are_listed_in_pages_and_read_by_id_or_name(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     for number in 0..12 {
         host.template(&format!("t{number:02}"), json!({})).await;
     }
@@ -38,9 +37,8 @@ async fn templates_are_listed_in_pages_and_read_by_id_or_name() {
     assert_eq!(error.code, ToolErrorCode::TemplateNotFound);
 }
 
-#[tokio::test]
-async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks() {
-    let mut host = Host::without_agent().await;
+async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks(engine: Engine) {
+    let mut host = Host::without_agent(engine).await;
     host.template("plain", json!({})).await;
     let chat = host.chat().await;
     let caller = host.caller(chat);
@@ -89,9 +87,8 @@ async fn w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks() {
     assert_eq!((repeated.build_id, repeated.changed), (started.build_id, true));
 }
 
-#[tokio::test]
-async fn wrong_arguments_and_missing_workspaces_say_what_to_do() {
-    let host = Host::without_agent().await;
+async fn wrong_arguments_and_missing_workspaces_say_what_to_do(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     host.template("strict", json!({ "parameters": [{ "name": "size", "type": "number" }] })).await;
     let chat = host.chat().await;
     let error = host.tools().workspace_start(host.caller(chat)).await.unwrap_err();
@@ -104,9 +101,8 @@ async fn wrong_arguments_and_missing_workspaces_say_what_to_do() {
     assert_eq!(host.store.workspaces_of(host.ada).await.unwrap().len(), 0);
 }
 
-#[tokio::test]
-async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop() {
-    let host = Host::without_agent().await;
+async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
     let build = |transition| BuildCreate {
         workspace_id: id,
@@ -155,9 +151,8 @@ fn kill_tree(host: &Host, id: atelier_domain::WorkspaceId) {
     }
 }
 
-#[tokio::test]
-async fn a_build_that_cannot_work_fails_with_its_reason() {
-    let host = Host::without_agent().await;
+async fn a_build_that_cannot_work_fails_with_its_reason(engine: Engine) {
+    let host = Host::without_agent(engine).await;
     host.template(
         "broken",
         json!({ "repository": { "url": "https://${param.host}/x" }, "parameters": [{ "name": "host" }] }),
@@ -184,3 +179,11 @@ async fn a_build_that_cannot_work_fails_with_its_reason() {
         tokio::time::timeout(std::time::Duration::from_millis(50), host.service.changed(failed)).await.ok();
     }
 }
+
+on_both_databases!(
+    templates_are_listed_in_pages_and_read_by_id_or_name,
+    w32_and_w34_a_chat_gets_one_workspace_however_often_it_asks,
+    wrong_arguments_and_missing_workspaces_say_what_to_do,
+    w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop,
+    a_build_that_cannot_work_fails_with_its_reason,
+);
