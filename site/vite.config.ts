@@ -1,6 +1,8 @@
 import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
+import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
+import { launchOptions } from "./chromium";
 
 /** The server that `./dev site` talks to. */
 const server = process.env.ATELIER_URL ?? "http://127.0.0.1:3000";
@@ -14,5 +16,32 @@ export default defineConfig({
   build: { target: "es2023", assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
   // `Host` stays as the browser sent it, so that the server's check of the origin holds
   server: { port: 5173, proxy: { "/api": { target: server, ws: true, changeOrigin: false } } },
-  test: { include: ["src/**/*.test.{ts,tsx}"], environment: "node" },
+  test: {
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "node",
+          include: ["src/**/*.test.{ts,tsx}"],
+          exclude: ["src/**/*.browser.test.tsx"],
+          environment: "node",
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "browser",
+          include: ["src/**/*.browser.test.tsx"],
+          testTimeout: 10_000,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({ launchOptions }),
+            instances: [{ browser: "chromium" }],
+          },
+        },
+      },
+    ],
+  },
 });

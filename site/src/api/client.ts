@@ -27,7 +27,12 @@ export class ApiFailure extends Error {
 /** Told of every 401, so that the session can be renewed over the page. */
 export const sessionEnded = new EventTarget();
 
-export const client = createClient<paths>({ baseUrl: window.location.origin, credentials: "same-origin" });
+export const client = createClient<paths>({
+  baseUrl: window.location.origin,
+  credentials: "same-origin",
+  // looked up at each call, so that stories can stand in for the server
+  fetch: (request) => globalThis.fetch(request),
+});
 
 client.use({
   onResponse({ response, request }) {

@@ -35,7 +35,7 @@ export function FailureBanner({ failure, action }: { failure: ApiFailure; action
   return (
     <Banner tone="bad" action={action}>
       <p>{failure.message}</p>
-      <p className="text-xs opacity-80">
+      <p className="text-xs">
         Code {failure.code}
         {failure.requestId !== null && `, request ${failure.requestId}`}
       </p>

@@ -1,0 +1,178 @@
+import { message, stateAfter, text } from "../../testing/fixtures";
+import type { Story, StorySet } from "../../testing/story";
+import { transcriptRows } from "./model/transcript";
+import type { ChatMessage, MessagePart } from "./model/types";
+import { Transcript } from "./transcript";
+
+const asked = (words: string) => message("user", [text(words)]);
+const answered = (parts: MessagePart[], changed: Partial<ChatMessage> = {}) =>
+  message("assistant", parts, {
+    finish_reason: "stop",
+    cost_micros: 12_345,
+    runtime_ms: 4200,
+    usage: {
+      input_tokens: 5210,
+      output_tokens: 340,
+      cache_read_tokens: 4100,
+      cache_creation_tokens: 0,
+      reasoning_tokens: 0,
+    },
+    ...changed,
+  });
+
+const SHOWCASE = `## What I found
+
+The parser drops the **last** field when a line ends in a comma, see \`split\` in [the docs](https://doc.example/split).
+
+| case | before | after |
+|---|---:|---:|
+| \`a,b\` | 2 | 2 |
+| \`a,\` | 1 | 2 |
+
+1. Read the line
+2. Split it
+   - keep empty fields
+
+> An unsafe [link](javascript:alert(1)) and a remote picture ![chart](https://x.example/chart.png) do nothing.
+
+\`\`\`rust
+fn split(line: &str) -> Vec<&str> { line.split(',').collect() }
+\`\`\`
+`;
+
+interface Shown {
+  messages?: ChatMessage[];
+  events?: Record<string, unknown>[];
+  hasOlder?: boolean;
+  status?: string;
+}
+
+function shown(
+  { messages = [], events = [], hasOlder = false, status = "waiting" }: Shown,
+  play?: Story["play"],
+): Story {
+  return {
+    height: 620,
+    render: () => {
+      const state = stateAfter([
+        { type: "status", status: { status } },
+        ...messages.map((each) => ({ type: "message", message: each })),
+        ...events,
+      ]);
+      return (
+        <div className="@container flex h-full flex-col">
+          <Transcript rows={transcriptRows(state)} hasOlder={hasOlder} onOlder={older} onEdit={edit} editedId={null} />
+        </div>
+      );
+    },
+    ...(play === undefined ? {} : { play }),
+  };
+}
+
+const done: string[] = [];
+const older = () => done.push("older");
+const edit = () => done.push("edit");
+const part = (seq: number, index: number, kind: "text" | "reasoning", words: string) => ({
+  type: "message_part",
+  step: 1,
+  message_part: { role: "assistant", step: 1, attempt: 1, seq, index, part: { type: kind, text: words } },
+});
+
+export default {
+  title: "Transcript",
+  stories: {
+    empty: shown({}),
+    short: shown(
+      { messages: [asked("Why is the last field lost?"), answered([text(SHOWCASE)])] },
+      async ({ expect, page }) => {
+        await expect.element(page.getByRole("heading", { name: "What I found" })).toBeVisible();
+        await expect
+          .element(page.getByRole("link", { name: "the docs" }))
+          .toHaveAttribute("rel", "noopener noreferrer");
+        expect(document.querySelector("article img")).toBeNull();
+        expect(document.querySelector('a[href^="javascript"]')).toBeNull();
+      },
+    ),
+    "long message of a person": shown(
+      { messages: [asked(Array.from({ length: 60 }, (_, at) => `Line ${at} of what I want.`).join("\n"))] },
+      async ({ expect, page }) => {
+        await page.getByRole("button", { name: "Show all" }).click();
+        await expect.element(page.getByRole("button", { name: "Show less" })).toBeVisible();
+      },
+    ),
+    "reasoning only": shown(
+      { messages: [asked("Think."), answered([{ type: "reasoning", text: "I weigh both." }])] },
+      async ({ expect, page }) => expect.element(page.getByText("I weigh both.")).toBeVisible(),
+    ),
+    stopped: shown(
+      { messages: [asked("Tell me more"), answered([text("Half of it")], { finish_reason: "interrupted" })] },
+      async ({ expect, page }) => expect.element(page.getByText("Half of it")).toBeVisible(),
+    ),
+    unpriced: shown(
+      { messages: [asked("Hi"), answered([text("Hello.")], { cost_micros: null })] },
+      async ({ expect, page }) => expect.element(page.getByText(/unpriced/).first()).toBeInTheDocument(),
+    ),
+    free: shown({ messages: [asked("Hi"), answered([text("Hello.")], { cost_micros: 0 })] }, async ({ expect, page }) =>
+      expect.element(page.getByText(/free/).first()).toBeInTheDocument(),
+    ),
+    "older pages": shown(
+      { messages: [asked("Hi"), answered([text("Hello.")])], hasOlder: true },
+      async ({ expect, page }) => {
+        await page.getByRole("button", { name: "Show older" }).click();
+        expect(done).toContain("older");
+      },
+    ),
+    edits: shown({ messages: [asked("Hi there"), answered([text("Hello.")])] }, async ({ expect, page }) => {
+      await page.getByRole("button", { name: "Edit this message" }).click();
+      expect(done).toContain("edit");
+    }),
+    "references to code": shown({
+      messages: [
+        message("user", [
+          {
+            type: "file-reference",
+            file_name: "src/a.rs",
+            start_line: 3,
+            end_line: 5,
+            content: "let a = 1;",
+          },
+          {
+            type: "diff-comment",
+            file_name: "b.rs",
+            start_line: 1,
+            end_line: 1,
+            side: "new",
+            content: "why?",
+          } as unknown as MessagePart,
+          {
+            type: "file",
+            name: "図.png",
+            media_type: "image/png",
+            file_id: "01940000-0000-7000-8000-0000000000f1",
+          },
+        ]),
+        answered([{ type: "hologram", depth: 3 } as unknown as MessagePart]),
+      ],
+    }),
+    "5,000 rows": shown(
+      {
+        messages: Array.from({ length: 2500 }, (_, at) => [
+          asked(`Question ${at}`),
+          answered([text(`Answer ${at}.`)]),
+        ]).flat(),
+      },
+      async ({ expect, page, element }) => {
+        await expect.element(page.getByText("Answer 2499.")).toBeVisible();
+        expect(element.querySelectorAll("article").length).toBeLessThan(120);
+      },
+    ),
+    streaming: shown(
+      {
+        messages: [asked("Write on")],
+        status: "running",
+        events: [part(1, 0, "reasoning", "Let me see."), part(2, 1, "text", "The first **half** of a sen")],
+      },
+      async ({ expect, page }) => expect.element(page.getByText("of a sen")).toBeVisible(),
+    ),
+  },
+} satisfies StorySet;

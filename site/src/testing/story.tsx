@@ -1,0 +1,60 @@
+/** Stories: components in the states that are hard to reach, for looking at (`/stories.html` of `./dev site`) and
+ *  for the tests of `stories.browser.test.tsx`. */
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { createMemoryHistory, createRootRoute, createRouter, RouterProvider } from "@tanstack/react-router";
+import { type ReactNode, StrictMode } from "react";
+import type { ExpectStatic } from "vitest";
+import type { BrowserPage, UserEvent } from "vitest/browser";
+import { ToastProvider } from "../ui/toast";
+import type { MockServer } from "./mock-server";
+
+export interface Story {
+  render: () => ReactNode;
+  /** What the server answers. */
+  server?: (server: MockServer) => void;
+  /** Uses the component and looks at what comes of it. What a test has at hand is handed in, so that stories can
+   *  also be looked at without one. */
+  play?: (story: Played) => Promise<unknown>;
+  /** CSS for the place it stands in; a component that fills its parent needs a height. */
+  height?: number;
+}
+
+export interface Played {
+  expect: ExpectStatic;
+  page: BrowserPage;
+  userEvent: UserEvent;
+  element: HTMLElement;
+  server: MockServer;
+}
+
+export interface StorySet {
+  title: string;
+  stories: Record<string, Story>;
+}
+
+/** What the site puts around every component. */
+export function Surroundings({ story }: { story: Story }) {
+  const queries = new QueryClient({ defaultOptions: { queries: { retry: false }, mutations: { retry: false } } });
+  const place = (
+    <div className="bg-surface text-text p-4" style={story.height === undefined ? {} : { height: story.height }}>
+      {story.render()}
+    </div>
+  );
+  const route = createRootRoute({ component: () => place, notFoundComponent: () => place });
+  const router = createRouter({ routeTree: route, history: createMemoryHistory({ initialEntries: ["/"] }) });
+  return (
+    <StrictMode>
+      <QueryClientProvider client={queries}>
+        <ToastProvider>
+          <RouterProvider router={router} />
+        </ToastProvider>
+      </QueryClientProvider>
+    </StrictMode>
+  );
+}
+
+/** All stories, by the path of their file. */
+export const allStories: Record<string, StorySet> = import.meta.glob<StorySet>("../**/*.stories.tsx", {
+  eager: true,
+  import: "default",
+});
