@@ -1,5 +1,5 @@
 import { defineConfig } from "@playwright/test";
-import { launchOptions } from "./chromium";
+import { launchOptions } from "./chromium.ts";
 
 /** End-to-end tests against the real program; `./dev` builds it and names it in ATELIER_BINARY. */
 export default defineConfig({

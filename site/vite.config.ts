@@ -2,7 +2,7 @@ import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { launchOptions } from "./chromium";
+import { launchOptions } from "./chromium.ts";
 
 /** The server that `./dev site` talks to. */
 const server = process.env.ATELIER_URL ?? "http://127.0.0.1:3000";

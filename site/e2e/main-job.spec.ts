@@ -264,3 +264,49 @@ test("E4: an admin adds a model, and a draft of a chat survives a reload", async
   await composer(page).press("Enter");
   await expect(page.getByText("I am the scripted demo model")).toBeVisible();
 });
+
+test("E4: a member sees the models that are on and no page of admins, and creates a chat", async ({ page, demo }) => {
+  const member = { email: "ben@example.com", username: "ben", password: "correct horse" };
+  await demo.api("POST", "/api/v2/users", member);
+  await page.goto(demo.url);
+  await page.getByLabel("Email").fill(member.email);
+  await page.getByLabel("Password", { exact: true }).fill(member.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("link", { name: "Settings" }).click();
+  await expect(page.getByRole("link", { name: "Tokens" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "Providers" })).toHaveCount(0);
+  await page.getByRole("link", { name: "New chat" }).click();
+  await say(page, "hello");
+  await expect(page.getByText("I am the scripted demo model")).toBeVisible();
+});
+
+test(
+  "E23: a workspace is made when it is needed, and the row says how far it is",
+  script(`
+rules:
+  - when: {user_contains: "work"}
+    steps:
+      - tool_call: {name: create_workspace, args: {template_id: slow, name: calm-fox}}
+  - when: {tool_result: {name: create_workspace, contains: "calm-fox"}}
+    steps:
+      - tool_call: {name: execute, args: {command: "cat ~/made"}}
+  - steps:
+      - text: "All is there."
+`),
+  async ({ page, demo }) => {
+    await demo.api("POST", "/api/v2/organizations/default/templates", {
+      name: "slow",
+      driver: "local",
+      spec: { startup_script: "sleep 3; echo by the script > ~/made" },
+    });
+    await signIn(page, demo);
+    await say(page, "work, please");
+    const row = page.getByRole("button", { name: /workspace/ }).first();
+    await expect(row).toContainText("scripts");
+    await expect(row).toContainText("Created workspace calm-fox");
+    await expect(page.getByText("All is there.")).toBeVisible();
+    await page.getByRole("button", { name: /cat ~\/made/ }).click();
+    await expect(page.getByText("by the script")).toBeVisible();
+    await expect(page.getByText("calm-fox, running")).toBeVisible();
+  },
+);

@@ -18,6 +18,7 @@ import { Queue, queuedText } from "./queue";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
+import { chatQuery, StageContext, useStage } from "./workspace";
 
 /** Chats that were looked at last stay warm. */
 const WARM = 5;
@@ -44,8 +45,7 @@ export function ChatPage({ chatId, userId, lead, notFound }: ChatPageProps) {
   const state = useSyncExternalStore(open.subscribe, open.getSnapshot);
   useEffect(() => open.start(), [open]);
   const chat = useQuery({
-    queryKey: ["chat", chatId],
-    queryFn: () => unwrap(client.GET("/api/experimental/chats/{chat}", { params: { path: { chat: chatId } } })),
+    ...chatQuery(chatId),
     // title and workspace follow when a step or turn ends
     refetchOnWindowFocus: true,
   });
@@ -83,6 +83,10 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
   const status = state.status ?? chat.status;
   const actions = chatActions(status, chat.archived, chat.owner_id === userId);
   const rows = transcriptRows(state);
+  const stage = useStage(
+    chat.id,
+    rows.some((row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding),
+  );
   const isPhone = useIsPhone();
   const [isSummaryShown, setSummaryShown] = useState(false);
   const summary = (
@@ -163,13 +167,15 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
             {summary}
           </section>
         ) : (
-          <Transcript
-            rows={rows}
-            hasOlder={state.hasOlder}
-            onOlder={() => void open.loadOlder()}
-            onEdit={actions.edit ? startEdit : null}
-            editedId={edited?.message.id ?? null}
-          />
+          <StageContext value={stage}>
+            <Transcript
+              rows={rows}
+              hasOlder={state.hasOlder}
+              onOlder={() => void open.loadOlder()}
+              onEdit={actions.edit ? startEdit : null}
+              editedId={edited?.message.id ?? null}
+            />
+          </StageContext>
         )}
         <PhaseSpoken state={state} />
         <div className="mx-auto w-full max-w-[54rem] px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))]">

@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
-import { client, unwrap } from "../../api/client";
 import { tokens } from "../../format/quantity";
 import { StatusIcon, statusName } from "../../ui/status";
 import { touched } from "./model/transcript";
 import type { Chat, ChatState } from "./model/types";
+import { workspaceQuery } from "./workspace";
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
   return (
@@ -28,13 +28,7 @@ export function Summary({
   contextLimit: number;
 }) {
   const workspaceId = chat.workspace_id ?? null;
-  const workspace = useQuery({
-    queryKey: ["workspace", workspaceId],
-    queryFn: () =>
-      unwrap(client.GET("/api/v2/workspaces/{workspace}", { params: { path: { workspace: workspaceId ?? "" } } })),
-    enabled: workspaceId !== null,
-    refetchInterval: (query) => (query.state.data?.latest_build.status === "running" ? 30_000 : 3000),
-  });
+  const workspace = useQuery(workspaceQuery(workspaceId));
   const last = state.messages.findLast((message) => message.role === "assistant" && message.usage);
   const used = (last?.usage?.input_tokens ?? 0) + (last?.usage?.output_tokens ?? 0);
   const percent = contextLimit === 0 ? 0 : Math.round((used / contextLimit) * 100);

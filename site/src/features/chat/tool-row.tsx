@@ -11,11 +11,12 @@ import {
   SquareTerminal,
   Wrench,
 } from "lucide-react";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useContext, useEffect, useState } from "react";
 import { duration } from "../../format/quantity";
 import { CopyButton } from "./markdown";
 import type { CallState, ToolFacts } from "./model/tool-facts";
 import type { ToolRow } from "./model/transcript";
+import { StageContext } from "./workspace";
 
 const STATES: Record<CallState, { word: string; Icon: LucideIcon | null; look: string }> = {
   writing: { word: "Writing", Icon: null, look: "text-accent" },
@@ -62,7 +63,9 @@ export function ToolCallRow({ row }: { row: ToolRow }) {
             {facts.object}
           </span>
         </span>
-        <span className="min-w-0 shrink truncate text-xs text-faint">{facts.detail}</span>
+        <span className="min-w-0 shrink truncate text-xs text-faint">
+          {state === "running" && facts.isBuilding ? <Stage /> : facts.detail}
+        </span>
         <span className={`ml-auto flex shrink-0 items-center gap-1 text-xs ${look}`}>
           {Icon === null ? (
             <span className="working size-2 rounded-full bg-current" />
@@ -77,6 +80,11 @@ export function ToolCallRow({ row }: { row: ToolRow }) {
       {isOpen && <ToolBody facts={facts} />}
     </div>
   );
+}
+
+/** How far the workspace is that the call waits for. */
+function Stage() {
+  return useContext(StageContext) ?? "queued";
 }
 
 /** Seconds since it was mounted, from the second one on. */

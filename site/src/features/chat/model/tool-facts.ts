@@ -16,6 +16,8 @@ export interface ToolFacts {
   detail: string;
   /** Only reads: such rows fold. */
   readsOnly: boolean;
+  /** While it runs a workspace is being built. */
+  isBuilding: boolean;
   body:
     | { kind: "none" }
     | { kind: "output"; command: string | null; text: string }
@@ -68,6 +70,7 @@ export function toolFacts(
     intent: text(args.model_intent) || null,
     detail: error.split("\n")[0] ?? "",
     readsOnly: false,
+    isBuilding: false,
   };
   const isDone = result !== null;
   switch (call.tool_name) {
@@ -156,6 +159,7 @@ export function toolFacts(
       const verb = call.tool_name === "create_workspace" ? ["Created", "Creating"] : ["Started", "Starting"];
       return {
         ...base,
+        isBuilding: !isDone,
         verb: `${(isDone ? verb[0] : verb[1]) ?? ""} workspace`,
         object: text(value.workspace_name) || text(args.name),
         body:
