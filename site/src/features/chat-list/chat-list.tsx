@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Archive, Ellipsis, Link as LinkIcon, Pencil, Pin, PinOff, Plus } from "lucide-react";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { paths } from "../../app/paths";
 import { text } from "../../app/text";
@@ -19,7 +19,7 @@ const GROUPS = ["Pinned", "Today", "Yesterday", "Last 7 days", "Older"] as const
 
 export function ChatList({ openChatId, foot }: { openChatId: string | null; foot: ReactNode }) {
   const { query, chats } = useChats();
-  const now = new Date();
+  const now = useMinute();
   const groupOf = (chat: Chat) => (chat.pin_order > 0 ? "Pinned" : dayGroup(chat.updated_at, now));
   return (
     <nav aria-label="Chats" className="flex h-full flex-col">
@@ -71,6 +71,16 @@ export function ChatList({ openChatId, foot }: { openChatId: string | null; foot
   );
 }
 
+/** The present time, to the minute: rows are drawn anew for it that often and no oftener. */
+function useMinute(): Date {
+  const [now, setNow] = useState(() => new Date());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(new Date()), 60_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
+
 /** Loads the next page when it comes near, and by a button for those who do not scroll. */
 function More({ onMore, isLoading }: { onMore: () => void; isLoading: boolean }) {
   const sentinel = useRef<HTMLDivElement>(null);
@@ -97,7 +107,8 @@ function More({ onMore, isLoading }: { onMore: () => void; isLoading: boolean })
   );
 }
 
-function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date }) {
+/** An event redraws the row that it is about, not the thousands beside it. */
+const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date }) {
   const [isRenaming, setRenaming] = useState(false);
   const isQueued = chat.queued_for_capacity === true;
   const detail = chat.last_error ?? (chat.status === "waiting" ? "" : statusName(chat.status, isQueued));
@@ -141,7 +152,7 @@ function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date
       <RowMenu chat={chat} isOpen={isOpen} onRename={() => setRenaming(true)} />
     </li>
   );
-}
+});
 
 function RenameField({ chat, onDone }: { chat: Chat; onDone: () => void }) {
   const [title, setTitle] = useState(chat.title);

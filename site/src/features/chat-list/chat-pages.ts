@@ -36,7 +36,11 @@ export function withEvent(pages: ChatPages, { kind, chat }: ChatWatchEvent): Cha
     const belongs = kind === "created" || kind === "status_change";
     return belongs && chat.root_chat_id === chat.id ? { ...pages, pages: withFirst(pages.pages, chat) } : pages;
   }
-  return mapped(pages, (rows) => rows.map((row) => (row.id === chat.id ? patched(row, kind, chat) : row)));
+  return mapped(pages, (rows) => {
+    const at = rows.findIndex((row) => row.id === chat.id);
+    const row = rows[at];
+    return row === undefined ? rows : rows.with(at, patched(row, kind, chat));
+  });
 }
 
 function withFirst(pages: Chat[][], chat: Chat): Chat[][] {

@@ -17,6 +17,8 @@ const chatsQuery = infiniteQueryOptions({
       }),
     ) as Promise<Chat[]>,
   initialPageParam: null as string | null,
+  // rows keep their identity by themselves; comparing thousands of them deeply at each event does not pay
+  structuralSharing: false,
   getNextPageParam: (last: Chat[]) => (last.length < PAGE ? undefined : (last.at(-1)?.id ?? undefined)),
 });
 
