@@ -1,6 +1,6 @@
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { composer, expect, say, signIn, test } from "./server";
+import { composer, expect, provokes, say, signIn, test } from "./server";
 
 const WIDTHS = [360, 768, 1440];
 
@@ -59,26 +59,30 @@ test("E3: keys alone reach everything: new chat, settings, the list of keys, and
   await expect(page.getByRole("heading", { name: "Settings", level: 1 })).toBeVisible();
 });
 
-test("what does not exist, and what one may not see, is said in words", async ({ page, demo }) => {
-  await signIn(page, demo);
-  await page.goto(`${demo.url}/agents/01890000-0000-7000-8000-000000000000`);
-  await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
-  await page.goto(`${demo.url}/nowhere`);
-  await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
-  await page.goto(`${demo.url}/agents/settings/nothing`);
-  await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
-  await demo.api("POST", "/api/v2/users", {
-    email: "mia@example.com",
-    username: "mia",
-    password: "a long password",
-  });
-  await page.context().clearCookies();
-  await page.goto(`${demo.url}/login`);
-  await page.getByLabel("Email").fill("mia@example.com");
-  await page.getByLabel("Password", { exact: true }).fill("a long password");
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
-  await page.goto(`${demo.url}/agents/settings/providers`);
-  await expect(page.getByText("You need the owner role for this page.")).toBeVisible();
-  await expect(page.getByRole("link", { name: "Providers" })).toHaveCount(0);
-});
+test(
+  "what does not exist, and what one may not see, is said in words",
+  provokes("not found"),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await page.goto(`${demo.url}/agents/01890000-0000-7000-8000-000000000000`);
+    await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
+    await page.goto(`${demo.url}/nowhere`);
+    await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
+    await page.goto(`${demo.url}/agents/settings/nothing`);
+    await expect(page.getByRole("heading", { name: "Not found" })).toBeVisible();
+    await demo.api("POST", "/api/v2/users", {
+      email: "mia@example.com",
+      username: "mia",
+      password: "a long password",
+    });
+    await page.context().clearCookies();
+    await page.goto(`${demo.url}/login`);
+    await page.getByLabel("Email").fill("mia@example.com");
+    await page.getByLabel("Password", { exact: true }).fill("a long password");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
+    await page.goto(`${demo.url}/agents/settings/providers`);
+    await expect(page.getByText("You need the owner role for this page.")).toBeVisible();
+    await expect(page.getByRole("link", { name: "Providers" })).toHaveCount(0);
+  },
+);

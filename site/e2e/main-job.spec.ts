@@ -1,7 +1,5 @@
 import AxeBuilder from "@axe-core/playwright";
-import { composer, expect, say, script, Server, signIn, test } from "./server";
-
-const SHOTS = "screenshots";
+import { composer, expect, say, script, Server, shots, signIn, test } from "./server";
 
 test("E1: a first run with the demo model ends in an answer", async ({ page, errors }) => {
   expect(errors).toEqual([]);
@@ -56,11 +54,11 @@ test("what is sent before the models are known goes out once they are", async ({
 });
 
 test("E3, E5: the main job by keys: tools run, the ledger is the sum of the messages", async ({ page, demo }) => {
-  await page.emulateMedia({ colorScheme: "light" });
   await page.goto(demo.url);
-  await page.screenshot({ path: `${SHOTS}/1-login.png` });
+  await expect(page.getByRole("button", { name: "Sign in" })).toBeVisible();
+  await shots(page, "1-login");
   await signIn(page, demo);
-  await page.screenshot({ path: `${SHOTS}/2-new-chat.png` });
+  await shots(page, "2-new-chat");
   await say(page, "make the tests pass");
   await expect(page.getByRole("article", { name: /^You, / })).toContainText("make the tests pass");
   await expect(page.getByText("The tests pass now: 3 passed, 0 failed.")).toBeVisible();
@@ -69,16 +67,14 @@ test("E3, E5: the main job by keys: tools run, the ledger is the sum of the mess
   await expect(
     page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /make the tests pass/ }),
   ).toHaveCount(1);
-  await page.screenshot({ path: `${SHOTS}/3-done.png` });
+  await shots(page, "3-done");
   const report = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]).analyze();
   expect(report.violations.map((each) => `${each.id}: ${each.nodes[0]?.html ?? ""}`)).toEqual([]);
   await page.emulateMedia({ colorScheme: "dark" });
-  await page.screenshot({ path: `${SHOTS}/4-done-dark.png` });
   const dark = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa"]).analyze();
   expect(dark.violations.map((each) => `${each.id}: ${each.nodes[0]?.html ?? ""}`)).toEqual([]);
   await page.setViewportSize({ width: 360, height: 740 });
   await expect(page.getByText("The tests pass now: 3 passed, 0 failed.")).toBeInViewport();
-  await page.screenshot({ path: `${SHOTS}/5-done-phone.png` });
 });
 
 const SLOW = `
@@ -91,7 +87,7 @@ const WHOLE = Array.from({ length: 200 }, (_, at) => `Sentence ${at + 1} of a lo
 
 test(
   "E8: the server is killed in mid-answer and comes back: the answer completes",
-  script(SLOW),
+  script(SLOW, "server away"),
   async ({ page, demo }) => {
     await signIn(page, demo);
     await say(page, "talk");
@@ -105,7 +101,7 @@ test(
   },
 );
 
-test("E7: ten cuts of the connection leave the same text", script(SLOW), async ({ page, demo }) => {
+test("E7: ten cuts of the connection leave the same text", script(SLOW, "cut"), async ({ page, demo }) => {
   const sockets: { close: () => Promise<void> }[] = [];
   await page.routeWebSocket(/\/stream\?/, (socket) => {
     socket.connectToServer();

@@ -8,14 +8,18 @@ import { test as base, expect, type Page } from "@playwright/test";
 
 const BINARY = process.env.ATELIER_BINARY ?? "";
 
-/** What a browser itself prints about requests that a scenario provokes. */
-const PROVOKED = [
-  /status of 401/,
-  /status of 404 .*users\/first/,
-  /status of 404/,
-  /ERR_CONNECTION_REFUSED/,
-  /WebSocket connection to/,
-];
+/** What a browser itself prints about requests whose refusal is part of every run: one is signed out at first. */
+const ALWAYS = [/status of 401/, /status of 404 .*users\/first/];
+
+/** What it prints beside that when a scenario provokes it; each scenario names its own. */
+const PROVOKED = {
+  "not found": /status of 404/,
+  "server away": /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to/,
+  cut: /WebSocket connection to/,
+  refused: /status of 400/,
+};
+
+type Provoked = keyof typeof PROVOKED;
 
 async function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -131,12 +135,14 @@ interface Fixtures {
 }
 
 export const test = base.extend<Fixtures>({
-  errors: async ({ page }, use) => {
+  errors: async ({ page }, use, info) => {
     const errors: string[] = [];
+    const named = info.annotations.filter((each) => each.type === "provokes").map((each) => each.description);
+    const allowed = [...ALWAYS, ...named.map((name) => PROVOKED[name as Provoked])];
     page.on("console", (message) => {
       if (
         ["error", "warning"].includes(message.type()) &&
-        !PROVOKED.some((line) => line.test(`${message.text()} ${message.location().url}`))
+        !allowed.some((line) => line.test(`${message.text()} ${message.location().url}`))
       ) {
         errors.push(message.text());
       }
@@ -174,7 +180,22 @@ export async function say(page: Page, words: string): Promise<void> {
   await page.keyboard.press("Enter");
 }
 
-/** A test with a scripted model of its own. */
-export const script = (yaml: string) => ({ annotation: { type: "script", description: yaml } });
+/** A test with a scripted model of its own, and what its browser may print. */
+export const script = (yaml: string, ...provoked: Provoked[]) => ({
+  annotation: [{ type: "script", description: yaml }, ...provokes(...provoked).annotation],
+});
+
+export const provokes = (...provoked: Provoked[]) => ({
+  annotation: provoked.map((name) => ({ type: "provokes", description: name })),
+});
+
+/** Pictures of a stage in both themes, for looking at. */
+export async function shots(page: Page, name: string): Promise<void> {
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: `screenshots/${name}-${colorScheme}.png` });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+}
 
 export { expect };
