@@ -25,7 +25,7 @@ export function Banner({
     >
       <Icon aria-hidden className="mt-0.5 size-4 shrink-0" />
       <div className="min-w-0 grow wrap-anywhere">{children}</div>
-      {action}
+      {action !== undefined && <div className="shrink-0 whitespace-nowrap">{action}</div>}
     </div>
   );
 }

@@ -113,14 +113,14 @@ const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpe
   const isQueued = chat.queued_for_capacity === true;
   const detail = chat.last_error ?? (chat.status === "waiting" ? "" : statusName(chat.status, isQueued));
   return (
-    <li className="group relative">
+    <li className="group relative [content-visibility:auto] [contain-intrinsic-size:auto_2.25rem]">
       {isRenaming ? (
         <RenameField chat={chat} onDone={() => setRenaming(false)} />
       ) : (
         <Link
           to={paths.chat(chat.id)}
           aria-current={isOpen ? "page" : undefined}
-          className="flex items-start gap-2 rounded-control py-1.5 pr-2 pl-2 text-sm pointer-coarse:pr-12 hover:bg-hover aria-[current=page]:bg-accent-soft"
+          className="flex items-start gap-2 rounded-control py-1.5 pr-2 pl-2 text-sm pointer-coarse:pr-12 hover:bg-hover focus-visible:-outline-offset-2 aria-[current=page]:bg-accent-soft"
         >
           <span className="mt-0.5">
             <StatusIcon status={chat.status} queued={isQueued} />
