@@ -2,11 +2,10 @@
  * Markdown of a model as elements. Raw HTML shows as text, remote pictures are never loaded, links open apart.
  * A block that did not change is not rendered again: while an answer is written only its last block is.
  */
-import { Check, Copy, WrapText } from "lucide-react";
 import { lexer, type Token, type Tokens } from "marked";
 import remend from "remend";
-import { memo, type ReactNode, useState } from "react";
-import { IconButton } from "../../ui/button";
+import { memo, type ReactNode } from "react";
+import { Code } from "./code";
 
 export function Markdown({ text, isLive = false }: { text: string; isLive?: boolean }) {
   const blocks = lexer(isLive ? remend(text) : text, { gfm: true }).filter((token) => token.type !== "space");
@@ -179,46 +178,4 @@ export function isSafe(href: string): boolean {
   } catch {
     return false;
   }
-}
-
-function Code({ text, language, isOpen }: { text: string; language: string; isOpen: boolean }) {
-  const [isWrapped, setWrapped] = useState(false);
-  return (
-    <div className="overflow-hidden rounded-control border border-line bg-sunken">
-      <div className="flex items-center border-b border-line py-0.5 pr-1 pl-3 text-xs text-faint">
-        <span className="grow">{language === "" ? "Text" : language}</span>
-        <IconButton
-          label={isWrapped ? "Do not wrap lines" : "Wrap lines"}
-          aria-pressed={isWrapped}
-          onClick={() => setWrapped(!isWrapped)}
-        >
-          <WrapText aria-hidden className="size-4" />
-        </IconButton>
-        {!isOpen && <CopyButton text={text} label="Copy code" />}
-      </div>
-      <pre
-        tabIndex={0}
-        className={`max-h-120 overflow-auto p-3 font-mono text-sm ${isWrapped ? "whitespace-pre-wrap" : ""}`}
-      >
-        {text}
-      </pre>
-    </div>
-  );
-}
-
-export function CopyButton({ text, label }: { text: string; label: string }) {
-  const [isDone, setDone] = useState(false);
-  return (
-    <IconButton
-      label={isDone ? "Copied" : label}
-      onClick={() => {
-        void navigator.clipboard.writeText(text).then(() => {
-          setDone(true);
-          setTimeout(() => setDone(false), 2000);
-        });
-      }}
-    >
-      {isDone ? <Check aria-hidden className="size-4" /> : <Copy aria-hidden className="size-4" />}
-    </IconButton>
-  );
 }

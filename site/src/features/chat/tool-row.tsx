@@ -13,7 +13,8 @@ import {
 } from "lucide-react";
 import { type ReactNode, useContext, useEffect, useState } from "react";
 import { duration } from "../../format/quantity";
-import { CopyButton } from "./markdown";
+import { NumberedLines } from "./code";
+import { CopyButton } from "./copy-button";
 import type { CallState, ToolFacts } from "./model/tool-facts";
 import type { ToolRow } from "./model/transcript";
 import { StageContext } from "./workspace";
@@ -112,7 +113,8 @@ function Panel({ label, copy, children }: { label: string; copy: string; childre
 
 const LINES = "max-h-80 overflow-auto py-2 font-mono text-[0.8125rem] leading-5";
 
-function ToolBody({ facts: { body } }: { facts: ToolFacts }) {
+function ToolBody({ facts }: { facts: ToolFacts }) {
+  const { body } = facts;
   switch (body.kind) {
     case "none":
       return <p className="ml-6 text-sm text-faint">Nothing to show.</p>;
@@ -128,14 +130,7 @@ function ToolBody({ facts: { body } }: { facts: ToolFacts }) {
       return (
         <Panel label="Content" copy={body.text}>
           <pre tabIndex={0} className={`${LINES} px-3`}>
-            {body.text.split("\n").map((line, at) => (
-              <span key={at} className="block">
-                <span aria-hidden className="mr-3 inline-block w-8 text-right text-faint select-none">
-                  {body.from + at}
-                </span>
-                {line}
-              </span>
-            ))}
+            <NumberedLines text={body.text} from={body.from} path={facts.object} />
           </pre>
         </Panel>
       );

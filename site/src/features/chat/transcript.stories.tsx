@@ -89,6 +89,9 @@ export default {
         await expect
           .element(page.getByRole("link", { name: "the docs" }))
           .toHaveAttribute("rel", "noopener noreferrer");
+        await expect
+          .poll(() => document.querySelector('article pre span[style*="--code-token-keyword"]')?.textContent)
+          .toBe("fn");
         expect(document.querySelector("article img")).toBeNull();
         expect(document.querySelector('a[href^="javascript"]')).toBeNull();
       },
@@ -164,6 +167,16 @@ export default {
       async ({ expect, page, element }) => {
         await expect.element(page.getByText("Answer 2499.")).toBeVisible();
         expect(element.querySelectorAll("article").length).toBeLessThan(120);
+      },
+    ),
+    "long code": shown(
+      {
+        messages: [asked("All of it"), answered([text(`\`\`\`sql\n${"SELECT 1; -- a line\n".repeat(600)}\`\`\``)])],
+      },
+      async ({ expect, page }) => {
+        await page.getByRole("button", { name: "Show all 600 lines" }).click();
+        await expect.element(page.getByRole("button", { name: "Show all 600 lines" })).not.toBeInTheDocument();
+        await expect.element(page.getByRole("button", { name: "Download code" })).toBeVisible();
       },
     ),
     streaming: shown(
