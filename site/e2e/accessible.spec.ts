@@ -55,6 +55,14 @@ test("E3: keys alone reach everything: new chat, settings, the list of keys, and
   await expect(composer(page)).toBeFocused();
   await page.keyboard.type("typed, not a command: c ? ,");
   await expect(composer(page)).toHaveValue("typed, not a command: c ? ,");
+  // F6 walks the panes and comes back to where one was
+  await page.keyboard.press("F6");
+  const panel = page.getByRole("complementary", { name: "Work panel" });
+  await expect(panel).toBeVisible();
+  await page.keyboard.press("F6");
+  await expect(page.getByRole("navigation", { name: "Chats" }).locator(":focus")).toHaveCount(1);
+  await page.keyboard.press("F6");
+  await expect(composer(page)).toBeFocused();
   await page.keyboard.press("Alt+Comma");
   await expect(page.getByRole("heading", { name: "Settings", level: 1 })).toBeVisible();
 });
@@ -86,3 +94,31 @@ test(
     await expect(page.getByRole("link", { name: "Providers" })).toHaveCount(0);
   },
 );
+
+test("panes get wider by keys and by dragging, close, and keep their width", async ({ page, demo }) => {
+  await signIn(page, demo);
+  const list = page.getByRole("navigation", { name: "Chats" });
+  const handle = page.getByRole("separator", { name: "Width of the chat list" });
+  const width = async () => (await list.boundingBox())?.width ?? 0;
+  const before = await width();
+  await handle.focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("Shift+ArrowRight");
+  await expect(handle).toHaveAttribute("aria-valuenow", "352");
+  expect((await width()) - before).toBe(80);
+  const box = await handle.boundingBox();
+  await page.mouse.move((box?.x ?? 0) + 4, 300);
+  await page.mouse.down();
+  await page.mouse.move((box?.x ?? 0) - 28, 300, { steps: 4 });
+  await page.mouse.up();
+  await expect(handle).toHaveAttribute("aria-valuenow", "320");
+  await page.reload();
+  await expect(handle).toHaveAttribute("aria-valuenow", "320");
+  await handle.dblclick();
+  await expect(handle).toHaveAttribute("aria-valuenow", "272");
+  await handle.focus();
+  await page.keyboard.press("Enter");
+  await expect(list).toBeHidden();
+  await page.getByRole("button", { name: "Open the list of chats" }).click();
+  await expect(list).toBeVisible();
+});

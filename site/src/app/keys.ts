@@ -12,6 +12,9 @@ export const KEYS = [
 
 export type KeyCode = (typeof KEYS)[number]["code"];
 
+/** Keys between panes. */
+export const PANE_KEYS = [{ key: "F6, Shift+F6", does: "Next or previous pane" }] as const;
+
 /** Keys of the composer. */
 export const COMPOSER_KEYS = [
   { key: "Enter", does: "Send, or queue while a turn runs" },

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { LogOut, Menu as MenuIcon, Settings, X } from "lucide-react";
-import { Fragment, type ReactNode, useEffect, useState } from "react";
+import { type CSSProperties, Fragment, type ReactNode, useEffect, useState } from "react";
 import { client } from "../api/client";
 import { meQuery } from "../api/queries";
 import { SessionEndedDialog } from "../features/auth/session-ended";
@@ -11,11 +11,14 @@ import { draftsForget } from "../features/chat/drafts";
 import { Banner } from "../ui/banner";
 import { IconButton } from "../ui/button";
 import { Dialog } from "../ui/dialog";
+import { Handle, usePane } from "../ui/handle";
 import { Menu, MenuItem } from "../ui/menu";
-import { COMPOSER_KEYS, KEYS, keyOf } from "./keys";
+import { COMPOSER_KEYS, KEYS, keyOf, PANE_KEYS } from "./keys";
 import { LeadContext } from "./lead";
 import { paths } from "./paths";
 import { text } from "./text";
+
+const LIST = { initial: 272, min: 220, max: 400 };
 
 /** The chat list beside whatever is open; a drawer over it on narrow screens. */
 export function Shell() {
@@ -24,7 +27,9 @@ export function Shell() {
   const { chatId } = useParams({ strict: false });
   const [isListOpen, setListOpen] = useState(false);
   const [isOnline, setOnline] = useState(navigator.onLine);
+  const list = usePane("list", LIST, true);
   const openChatId = chatId ?? null;
+  usePaneWalk();
   useDocumentTitle(openChatId);
   const [isListed, setListed] = useShortcuts(openChatId);
 
@@ -39,7 +44,14 @@ export function Shell() {
   }, []);
 
   const lead: ReactNode = (
-    <IconButton label="Open the list of chats" className="lg:hidden" onClick={() => setListOpen(true)}>
+    <IconButton
+      label="Open the list of chats"
+      className={list.isOpen ? "lg:hidden" : ""}
+      onClick={() => {
+        setListOpen(true);
+        list.setOpen(true);
+      }}
+    >
       <MenuIcon aria-hidden className="size-4" />
     </IconButton>
   );
@@ -55,17 +67,24 @@ export function Shell() {
             <div aria-hidden className="fixed inset-0 z-20 bg-black/40 lg:hidden" onClick={() => setListOpen(false)} />
           )}
           <div
+            id="chat-list"
             onClick={(event) =>
               event.target instanceof Element && event.target.closest("a") !== null && setListOpen(false)
             }
-            className={`w-[17rem] shrink-0 border-r border-line bg-canvas max-lg:fixed max-lg:inset-y-0 max-lg:left-0 max-lg:z-20 max-lg:w-[min(20rem,85vw)] ${isListOpen ? "" : "max-lg:hidden"}`}
+            style={{ "--width": `${list.width}px` } as CSSProperties}
+            className={`w-(--width) shrink-0 border-r border-line bg-canvas max-lg:fixed max-lg:inset-y-0 max-lg:left-0 max-lg:z-20 max-lg:w-[min(20rem,85vw)] ${isListOpen ? "" : "max-lg:hidden"} ${list.isOpen ? "" : "lg:hidden"}`}
           >
             <ChatList
               openChatId={openChatId}
               foot={<UserMenu onClose={isListOpen ? () => setListOpen(false) : null} />}
             />
           </div>
-          <main id="main" className="min-w-0 grow bg-surface">
+          {list.isOpen && (
+            <div className="flex max-lg:hidden">
+              <Handle label="Width of the chat list" controls="chat-list" size={LIST} pane={list} grows="right" />
+            </div>
+          )}
+          <main id="main" tabIndex={-1} className="min-w-0 grow bg-surface">
             <Outlet />
           </main>
         </div>
@@ -119,6 +138,39 @@ function UserMenu({ onClose }: { onClose: (() => void) | null }) {
       )}
     </div>
   );
+}
+
+/** F6 and Shift+F6 go from pane to pane: to what had the focus there, else to the pane. */
+function usePaneWalk(): void {
+  useEffect(() => {
+    const had = new WeakMap<Element, HTMLElement>();
+    const panes = () =>
+      [...document.querySelectorAll<HTMLElement>("nav[aria-label=Chats], main, aside[aria-label='Work panel']")].filter(
+        (pane) => pane.checkVisibility(),
+      );
+    const paneOf = (node: Element | null) => panes().findLast((pane) => pane.contains(node));
+    const onFocus = (event: FocusEvent) => {
+      const pane = event.target instanceof HTMLElement ? paneOf(event.target) : undefined;
+      if (pane !== undefined && event.target instanceof HTMLElement) had.set(pane, event.target);
+    };
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== "F6") return;
+      event.preventDefault();
+      const all = panes();
+      const at = all.indexOf(paneOf(document.activeElement) ?? document.body);
+      const next = all[(at + (event.shiftKey ? -1 : 1) + all.length) % all.length];
+      if (next === undefined) return;
+      const last = had.get(next);
+      const first = next.querySelector<HTMLElement>("a[href], button, textarea, [tabindex='0']");
+      (last?.isConnected === true && last.checkVisibility() ? last : (first ?? next)).focus();
+    };
+    window.addEventListener("focusin", onFocus);
+    window.addEventListener("keydown", onKey);
+    return () => {
+      window.removeEventListener("focusin", onFocus);
+      window.removeEventListener("keydown", onKey);
+    };
+  }, []);
 }
 
 /** "(n) title - Atelier"; n = chats that have failed or were answered unseen. */
@@ -183,7 +235,7 @@ function ListOfKeys({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Keys" onClose={onClose}>
       <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-2 text-sm">
-        {[...KEYS, ...COMPOSER_KEYS].map((each) => (
+        {[...KEYS, ...PANE_KEYS, ...COMPOSER_KEYS].map((each) => (
           <Fragment key={each.key}>
             <dt>
               <kbd className="rounded-chip bg-sunken px-1.5 py-0.5 font-mono text-xs">{each.key}</kbd>

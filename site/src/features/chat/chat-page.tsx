@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { PanelRight } from "lucide-react";
-import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { type CSSProperties, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiFailure, asFailure, client, unwrap } from "../../api/client";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
+import { Handle, usePane } from "../../ui/handle";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
@@ -19,6 +20,9 @@ import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
 import { chatQuery, StageContext, useStage } from "./workspace";
+
+/** What the summary needs; the ledger's margin still has its place beside it at 1440. */
+const PANEL = { initial: 360, min: 280 };
 
 /** Chats that were looked at last stay warm. */
 const WARM = 5;
@@ -78,7 +82,8 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
   const choice = useModelChoice(wanted);
   const [edited, setEdited] = useState<{ message: ChatMessage; kept: string } | null>(null);
   const [problem, setProblem] = useState<ApiFailure | null>(null);
-  const [hasPanel, setPanel] = useState(() => window.innerWidth >= 1280);
+  const size = { ...PANEL, max: Math.round(window.innerWidth * 0.6) };
+  const panel = usePane("panel", size, window.innerWidth >= 1280);
   const keys = useRef(new Map<string, string>());
   const status = state.status ?? chat.status;
   const actions = chatActions(status, chat.archived, chat.owner_id === userId);
@@ -154,9 +159,9 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
             </Button>
           ) : (
             <IconButton
-              label={hasPanel ? "Close the work panel" : "Open the work panel"}
-              aria-expanded={hasPanel}
-              onClick={() => setPanel(!hasPanel)}
+              label={panel.isOpen ? "Close the work panel" : "Open the work panel"}
+              aria-expanded={panel.isOpen}
+              onClick={() => panel.setOpen(!panel.isOpen)}
             >
               <PanelRight aria-hidden className="size-4" />
             </IconButton>
@@ -241,10 +246,18 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
           </div>
         </div>
       </div>
-      {hasPanel && !isPhone && (
+      {panel.isOpen && !isPhone && (
+        <div className="flex max-xl:hidden">
+          <Handle label="Width of the work panel" controls="work-panel" size={size} pane={panel} grows="left" />
+        </div>
+      )}
+      {panel.isOpen && !isPhone && (
         <aside
+          id="work-panel"
+          tabIndex={-1}
           aria-label="Work panel"
-          className="w-72 shrink-0 overflow-y-auto border-l border-line bg-surface max-xl:absolute max-xl:inset-y-0 max-xl:right-0 max-xl:z-10 max-xl:shadow-floating"
+          style={{ "--width": `${panel.width}px` } as CSSProperties}
+          className="w-(--width) max-w-[85vw] shrink-0 overflow-y-auto border-l border-line bg-surface max-xl:absolute max-xl:inset-y-0 max-xl:right-0 max-xl:z-10 max-xl:shadow-floating"
         >
           {summary}
         </aside>
@@ -330,7 +343,7 @@ function TurnFailure({ state, chat, onContinue }: { state: ChatState; chat: Chat
       }
     >
       <p>{message}</p>
-      <p className="text-xs opacity-80">
+      <p className="text-xs">
         {failure !== null && reason(failure.kind)} {details}
       </p>
     </Banner>
