@@ -8,6 +8,7 @@ import { CopyButton } from "./copy-button";
 import { Markdown } from "./markdown";
 import type { Ledger, Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
+import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
 import { useFollowEnd } from "./use-follow-end";
 
@@ -92,7 +93,7 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
       return (
         <div className="flex gap-4">
           <article aria-label="Answer" className={`min-w-0 grow ${row.isFaint ? "opacity-50" : ""}`}>
-            <Markdown text={row.text} isLive={row.isLive} />
+            <LiveText text={row.text} isLive={row.isLive} />
             {row.note !== null && <p className="mt-1 text-sm text-faint">{row.note}</p>}
           </article>
           <LedgerMargin ledger={row.ledger} />
@@ -117,6 +118,10 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
       return <TurnFooter ledger={row.ledger} files={row.files} />;
   }
 });
+
+function LiveText({ text, isLive }: { text: string; isLive: boolean }) {
+  return <Markdown text={useRevealed(text, isLive)} isLive={isLive} />;
+}
 
 function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((message: ChatMessage) => void) | null }) {
   const [isWhole, setWhole] = useState(false);
