@@ -1,7 +1,7 @@
 /** Long chats: place is kept, few rows are mounted, nothing is left behind. What can be counted is asserted here;
  *  times belong to benchmarks. */
 import type { Page } from "@playwright/test";
-import { composer, expect, say, script, type Server, signIn, test } from "./server";
+import { composer, expect, say, script, signIn, test } from "./server";
 
 const ANSWER = `
 rules:
@@ -13,20 +13,6 @@ rules:
       - usage: {input_tokens: 10, output_tokens: 10}
 `;
 const TURNS = 120;
-
-/** A chat of so many turns, made by requests. */
-async function longChat(server: Server, turns = TURNS): Promise<string> {
-  const chats = "/api/experimental/chats";
-  const content = (at: number) => ({ content: [{ type: "text", text: `Question ${at}` }] });
-  const { id } = (await server.api("POST", chats, content(1))) as { id: string };
-  const waits = async () => ((await server.api("GET", `${chats}/${id}`)) as { status: string }).status === "waiting";
-  for (let at = 2; at <= turns; at += 1) {
-    while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
-    await server.api("POST", `${chats}/${id}/messages`, content(at));
-  }
-  while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
-  return id;
-}
 
 const question = (page: Page, words: string) =>
   page.getByRole("article", { name: /^You, / }).filter({ has: page.getByText(words, { exact: true }) });
@@ -60,7 +46,7 @@ test(
   "B4, B5: a long chat mounts few rows, and older ones come in without moving what is read",
   script(ANSWER),
   async ({ page, demo }) => {
-    const id = await longChat(demo);
+    const id = await demo.longChat(TURNS);
     await signIn(page, demo);
     await page.goto(`${demo.url}/agents/${id}`);
     await expect(question(page, `Question ${TURNS}`)).toBeInViewport();
@@ -140,7 +126,7 @@ test("B1: what the first load of a chat weighs", async ({ page, demo }) => {
 });
 
 test("B11: 50 switches of chats leave no socket and little memory", script(ANSWER), async ({ page, demo }) => {
-  const ids = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => longChat(demo, 4)));
+  const ids = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => demo.longChat(4)));
   const open = new Set<string>();
   let sockets = 0;
   page.on("websocket", (socket) => {

@@ -14,7 +14,7 @@ const LONG = `
 rules:
   - when: {user_contains: "slowly"}
     steps:
-      - {text: "Slow sentence {n}. ", repeat: 300, delay_ms: 25}
+      - {text: "Slow sentence {n}. ", repeat: 2000, delay_ms: 25}
   - steps:
       - text: "An answer with **words**.\\n\\n${"- a line of it\\n".repeat(30)}"
 `;
@@ -50,8 +50,11 @@ test("E6, E10 on a phone: scrolling keeps the place, Stop keeps the text", scrip
   await tapSend(page, "slowly");
   await expect(page.getByText(/Slow sentence 10\./)).toBeVisible();
   const list = page.getByRole("region", { name: "Conversation" }).locator("> div").first();
-  await list.evaluate((element) => element.dispatchEvent(new WheelEvent("wheel", { deltaY: -400, bubbles: true })));
-  await list.evaluate((element) => (element.scrollTop -= 400));
+  // in one go: a person's finger does not wait between the two
+  await list.evaluate((element) => {
+    element.dispatchEvent(new WheelEvent("wheel", { deltaY: -400, bubbles: true }));
+    element.scrollTop -= 400;
+  });
   await page.waitForTimeout(300);
   const before = await list.evaluate((element) => element.scrollTop);
   await page.waitForTimeout(1000);

@@ -110,6 +110,20 @@ export class Server {
     return text === "" ? null : (JSON.parse(text) as unknown);
   }
 
+  /** A chat of so many turns, made by requests; gives its id. */
+  async longChat(turns: number): Promise<string> {
+    const chats = "/api/experimental/chats";
+    const content = (at: number) => ({ content: [{ type: "text", text: `Question ${at}` }] });
+    const { id } = (await this.api("POST", chats, content(1))) as { id: string };
+    const waits = async () => ((await this.api("GET", `${chats}/${id}`)) as { status: string }).status === "waiting";
+    for (let at = 2; at <= turns; at += 1) {
+      while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
+      await this.api("POST", `${chats}/${id}/messages`, content(at));
+    }
+    while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
+    return id;
+  }
+
   /** Makes a script of the scripts folder the default model. */
   async model(name: string): Promise<void> {
     await this.api("POST", "/api/experimental/chats/model-configs", {
@@ -162,6 +176,7 @@ export const test = base.extend<Fixtures>({
     if (scripts !== undefined) await server.model("own");
     await use(server);
     // what the page still asks for is not an error of the page
+    page.removeAllListeners("console");
     await page.goto("about:blank");
     await server.stop();
   },

@@ -28,6 +28,8 @@ export interface LiveSocketOptions<T> {
 
 type Frame<T> = { type: "data"; data: T; cursor: string } | { type: "ping" } | { type: "error"; data: unknown };
 
+/** `WebSocket.CONNECTING`. */
+const CONNECTING = 0;
 const SILENCE_MS = 45_000;
 const FIRST_DELAY_MS = 100;
 const MAX_DELAY_MS = 5000;
@@ -120,7 +122,9 @@ export class LiveSocket<T> {
     this.#socket = null;
     if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    // a browser complains about one that is closed while it connects
+    if (socket.readyState === CONNECTING) socket.onopen = () => socket.close();
+    else socket.close();
   }
 
   async #lost(wasOpen: boolean): Promise<void> {
