@@ -16,7 +16,6 @@ const PROVOKED = {
   "not found": /status of 404/,
   "server away": /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to/,
   cut: /WebSocket connection to/,
-  refused: /status of 400/,
 };
 
 type Provoked = keyof typeof PROVOKED;

@@ -1,11 +1,10 @@
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClient } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
-import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiFailure } from "../api/client";
-import { ToastProvider } from "../ui/toast";
 import { lookApply, lookFollowSystem, lookRead } from "./look";
 import { makeRouter } from "./router";
+import { Surroundings } from "./surroundings";
 import "./styles.css";
 
 /** What a repeat cannot change is not asked again. */
@@ -23,11 +22,7 @@ lookFollowSystem();
 const place = document.getElementById("root");
 if (place === null) throw new Error("index.html has no root");
 createRoot(place).render(
-  <StrictMode>
-    <QueryClientProvider client={queries}>
-      <ToastProvider>
-        <RouterProvider router={router} />
-      </ToastProvider>
-    </QueryClientProvider>
-  </StrictMode>,
+  <Surroundings queries={queries}>
+    <RouterProvider router={router} />
+  </Surroundings>,
 );

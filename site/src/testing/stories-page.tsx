@@ -4,7 +4,7 @@ import { createRoot } from "react-dom/client";
 import { lookApply } from "../app/look";
 import "../app/styles.css";
 import { MockServer } from "./mock-server";
-import { allStories, type Story, Surroundings } from "./story";
+import { allStories, type Story, StoryPlace } from "./story";
 
 const named: [string, Story][] = Object.values(allStories).flatMap((set) =>
   Object.entries(set.stories).map(([name, story]): [string, Story] => [`${set.title}: ${name}`, story]),
@@ -53,7 +53,7 @@ function StoriesPage() {
         ))}
       </nav>
       <main className="min-w-0 grow overflow-auto" style={isNarrow ? { maxWidth: 360 } : {}}>
-        {story !== undefined && <Surroundings key={`${name} ${String(isNarrow)}`} story={story} />}
+        {story !== undefined && <StoryPlace key={`${name} ${String(isNarrow)}`} story={story} />}
       </main>
     </div>
   );

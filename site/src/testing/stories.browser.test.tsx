@@ -6,7 +6,7 @@ import { cleanup, render } from "vitest-browser-react";
 import { lookApply } from "../app/look";
 import "../app/styles.css";
 import { MockServer } from "./mock-server";
-import { allStories, Surroundings } from "./story";
+import { allStories, StoryPlace } from "./story";
 
 const VARIANTS = [
   { theme: "light", width: 1280 },
@@ -38,7 +38,7 @@ for (const set of Object.values(allStories)) {
         await page.viewport(width, 800);
         lookApply({ theme, textSize: 100, motion: "reduced", sendKey: "enter" });
         story.server?.(server);
-        const { container } = await render(<Surroundings story={story} />);
+        const { container } = await render(<StoryPlace story={story} />);
         await vi.waitFor(() => expect(container.textContent + container.innerHTML).not.toBe(""));
         await story.play?.({ expect, page, userEvent, element: container, server });
         const report = await axe.run(document.body, {

@@ -1,11 +1,11 @@
 /** Stories: components in the states that are hard to reach, for looking at (`/stories.html` of `./dev site`) and
  *  for the tests of `stories.browser.test.tsx`. */
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClient } from "@tanstack/react-query";
 import { createMemoryHistory, createRootRoute, createRouter, RouterProvider } from "@tanstack/react-router";
-import { type ReactNode, StrictMode } from "react";
+import type { ReactNode } from "react";
 import type { ExpectStatic } from "vitest";
 import type { BrowserPage, UserEvent } from "vitest/browser";
-import { ToastProvider } from "../ui/toast";
+import { Surroundings } from "../app/surroundings";
 import type { MockServer } from "./mock-server";
 
 export interface Story {
@@ -32,8 +32,8 @@ export interface StorySet {
   stories: Record<string, Story>;
 }
 
-/** What the site puts around every component. */
-export function Surroundings({ story }: { story: Story }) {
+/** A story as the site would show it. */
+export function StoryPlace({ story }: { story: Story }) {
   const queries = new QueryClient({ defaultOptions: { queries: { retry: false }, mutations: { retry: false } } });
   const place = (
     <div className="bg-surface text-text p-4" style={story.height === undefined ? {} : { height: story.height }}>
@@ -43,13 +43,9 @@ export function Surroundings({ story }: { story: Story }) {
   const route = createRootRoute({ component: () => place, notFoundComponent: () => place });
   const router = createRouter({ routeTree: route, history: createMemoryHistory({ initialEntries: ["/"] }) });
   return (
-    <StrictMode>
-      <QueryClientProvider client={queries}>
-        <ToastProvider>
-          <RouterProvider router={router} />
-        </ToastProvider>
-      </QueryClientProvider>
-    </StrictMode>
+    <Surroundings queries={queries}>
+      <RouterProvider router={router} />
+    </Surroundings>
   );
 }
 

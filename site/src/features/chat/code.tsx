@@ -24,8 +24,9 @@ export function Code({ text, language, isOpen }: { text: string; language: strin
   const [isWrapped, setWrapped] = useState(false);
   const [isWhole, setWhole] = useState(false);
   const coloured = useHighlight(text, languageOf(language), !isOpen);
-  const lines = text.split("\n");
-  const isFolded = !isOpen && !isWhole && lines.length > FOLD_FROM;
+  // while it is being written it is one text, for each of its letters draws it anew
+  const lines = isOpen ? [] : text.split("\n");
+  const isFolded = !isWhole && lines.length > FOLD_FROM;
   const shown = isFolded ? lines.slice(0, FOLD_FROM) : lines;
   const download = () => {
     const address = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
@@ -59,8 +60,10 @@ export function Code({ text, language, isOpen }: { text: string; language: strin
         tabIndex={0}
         className={`max-h-120 overflow-auto p-3 font-mono text-sm ${isWrapped ? "whitespace-pre-wrap" : ""}`}
       >
-        {coloured === null
-          ? shown.join("\n")
+        {coloured === null || isOpen
+          ? isFolded
+            ? shown.join("\n")
+            : text
           : shown.map((_, at) => (
               <span key={at}>
                 <Coloured pieces={coloured[at] ?? []} />

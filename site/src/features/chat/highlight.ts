@@ -81,7 +81,8 @@ export function useHighlight(code: string, language: string, isComplete: boolean
   const key = `${language}\n${code}`;
   const [found, setFound] = useState<{ key: string; lines: Piece[][] | null } | null>(null);
   const known = kept.get(key) ?? (found?.key === key ? found.lines : null);
-  const isWanted = isComplete && language !== "" && known === null && code.length <= MAX_LETTERS && found?.key !== key;
+  // what has no colours is not asked for again either
+  const isWanted = isComplete && language !== "" && code.length <= MAX_LETTERS && found?.key !== key && !kept.has(key);
   useEffect(() => {
     if (!isWanted) return;
     let isHere = true;
