@@ -114,11 +114,12 @@ impl Host {
         }
     }
 
-    /// With a program that only waits to be ended: the test plays the agent itself.
+    /// With a program that only waits to be ended, and as long as `hold` lies in its home not even that: the
+    /// test plays the agent itself.
     pub(crate) async fn without_agent(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
-        std::fs::write(&program, "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n").unwrap();
+        std::fs::write(&program, "#!/bin/sh\ntrap 'while [ -e hold ]; do sleep 0.02; done; exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut host =
             Self::with_program(engine, &program, Duration::from_millis(300), SandboxChoice::Bubblewrap).await;

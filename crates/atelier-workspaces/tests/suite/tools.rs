@@ -111,11 +111,15 @@ async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop(engine: Engin
         template_version_id: None,
         parameters: Vec::new(),
     };
+    // The program ends only once the file is away, so until then the first build cannot end either.
+    let hold = host.folder(id).join("home/hold");
+    std::fs::write(&hold, "").unwrap();
     let stop = host.service.build_create(build(Transition::Stop)).await.unwrap();
     match host.service.build_create(build(Transition::Start)).await {
         Err(atelier_workspaces::OperationError::BuildInProgress(unfinished)) => assert_eq!(unfinished, stop.id),
         other => panic!("{other:?}"),
     }
+    std::fs::remove_file(&hold).unwrap();
     host.wait_for_status(id, "stopped").await;
     host.service.build_create(build(Transition::Start)).await.unwrap();
     host.wait_for_status(id, "running").await;
