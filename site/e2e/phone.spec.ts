@@ -1,6 +1,6 @@
 /** The scenarios that count on a phone too (p of ui.md 10.3), on one: 360 x 740, touch, no keyboard. */
 import type { Page } from "@playwright/test";
-import { composer, expect, shots, test } from "./server";
+import { composer, expect, script, shots, signIn, test } from "./server";
 
 test.use({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
 
@@ -33,3 +33,50 @@ test("E2, E3, E5 on a phone: the main job by touch, and its stages in pictures",
   await expect(page.getByRole("link", { name: /make the tests pass/ })).toBeVisible();
   await shots(page, "phone-5-list");
 });
+
+const LONG = `
+rules:
+  - when: {user_contains: "slowly"}
+    steps:
+      - {text: "Slow sentence {n}. ", repeat: 2000, delay_ms: 25}
+  - steps:
+      - {text: "Line {n} of the answer.\\n\\n", repeat: 30}
+      - usage: {input_tokens: 10, output_tokens: 10}
+`;
+
+test(
+  "E6, E10 on a phone: who scrolls away stays there, and Stop ends the answer",
+  script(LONG),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await tapSend(page, "a long one");
+    await expect(page.getByText("Line 30 of the answer.")).toBeInViewport();
+    await tapSend(page, "slowly");
+    await expect(page.getByText(/Slow sentence 40\./)).toBeInViewport();
+    // a finger on the list drags it down
+    const list = page.getByRole("region", { name: "Conversation" });
+    const session = await page.context().newCDPSession(page);
+    const touch = (type: "touchStart" | "touchMove" | "touchEnd", y: number) =>
+      session.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: 180, y }] });
+    await touch("touchStart", 200);
+    for (let y = 220; y <= 620; y += 20) await touch("touchMove", y);
+    await touch("touchEnd", 620);
+    await expect(page.getByRole("button", { name: "Latest" })).toBeVisible();
+    await page.waitForTimeout(800);
+    // the first paragraph on screen keeps its place while the answer grows below
+    const place = () =>
+      list.evaluate((node) => {
+        const top = node.getBoundingClientRect().top;
+        const first = [...node.querySelectorAll("p")].find((each) => each.getBoundingClientRect().bottom > top);
+        return `${first?.textContent.slice(0, 20)} at ${Math.round(first?.getBoundingClientRect().top ?? 0)}`;
+      });
+    const before = await place();
+    expect(before).toMatch(/^(Line|Slow)/);
+    await page.waitForTimeout(1500);
+    expect(await place()).toBe(before);
+    await page.getByRole("button", { name: "Latest" }).tap();
+    await expect(page.getByRole("button", { name: "Latest" })).toBeHidden();
+    await page.getByRole("button", { name: "Stop" }).tap();
+    await expect(page.getByText("Stopped here")).toBeInViewport();
+  },
+);

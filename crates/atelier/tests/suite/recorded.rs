@@ -18,12 +18,12 @@ const SCRIPT: &str = r#"
 rules:
   - when: {user_contains: "think"}
     steps:
-      - {reasoning: "First I look at the question. ", repeat: 4, delay_ms: 10}
-      - {text: "This is sentence {n} of an answer. ", repeat: 20, delay_ms: 10}
+      - {reasoning: "First I look at the question. ", repeat: 4, delay_ms: 50}
+      - {text: "This is sentence {n} of an answer. ", repeat: 20, delay_ms: 50}
       - usage: {input_tokens: 120, output_tokens: 80, reasoning_tokens: 30}
   - when: {user_contains: "fail once", attempt: 1}
     steps:
-      - {text: "This attempt breaks. ", repeat: 5, delay_ms: 10}
+      - {text: "This attempt breaks. ", repeat: 5, delay_ms: 200}
       - error: {kind: overloaded, retry_after_ms: 50}
   - when: {user_contains: "fail once"}
     steps:
@@ -173,13 +173,13 @@ fn fixed(mut frames: Frames) -> Frames {
 }
 
 /// What timing does not decide: stored messages, failures and how the turn ended. Live parts are joined or
-/// left out for a slow client, and whether the first look still finds the chat pending is chance.
+/// left out for a slow client, and how far the turn is when the first look ends with `ready` is chance.
 fn durable(frames: &Frames) -> Vec<Value> {
     let mut fixed = Fixed::default();
     let mut events: Vec<Value> = frames
         .iter()
         .flat_map(|frame| frame.as_array().expect("a frame is a list of events"))
-        .filter(|event| event["type"] != "message_part")
+        .filter(|event| event["type"] != "message_part" && event["type"] != "ready")
         .filter(|event| !matches!(event["status"]["status"].as_str(), Some("pending" | "running")))
         .cloned()
         .collect();
@@ -218,6 +218,10 @@ fn check(name: &str, frames: Frames) {
         );
     }
     assert_eq!(today.len(), before.len(), "{name}: number of events");
+    let looks = |frames: &Frames| {
+        frames.iter().filter_map(Value::as_array).flatten().filter(|event| event["type"] == "ready").count()
+    };
+    assert_eq!(looks(&frames), looks(&recorded), "{name}: each look ends with ready");
 }
 
 /// The event without what the moment decides: how ids were given out, what a command printed, how far a

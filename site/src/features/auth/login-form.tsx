@@ -5,6 +5,7 @@ import { authMethodsQuery } from "../../api/queries";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { CheckField, TextField } from "../../ui/field";
+import { Skeleton } from "../../ui/skeleton";
 
 /** Email and password; on a demo server they are filled in. */
 export function LoginForm({ onDone }: { onDone: () => void }) {
@@ -33,6 +34,8 @@ export function LoginForm({ onDone }: { onDone: () => void }) {
     }
   };
 
+  // the form is not there before what fills it in: a click in between would find it empty
+  if (methods.isPending) return <Skeleton lines={4} />;
   return (
     <form onSubmit={(event) => void submit(event)} className="flex flex-col gap-4">
       {demo !== null && (

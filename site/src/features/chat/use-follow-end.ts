@@ -21,8 +21,6 @@ const FOLLOW_WITHIN = 48;
 const OLDER_WITHIN = 400;
 /** A wheel scrolls smoothly for so long: its first pixels are no return to the end. */
 const WHEEL_MS = 400;
-/** Frames in which rows are measured after a change of size. */
-const SETTLE_FRAMES = 4;
 
 const UP_KEYS = new Set(["PageUp", "Home", "ArrowUp"]);
 
@@ -53,35 +51,23 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
     setShown({ rows, isPrepended: rows[0]?.key !== before && rows.some((row) => row.key === before) });
   }
 
+  // The list's own scrollTo holds on to its target while rows are measured, and so carries a person who
+  // scrolls away back to the end: the scroller is moved itself.
   const toEnd = () => {
-    const handle = list.current;
-    if (handle !== null && place.current.isFollowing) handle.scrollTo(handle.scrollSize);
+    const scroller = section.current?.firstElementChild;
+    if (scroller != null && place.current.isFollowing) scroller.scrollTop = scroller.scrollHeight;
   };
 
   useLayoutEffect(toEnd);
 
-  // sizes are measured after a commit: the end moves once more
-  useEffect(() => {
-    const frame = requestAnimationFrame(toEnd);
-    return () => cancelAnimationFrame(frame);
-  });
-
   useEffect(() => {
     const node = section.current;
-    if (node === null) return;
-    let left = 0;
-    const settle = () => {
-      const handle = list.current;
-      if (handle !== null && place.current.isFollowing) handle.scrollTo(handle.scrollSize);
-      left -= 1;
-      if (left > 0) requestAnimationFrame(settle);
-    };
-    const observer = new ResizeObserver(() => {
-      const isSettling = left > 0;
-      left = SETTLE_FRAMES;
-      if (!isSettling) requestAnimationFrame(settle);
-    });
+    const content = node?.firstElementChild?.firstElementChild;
+    if (node === null || content == null) return;
+    // the window is resized, rows are measured: the end moves
+    const observer = new ResizeObserver(() => toEnd());
     observer.observe(node);
+    observer.observe(content);
     const letGo = () => {
       place.current.isHeld = false;
     };
