@@ -44,6 +44,25 @@ pub struct Chat {
     pub labels: BTreeMap<String, String>,
     /// 0 = not pinned.
     pub pin_order: i32,
+    /// The chats below a root, newest first; only with `include=children`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
+    pub children: Option<Vec<Chat>>,
+    /// Where the words of a search were found; only in lists with bare words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_match: Option<ChatSearchMatch>,
+}
+
+/// Where the words of a search were found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChatSearchMatch {
+    /// Absent: in the title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<i64>,
+    /// At most 160 characters of the message's text, or of the title.
+    pub snippet: String,
+    /// From and to of each hit, in characters (code points) of the snippet.
+    pub ranges: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

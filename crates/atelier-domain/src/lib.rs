@@ -17,6 +17,7 @@ pub mod money;
 pub mod permissions;
 pub mod provider_keys;
 pub mod retry;
+pub mod search;
 pub mod text;
 
 pub use clock::{Clock, SharedClock};

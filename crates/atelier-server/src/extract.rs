@@ -1,11 +1,11 @@
 //! Reading paths, queries and bodies, with one clear refusal each.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_api::Validation;
+use atelier_domain::search::{Keys, Terms, parse_terms};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -131,17 +131,30 @@ pub(crate) fn number(text: &str, name: &str) -> ApiResult<i64> {
 
 /// A query, with all that is wrong with it collected.
 pub(crate) struct Query {
-    values: HashMap<String, String>,
+    values: Vec<(String, String)>,
     faults: Vec<Validation>,
 }
 
 impl Query {
-    pub(crate) fn new(values: HashMap<String, String>) -> Self {
-        Self { values, faults: Vec::new() }
+    pub(crate) fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { values: values.into_iter().collect(), faults: Vec::new() }
     }
 
+    /// The last value counts, if there are several.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        self.values.iter().rfind(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        self.values.iter().filter(|(given, _)| given == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The terms of `q`.
+    pub(crate) fn terms(&mut self, keys: Keys) -> Terms {
+        parse_terms(self.text("q").unwrap_or_default(), keys).unwrap_or_else(|faults| {
+            self.faults.extend(faults.into_iter().map(|found| fault(found.field, found.detail)));
+            Terms::default()
+        })
     }
 
     pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
@@ -150,7 +163,7 @@ impl Query {
 
     /// A number within bounds; absent gives `default`.
     pub(crate) fn number(&mut self, name: &str, default: i64, bounds: std::ops::RangeInclusive<i64>) -> i64 {
-        let Some(text) = self.values.get(name) else { return default };
+        let Some(text) = self.text(name) else { return default };
         match text.parse::<i64>() {
             Ok(number) if bounds.contains(&number) => number,
             _ => {
@@ -168,7 +181,7 @@ impl Query {
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
-        match self.values.get(name)?.as_str() {
+        match self.text(name)? {
             "true" => Some(true),
             "false" => Some(false),
             _ => {
@@ -179,7 +192,7 @@ impl Query {
     }
 
     pub(crate) fn id<T: FromStr>(&mut self, name: &str) -> Option<T> {
-        let parsed = self.values.get(name)?.parse().ok();
+        let parsed = self.text(name)?.parse().ok();
         if parsed.is_none() {
             self.fault(name, "is not a valid id");
         }
@@ -189,26 +202,4 @@ impl Query {
     pub(crate) fn finish(self) -> ApiResult<()> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::validation(self.faults)) }
     }
-}
-
-/// Terms of a `q` parameter: `key:value`, and bare words.
-pub(crate) fn search_terms(q: &str, keys: &[&str]) -> ApiResult<(HashMap<String, String>, String)> {
-    let (mut found, mut words) = (HashMap::new(), Vec::new());
-    let mut faults = Vec::new();
-    for term in q.split_whitespace() {
-        match term.split_once(':') {
-            None => words.push(term),
-            Some((key, value)) => {
-                let key = key.to_lowercase();
-                if key.is_empty() || value.is_empty() || value.contains(':') {
-                    faults.push(fault("q", format!("{term} is no term; write key:value")));
-                } else if !keys.contains(&key.as_str()) {
-                    faults.push(fault(key, "is no key of this search"));
-                } else if found.insert(key.clone(), value.to_owned()).is_some() {
-                    faults.push(fault(key, "is given twice"));
-                }
-            }
-        }
-    }
-    if faults.is_empty() { Ok((found, words.join(" "))) } else { Err(ApiError::validation(faults)) }
 }

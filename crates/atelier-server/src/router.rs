@@ -261,7 +261,9 @@ fn chat_routes() -> Section {
     s.get(
         "",
         chats::chat_list,
-        does("The caller's chats").lists::<api::Chat>().query(&["archived", "after_id", "limit", "offset"]),
+        does("The caller's chats")
+            .lists::<api::Chat>()
+            .query(&["q", "archived", "label", "include", "after_id", "limit", "offset"]),
     );
     s.post(
         "",
@@ -325,7 +327,7 @@ fn chat_routes() -> Section {
         settings::user_prompt_set,
         does("Set the caller's own prompt").takes::<api::UserPrompt>().gives::<api::UserPrompt>(),
     );
-    s.get("/{chat}", chats::chat_get, does("A chat").gives::<api::Chat>());
+    s.get("/{chat}", chats::chat_get, does("A chat").gives::<api::Chat>().query(&["include"]));
     s.get(
         "/{chat}/messages",
         chats::message_list,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use atelier_api as api;
 use atelier_domain::UserId;
 use atelier_domain::permissions::{Action, Object, SiteRole};
+use atelier_domain::search::Keys;
 use atelier_store::{UserFilter, UserNew, UserRow, UserStatus};
 use axum::Json;
 use axum::extract::{Query as RawQuery, State};
@@ -12,7 +13,7 @@ use axum::http::StatusCode;
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Path, Query, RawBody, search_terms};
+use crate::extract::{Path, Query, RawBody};
 use crate::state::Shared;
 
 const MAX_PREFERENCES_BYTES: usize = 16 * 1024;
@@ -25,8 +26,8 @@ pub(crate) async fn user_list(
     caller.must_anywhere(Action::UserRead)?;
     let mut query = Query::new(query);
     let (limit, offset) = query.page();
-    let (terms, text) = search_terms(query.text("q").unwrap_or_default(), &["status", "role"])?;
-    let status = terms.get("status").map(|status| match status.as_str() {
+    let terms = query.terms(Keys { single: &["status", "role"], repeated: &[] });
+    let status = terms.value("status").map(|status| match status {
         "active" => Some(UserStatus::Active),
         "suspended" => Some(UserStatus::Suspended),
         _ => None,
@@ -35,7 +36,11 @@ pub(crate) async fn user_list(
         query.fault("status", "must be active or suspended");
     }
     query.finish()?;
-    let filter = UserFilter { status: status.flatten(), role: terms.get("role").cloned(), text };
+    let filter = UserFilter {
+        status: status.flatten(),
+        role: terms.value("role").map(str::to_owned),
+        text: terms.bare.join(" "),
+    };
     let (rows, count) = app.store.user_list(&filter, limit, offset).await?;
     let mut users = Vec::with_capacity(rows.len());
     for row in rows {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use atelier_api as api;
 use atelier_domain::permissions::{Action, Object};
+use atelier_domain::search::Keys;
 use atelier_domain::{BuildId, WorkspaceId};
 use atelier_store::{AgentRow, BuildRow, Transition, WorkspaceRow};
 use atelier_workspaces::{BuildCreate, WorkspaceCreate, build_status};
@@ -15,7 +16,7 @@ use axum::response::Response;
 
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::{Path, Query, RawBody, id, search_terms};
+use crate::extract::{Path, Query, RawBody, id};
 use crate::organizations;
 use crate::state::Shared;
 use crate::users::visible_user;
@@ -87,20 +88,19 @@ pub(crate) async fn workspace_list(
 ) -> ApiResult<Json<api::WorkspacePage>> {
     let mut query = Query::new(query);
     let (limit, offset) = query.page();
-    let keys = ["owner", "name", "template", "status", "organization"];
-    let (terms, text) = search_terms(query.text("q").unwrap_or_default(), &keys)?;
+    let terms = query.terms(Keys { single: &["owner", "name", "template", "status", "organization"], repeated: &[] });
     query.finish()?;
+    let is = |key: &str, value: &str| terms.value(key).is_none_or(|wanted| wanted == value);
     let mut found = Vec::new();
     for row in app.store.workspaces_for_system().await? {
         if !caller.may(Action::WorkspaceRead, &on(&row)) {
             continue;
         }
-        let owner = terms.get("owner");
-        let fits = owner.is_none_or(|owner| *owner == row.owner_name || (owner == "me" && row.owner_id == caller.id()))
-            && terms.get("name").is_none_or(|name| row.name.contains(name.as_str()))
-            && terms.get("template").is_none_or(|template| *template == row.template_name)
-            && terms.get("organization").is_none_or(|name| *name == row.organization_name)
-            && text.split_whitespace().all(|word| row.name.contains(&word.to_lowercase()));
+        let fits = (is("owner", &row.owner_name) || (is("owner", "me") && row.owner_id == caller.id()))
+            && terms.value("name").is_none_or(|name| row.name.contains(name))
+            && is("template", &row.template_name)
+            && is("organization", &row.organization_name)
+            && terms.bare.iter().all(|word| row.name.contains(&word.to_lowercase()));
         if fits {
             found.push(row);
         }
@@ -108,7 +108,7 @@ pub(crate) async fn workspace_list(
     let mut workspaces = Vec::new();
     for row in found {
         let workspace = view(&app, row).await?;
-        if terms.get("status").is_none_or(|status| *status == workspace.latest_build.status) {
+        if is("status", &workspace.latest_build.status) {
             workspaces.push(workspace);
         }
     }

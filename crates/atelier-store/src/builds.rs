@@ -6,17 +6,31 @@
 //!    \___________\_______> canceling --> canceled
 //! ```
 
+use std::collections::HashMap;
+
 use atelier_domain::{AgentId, BuildId, CallToken, TemplateVersionId, Timestamp, UserId, WorkspaceId, named_enum};
 
 use crate::agents::agent_insert_in_tx;
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
 use crate::statement::statements;
-use crate::value::{DbRow, args};
+use crate::value::{DbRow, args, ids};
 use crate::workspaces::{
     MAX_RUNNING_A_USER, WorkspaceError, user_lock_in_tx, workspace_delete_in_tx, workspace_get_in_tx,
     workspace_lock_in_tx,
 };
+
+macro_rules! agent_of {
+    () => {
+        "(SELECT a.id FROM workspace_agents a WHERE a.build_id = b.id ORDER BY a.id LIMIT 1) AS agent_id"
+    };
+}
+
+macro_rules! is_newest {
+    () => {
+        "b.build_number = (SELECT MAX(n.build_number) FROM workspace_builds n WHERE n.workspace_id = b.workspace_id)"
+    };
+}
 
 statements! {
     WORKSPACES_RUNNING = "SELECT COUNT(*) AS n FROM workspaces w JOIN workspace_builds b ON b.workspace_id = w.id
@@ -32,6 +46,13 @@ statements! {
         WHERE b.workspace_id = $1 ORDER BY b.build_number LIMIT 1";
     BUILD_LATEST = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
         WHERE b.workspace_id = $1 ORDER BY b.build_number DESC LIMIT 1";
+    // build and agent of each of these workspaces
+    BUILDS_NEWEST = {
+        sqlite: concat!("SELECT b.workspace_id, b.id, ", agent_of!(), " FROM workspace_builds b
+            WHERE b.workspace_id IN (SELECT value FROM json_each($1)) AND ", is_newest!()),
+        postgres: concat!("SELECT b.workspace_id, b.id, ", agent_of!(), " FROM workspace_builds b
+            WHERE b.workspace_id = ANY($1) AND ", is_newest!())
+    };
     BUILDS = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
         WHERE b.workspace_id = $1 ORDER BY b.build_number DESC";
     BUILD_UNFINISHED = "SELECT b.*, u.username AS initiator_name FROM workspace_builds b JOIN users u ON u.id = b.initiator_id
@@ -259,6 +280,18 @@ impl Store {
 
     pub async fn build_get(&self, id: BuildId) -> Result<Option<BuildRow>, StoreError> {
         self.fetch_first(BUILD_GET, args![id]).await?.as_ref().map(BuildRow::read).transpose()
+    }
+
+    /// The newest build of each of these workspaces, and its agent; workspaces without a build are absent.
+    pub async fn builds_newest_for_system(
+        &self,
+        workspaces: &[WorkspaceId],
+    ) -> Result<HashMap<WorkspaceId, (BuildId, Option<AgentId>)>, StoreError> {
+        if workspaces.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.fetch_all(BUILDS_NEWEST, vec![ids(workspaces)]).await?;
+        rows.iter().map(|row| Ok((row.id("workspace_id")?, (row.id("id")?, row.id_opt("agent_id")?)))).collect()
     }
 
     pub async fn build_latest(&self, workspace: WorkspaceId) -> Result<Option<BuildRow>, StoreError> {

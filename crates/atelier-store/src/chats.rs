@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use atelier_domain::chat::{Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind};
 use atelier_domain::error::TurnError;
+use atelier_domain::search::fold;
 use atelier_domain::{
     ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
+use crate::search::title_words;
 use crate::statement::statements;
 use crate::value::{Arg, DbRow, args, ids};
 
@@ -24,13 +26,7 @@ macro_rules! columns {
         context_tokens, last_message_id, last_answer_id"
     };
 }
-
-/// Pinned chats by their place, all others behind them. As in the index `chats_order`.
-macro_rules! pin_rank {
-    () => {
-        "(CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END)"
-    };
-}
+pub(crate) use columns as chat_columns;
 
 macro_rules! lock_text {
     ($suffix:literal) => {
@@ -63,9 +59,9 @@ statements! {
     CHAT_INSERT = "INSERT INTO chats (id, owner_id, organization_id, workspace_id, parent_chat_id, root_chat_id, spawn_key,
         title, title_source, mode, archived, pin_order, labels, last_model_config_id, mcp_server_ids, last_read_message_id,
         created_at, updated_at, changed_at, status, epoch, parked, pending_since, takeovers, version, queue_version, rewind,
-        turn_no, step_no, committed_step, attempt, last_message_id, last_answer_id)
+        turn_no, step_no, committed_step, attempt, last_message_id, last_answer_id, title_folded, title_words)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, false, 0, $11, $12, $13, 0,
-        $14, $14, $14, $15, 0, false, $14, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0)";
+        $14, $14, $14, $15, 0, false, $14, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, $16, $17)";
     CHAT_STATE_SAVE = "UPDATE chats SET archived = $2, pin_order = $3, closed_at = $4, updated_at = $5, changed_at = $6,
         status = $7, stop_kind = $8, epoch = $9, owner_incarnation = $10, parked = $11, pending_since = $12, started_at = $13,
         takeovers = $14, version = $15, queue_version = $16, rewind = $17, turn_no = $18, step_no = $19, committed_step = $20,
@@ -87,13 +83,6 @@ statements! {
     CHATS_UNFINISHED = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 AND status IN ('pending', 'running')
         ORDER BY id";
     CHATS_RUNNING_UNPARKED = "SELECT COUNT(*) AS runs FROM chats WHERE owner_id = $1 AND status = 'running' AND NOT parked";
-    CHATS_LIST = (concat!("SELECT ", columns!(), " FROM chats WHERE owner_id = $1 AND archived = $2
-        ORDER BY ", pin_rank!(), ", updated_at DESC, id DESC LIMIT $3 OFFSET $4"));
-    CHATS_LIST_AFTER = (concat!("SELECT ", columns!(), " FROM chats, (SELECT ", pin_rank!(), " AS after_rank,
-        updated_at AS after_updated_at, id AS after_id FROM chats WHERE id = $5 AND owner_id = $1 AND archived = $2) place
-        WHERE owner_id = $1 AND archived = $2 AND (", pin_rank!(), " > after_rank
-            OR (", pin_rank!(), " = after_rank AND (updated_at, id) < (after_updated_at, after_id)))
-        ORDER BY ", pin_rank!(), ", updated_at DESC, id DESC LIMIT $3 OFFSET $4"));
     CHATS_CHANGED = (concat!("SELECT ", columns!(), " FROM chats WHERE owner_id = $1 AND changed_at >= $2
         ORDER BY changed_at, id LIMIT $3"));
     CHATS_VERSIONS = {
@@ -102,7 +91,8 @@ statements! {
     };
     CHAT_WORKSPACE_SET = "UPDATE chats SET workspace_id = $2, version = version + 1, changed_at = $3 WHERE id = $1";
     CHAT_CONTEXT_SET = "UPDATE chats SET workspace_context = $2 WHERE id = $1";
-    CHAT_MARKS_SET = "UPDATE chats SET title = $2, title_source = $3, labels = $4, workspace_id = $5 WHERE id = $1";
+    CHAT_MARKS_SET = "UPDATE chats SET title = $2, title_source = $3, labels = $4, workspace_id = $5,
+        title_folded = $6, title_words = $7 WHERE id = $1";
     CHATS_PINNED_LOCK = {
         sqlite: "SELECT id, pin_order FROM chats WHERE owner_id = $1 AND pin_order > 0 AND NOT archived ORDER BY id",
         postgres: "SELECT id, pin_order FROM chats WHERE owner_id = $1 AND pin_order > 0 AND NOT archived ORDER BY id
@@ -185,7 +175,7 @@ impl ChatRow {
         self.last_answer_id > self.last_read_message_id
     }
 
-    fn read(row: &DbRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &DbRow) -> Result<Self, StoreError> {
         let id: ChatId = row.id("id")?;
         let root_chat_id: ChatId = row.id("root_chat_id")?;
         Ok(Self {
@@ -312,6 +302,8 @@ pub async fn chat_insert_in_tx(tx: &mut Tx<'_>, chat: &ChatNew) -> Result<(), St
         json(&chat.mcp_server_ids),
         chat.created_at,
         ChatStatus::Pending,
+        fold(&chat.title),
+        title_words(&chat.title),
     ];
     tx.run(CHAT_INSERT, args).await.map(|_| ())
 }
@@ -437,7 +429,15 @@ pub async fn chat_workspace_set_in_tx(
 
 /// Writes what people set about a chat. It moves no version: the caller, who holds the lock, saves the state.
 pub async fn chat_marks_set_in_tx(tx: &mut Tx<'_>, chat: &ChatRow) -> Result<(), StoreError> {
-    let args = args![chat.id, chat.title.as_str(), chat.title_source.as_str(), json(&chat.labels), chat.workspace_id];
+    let args = args![
+        chat.id,
+        chat.title.as_str(),
+        chat.title_source.as_str(),
+        json(&chat.labels),
+        chat.workspace_id,
+        fold(&chat.title),
+        title_words(&chat.title),
+    ];
     tx.run(CHAT_MARKS_SET, args).await.map(|_| ())
 }
 
@@ -473,31 +473,10 @@ pub async fn chats_unfinished_of_root_in_tx(tx: &mut Tx<'_>, root: ChatId) -> Re
     tx.all(CHATS_UNFINISHED, args![root]).await?.iter().map(|row| row.id("id")).collect()
 }
 
-/// Which part of a list of chats.
-#[derive(Clone, Copy, Debug)]
-pub struct ChatPage {
-    pub archived: bool,
-    /// Only chats behind this one, in list order.
-    pub after: Option<ChatId>,
-    pub limit: i64,
-    pub offset: i64,
-}
-
 impl Store {
     /// A chat, whoever asks. Handlers check the right to see it.
     pub async fn chat_get_for_system(&self, chat: ChatId) -> Result<Option<ChatRow>, StoreError> {
         self.fetch_first(CHAT_GET, args![chat]).await?.as_ref().map(ChatRow::read).transpose()
-    }
-
-    /// A user's own chats: pinned first, then by the last update.
-    pub async fn chat_list(&self, owner: UserId, page: ChatPage) -> Result<Vec<ChatRow>, StoreError> {
-        let rows = match page.after {
-            None => self.fetch_all(CHATS_LIST, args![owner, page.archived, page.limit, page.offset]).await?,
-            Some(after) => {
-                self.fetch_all(CHATS_LIST_AFTER, args![owner, page.archived, page.limit, page.offset, after]).await?
-            }
-        };
-        rows.iter().map(ChatRow::read).collect()
     }
 
     /// A user's chats that changed at or after a moment, oldest change first.

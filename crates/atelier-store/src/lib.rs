@@ -10,6 +10,7 @@
 mod agents;
 mod audit;
 mod builds;
+mod chat_list;
 mod chats;
 mod coordination;
 mod credentials;
@@ -25,6 +26,7 @@ mod organizations;
 mod providers;
 mod queue;
 mod replicas;
+mod search;
 mod secrets;
 mod settings;
 mod statement;
@@ -38,6 +40,7 @@ mod workspaces;
 pub use agents::*;
 pub use audit::*;
 pub use builds::*;
+pub use chat_list::*;
 pub use chats::*;
 pub use coordination::{Coordination, Renewal, Replica};
 pub use credentials::*;
@@ -52,6 +55,7 @@ pub use models::*;
 pub use organizations::*;
 pub use providers::*;
 pub use queue::*;
+pub use search::SearchHit;
 pub use secrets::{SecretError, SecretString, Secrets, SecretsConfig};
 pub use settings::*;
 pub use templates::*;
@@ -75,11 +79,13 @@ fn all_statements() -> Vec<statement::Statement> {
         templates::STATEMENTS,
         users::STATEMENTS,
         workspaces::STATEMENTS,
+        chat_list::STATEMENTS,
         chats::STATEMENTS,
         messages::STATEMENTS,
         model_calls::STATEMENTS,
         queue::STATEMENTS,
         replicas::STATEMENTS,
+        search::STATEMENTS,
         secrets::STATEMENTS,
         tool_calls::STATEMENTS,
     ]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::database::{Engine, Store, Tx};
 use crate::error::StoreError;
+use crate::search::{search_delete_from_in_tx, search_insert_in_tx};
 use crate::statement::{ValuesInsert, statements};
 use crate::value::{Arg, DbRow, args};
 
@@ -314,7 +315,8 @@ fn postgres_columns(
     ]
 }
 
-/// Inserts messages in one statement and gives the rows back, in order of the batch.
+/// Inserts messages in one statement, with what can be found of them in one more, and gives the rows back, in
+/// order of the batch.
 ///
 /// # Errors
 /// A batch whose ids do not rise: the caller rolls back.
@@ -344,6 +346,7 @@ pub async fn messages_insert_in_tx(
     if ids.len() != messages.len() || !ids.is_sorted_by(|a, b| a < b) {
         return Err(StoreError::Setup("a batch of messages did not keep its order".to_owned()));
     }
+    search_insert_in_tx(tx, chat, ids.iter().copied().zip(&messages)).await?;
     Ok(messages
         .into_iter()
         .zip(contents)
@@ -373,13 +376,14 @@ pub async fn messages_insert_in_tx(
         .collect())
 }
 
-/// Soft-deletes all rows from `from` on, system rows excepted.
+/// Soft-deletes all rows from `from` on, system rows excepted. They are found no more.
 pub async fn messages_delete_from_in_tx(
     tx: &mut Tx<'_>,
     chat: ChatId,
     from: MessageId,
     rewind: i64,
 ) -> Result<u64, StoreError> {
+    search_delete_from_in_tx(tx, chat, from).await?;
     tx.run(MESSAGES_DELETE_FROM, args![chat, from, rewind]).await
 }
 

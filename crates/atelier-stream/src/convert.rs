@@ -48,6 +48,8 @@ pub fn chat(row: &ChatRow, build: Option<(BuildId, Option<AgentId>)>, now: Times
         mcp_server_ids: row.mcp_server_ids.iter().map(|id| id.uuid()).collect(),
         labels: row.labels.clone(),
         pin_order: row.state.pin_order,
+        children: None,
+        search_match: None,
     }
 }
 

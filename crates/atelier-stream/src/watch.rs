@@ -135,15 +135,19 @@ impl Hubs {
     /// # Errors
     /// The store's.
     pub async fn chat_view(&self, row: &ChatRow) -> Result<Chat, StoreError> {
-        let store = &self.shared.store;
-        let build = match row.workspace_id {
-            None => None,
-            Some(workspace) => match store.build_latest(workspace).await? {
-                None => None,
-                Some(build) => Some((build.id, store.agent_of_build(build.id).await?.map(|agent| agent.id))),
-            },
-        };
-        Ok(convert::chat(row, build, self.shared.clock.now()))
+        Ok(self.chat_views(std::slice::from_ref(row)).await?.remove(0))
+    }
+
+    /// Chats as GET returns them, in the order of their rows.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn chat_views(&self, rows: &[ChatRow]) -> Result<Vec<Chat>, StoreError> {
+        let workspaces: Vec<_> = rows.iter().filter_map(|row| row.workspace_id).collect();
+        let builds = self.shared.store.builds_newest_for_system(&workspaces).await?;
+        let now = self.shared.clock.now();
+        let build = |row: &ChatRow| row.workspace_id.and_then(|workspace| builds.get(&workspace).copied());
+        Ok(rows.iter().map(|row| convert::chat(row, build(row), now)).collect())
     }
 }
 

@@ -1185,6 +1185,8 @@ export interface components {
             archived: boolean;
             /** Format: uuid */
             build_id?: string | null;
+            /** @description The chats below a root, newest first; only with `include=children`. */
+            children?: components["schemas"]["Chat"][] | null;
             created_at: components["schemas"]["Time"];
             has_unread: boolean;
             /** Format: uuid */
@@ -1217,6 +1219,7 @@ export interface components {
              * @description The root of a root chat is itself.
              */
             root_chat_id: string;
+            search_match?: components["schemas"]["ChatSearchMatch"] | null;
             status: components["schemas"]["ChatStatus"];
             title: string;
             updated_at: components["schemas"]["Time"];
@@ -1516,6 +1519,21 @@ export interface components {
             retrying_at: components["schemas"]["Time"];
             /** Format: int32 */
             status_code?: number | null;
+        };
+        /** @description Where the words of a search were found. */
+        ChatSearchMatch: {
+            /**
+             * Format: int64
+             * @description Absent: in the title.
+             */
+            message_id?: number | null;
+            /** @description From and to of each hit, in characters (code points) of the snippet. */
+            ranges: [
+                number,
+                number
+            ][];
+            /** @description At most 160 characters of the message's text, or of the title. */
+            snippet: string;
         };
         /** @enum {string} */
         ChatStatus: "waiting" | "pending" | "running" | "error" | "requires_action";
@@ -3863,7 +3881,10 @@ export interface operations {
     chat_list: {
         parameters: {
             query?: {
+                q?: string;
                 archived?: string;
+                label?: string;
+                include?: string;
                 after_id?: string;
                 limit?: string;
                 offset?: string;
@@ -4448,7 +4469,9 @@ export interface operations {
     };
     chat_get: {
         parameters: {
-            query?: never;
+            query?: {
+                include?: string;
+            };
             header?: never;
             path: {
                 chat: string;

@@ -58,10 +58,7 @@ pub(crate) async fn chat_create(
     };
     let build = match &workspace_id {
         None => None,
-        Some(id) => match app.store.build_latest(*id).await? {
-            None => None,
-            Some(build) => Some((build.id, app.store.agent_of_build(build.id).await?.map(|agent| agent.id))),
-        },
+        Some(id) => app.store.builds_newest_for_system(std::slice::from_ref(id)).await?.remove(id),
     };
     let now = app.now();
     // what is kept for a repeat is what is answered, byte for byte

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use atelier_api as api;
-use atelier_domain::{AgentId, BuildId, ChatId, WorkspaceId};
-use atelier_store::{ChatPage, ChatRow};
-use atelier_stream::convert;
+use atelier_domain::search::{Keys, Phrase, Terms, snippet, words};
+use atelier_domain::{ChatId, WorkspaceId};
+use atelier_store::{ChatFilter, ChatPage, SearchHit};
 use axum::Json;
 use axum::extract::{Query as RawQuery, State};
 use serde_json::Value;
@@ -19,43 +19,142 @@ use crate::state::Shared;
 
 const MAX_WORKSPACES: usize = 25;
 
+const KEYS: Keys =
+    Keys { single: &["archived", "title", "has_unread", "pr_status", "model", "workspace"], repeated: &["label"] };
+const PR_STATES: [&str; 4] = ["draft", "open", "merged", "closed"];
+
 pub(crate) async fn chat_list(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
-    RawQuery(query): RawQuery<HashMap<String, String>>,
+    RawQuery(query): RawQuery<Vec<(String, String)>>,
 ) -> ApiResult<Json<Vec<api::Chat>>> {
     let mut query = Query::new(query);
     let (limit, offset) = query.page();
-    let archived = query.boolean("archived").unwrap_or(false);
-    let after = query.id::<ChatId>("after_id");
+    let page = ChatPage { after: query.id("after_id"), limit, offset };
+    let has_children = includes_children(&mut query);
+    let terms = query.terms(KEYS);
+    let filter = filter(&mut query, &terms);
     query.finish()?;
-    let rows = app.store.chat_list(caller.id(), ChatPage { archived, after, limit, offset }).await?;
-    Ok(Json(views(&app, &rows).await?))
+    if terms.value("pr_status").is_some() {
+        // no chat has a pull request that is known
+        return Ok(Json(Vec::new()));
+    }
+    let rows = if has_children {
+        app.store.chat_list_roots(caller.id(), &filter, page).await?
+    } else {
+        app.store.chat_list(caller.id(), &filter, page).await?
+    };
+    let mut chats = app.hubs.chat_views(&rows).await?;
+    if has_children {
+        add_children(&app, &mut chats, filter.archived).await?;
+    }
+    if !filter.phrases.is_empty() {
+        add_matches(&app, &mut chats, &filter.phrases).await?;
+    }
+    Ok(Json(chats))
+}
+
+fn includes_children(query: &mut Query) -> bool {
+    match query.text("include") {
+        None => false,
+        Some("children") => true,
+        Some(_) => {
+            query.fault("include", "must be children");
+            false
+        }
+    }
+}
+
+fn filter(query: &mut Query, terms: &Terms) -> ChatFilter {
+    let mut flag = |key: &str| match terms.value(key)? {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => {
+            query.fault(key, "must be true or false");
+            None
+        }
+    };
+    let (archived, has_unread) = (flag("archived"), flag("has_unread"));
+    if terms.value("pr_status").is_some_and(|states| states.split(',').any(|state| !PR_STATES.contains(&state))) {
+        query.fault("pr_status", "must be a list of draft, open, merged, closed with commas between");
+    }
+    let mut labels: Vec<(String, Option<String>)> = terms
+        .values("label")
+        .map(|label| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (label.to_owned(), None),
+        })
+        .collect();
+    for label in query.texts("label") {
+        match label.split_once(':') {
+            Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+                labels.push((key.to_owned(), Some(value.to_owned())));
+            }
+            _ => query.fault("label", format!("{label} is not key:value")),
+        }
+    }
+    let archived = archived.or_else(|| query.boolean("archived")).unwrap_or(false);
+    ChatFilter {
+        archived,
+        title: terms.value("title").map(str::to_owned),
+        has_unread,
+        labels,
+        model: terms.value("model").map(str::to_owned),
+        workspace: terms.value("workspace").map(str::to_owned),
+        // signs alone are no words and are left out
+        phrases: terms.bare.iter().filter_map(|text| Phrase::new(text)).collect(),
+    }
+}
+
+/// Puts the chats below these roots into them.
+async fn add_children(app: &Shared, roots: &mut [api::Chat], archived: bool) -> ApiResult<()> {
+    let ids: Vec<ChatId> = roots.iter().map(|chat| ChatId::from(chat.id)).collect();
+    let rows = app.store.chat_children_for_system(&ids, archived).await?;
+    let mut children: HashMap<Uuid, Vec<api::Chat>> = HashMap::new();
+    for child in app.hubs.chat_views(&rows).await? {
+        children.entry(child.root_chat_id).or_default().push(child);
+    }
+    for root in roots {
+        root.children = Some(children.remove(&root.id).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Says of each chat where the phrases were found: in the message that holds most of them, unless the title
+/// holds more.
+async fn add_matches(app: &Shared, chats: &mut [api::Chat], phrases: &[Phrase]) -> ApiResult<()> {
+    let ids: Vec<ChatId> = chats.iter().map(|chat| ChatId::from(chat.id)).collect();
+    let hits = app.store.search_hits_for_system(&ids, phrases).await?;
+    let hits: HashMap<ChatId, SearchHit> = hits.into_iter().map(|hit| (hit.chat_id, hit)).collect();
+    let held = |text: &str| {
+        let words = words(text);
+        phrases.iter().filter(|phrase| phrase.is_in(&words)).count()
+    };
+    for chat in chats {
+        let hit = hits.get(&ChatId::from(chat.id)).filter(|hit| held(&hit.text) >= held(&chat.title));
+        let shown = snippet(hit.map_or(chat.title.as_str(), |hit| hit.text.as_str()), phrases);
+        chat.search_match = Some(api::ChatSearchMatch {
+            message_id: hit.map(|hit| hit.message_id.get()),
+            snippet: shown.text,
+            ranges: shown.ranges,
+        });
+    }
+    Ok(())
 }
 
 pub(crate) async fn chat_get(
     State(app): State<Shared>,
     ChatAccess { chat, .. }: ChatAccess<Read>,
+    RawQuery(query): RawQuery<Vec<(String, String)>>,
 ) -> ApiResult<Json<api::Chat>> {
-    Ok(Json(app.hubs.chat_view(&chat).await?))
-}
-
-/// Chats as they are sent. What several have in common is looked up once.
-async fn views(app: &Shared, rows: &[ChatRow]) -> ApiResult<Vec<api::Chat>> {
-    let mut builds: HashMap<WorkspaceId, Option<(BuildId, Option<AgentId>)>> = HashMap::new();
-    for workspace in rows.iter().filter_map(|row| row.workspace_id) {
-        if builds.contains_key(&workspace) {
-            continue;
-        }
-        let build = match app.store.build_latest(workspace).await? {
-            None => None,
-            Some(build) => Some((build.id, app.store.agent_of_build(build.id).await?.map(|agent| agent.id))),
-        };
-        builds.insert(workspace, build);
+    let mut query = Query::new(query);
+    let has_children = includes_children(&mut query);
+    query.finish()?;
+    let mut view = app.hubs.chat_view(&chat).await?;
+    if has_children {
+        add_children(&app, std::slice::from_mut(&mut view), chat.state.archived).await?;
     }
-    let now = app.now();
-    let build = |row: &ChatRow| row.workspace_id.and_then(|workspace| builds.get(&workspace).copied().flatten());
-    Ok(rows.iter().map(|row| convert::chat(row, build(row), now)).collect())
+    Ok(Json(view))
 }
 
 pub(crate) async fn chats_by_workspace_get(

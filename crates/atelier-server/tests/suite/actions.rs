@@ -13,7 +13,7 @@ fn text(text: &str) -> Value {
 }
 
 /// A chat whose turn has ended.
-async fn idle(actor: &Actor, words: &str) -> Chat {
+pub(crate) async fn idle(actor: &Actor, words: &str) -> Chat {
     let chat = actor.chat_create(words).await;
     chat.wait_for_status("waiting").await;
     chat
@@ -30,7 +30,7 @@ async fn hanging(actor: &Actor) -> Chat {
     chat
 }
 
-async fn patch(actor: &Actor, chat: &Chat, body: Value) -> u16 {
+pub(crate) async fn patch(actor: &Actor, chat: &Chat, body: Value) -> u16 {
     actor.patch(&chat.path(""), body).await.status
 }
 

@@ -6,6 +6,7 @@ mod actions;
 mod chats;
 mod ground;
 mod host;
+mod listing;
 mod models;
 mod organizations;
 mod repeats;

@@ -5,17 +5,10 @@ use std::collections::HashSet;
 use atelier_domain::chat::{Activity, ChatState, RetryInfo, StopKind};
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::{ChatId, Incarnation, MessageId, UserId};
-use atelier_store::{ChatNew, ChatPage, ChatRow, MessagesSaw, StoreError, TitleSource};
+use atelier_store::{ChatFilter, ChatNew, MessagesSaw, StoreError, TitleSource};
 
+use crate::chat_list::{ids, list, page};
 use crate::fixture::{Fixture, at, on_both_engines, user};
-
-fn page(after: Option<ChatId>, limit: i64, offset: i64) -> ChatPage {
-    ChatPage { archived: false, after, limit, offset }
-}
-
-fn ids(rows: &[ChatRow]) -> Vec<ChatId> {
-    rows.iter().map(|row| row.id).collect()
-}
 
 fn error() -> TurnError {
     TurnError { status_code: Some(500), ..TurnError::new(ErrorKind::Generic, "no luck \u{0}") }
@@ -214,49 +207,12 @@ on_both_engines! {
         assert_eq!(offered, chats[..64]);
     }
 
-    async fn lists_are_in_order_and_pages_neither_overlap_nor_skip(fixture: &Fixture) {
-        let mut chats = Vec::new();
-        for n in 0..7 {
-            let chat = fixture.chat().await;
-            // pairs with the same moment, so that ids decide
-            fixture.change(chat, move |state| state.updated_at = at(100 + n / 2)).await.unwrap();
-            chats.push(chat);
-        }
-        for (chat, place) in [(chats[2], 2), (chats[0], 1)] {
-            fixture.change(chat, move |state| state.pin_order = place).await.unwrap();
-        }
-        let wanted = [chats[0], chats[2], chats[6], chats[5], chats[4], chats[3], chats[1]];
-        let all = fixture.store.chat_list(fixture.owner, page(None, 50, 0)).await.unwrap();
-        assert_eq!(ids(&all), wanted);
-        let mut walked = Vec::new();
-        while let Ok(rows) = fixture.store.chat_list(fixture.owner, page(walked.last().copied(), 2, 0)).await {
-            if rows.is_empty() {
-                break;
-            }
-            walked.extend(ids(&rows));
-        }
-        assert_eq!(walked, wanted);
-        assert_eq!(ids(&fixture.store.chat_list(fixture.owner, page(None, 2, 3)).await.unwrap()), wanted[3..5]);
-        assert_eq!(ids(&fixture.store.chat_list(fixture.owner, page(Some(chats[0]), 2, 1)).await.unwrap()), wanted[2..4]);
-        assert!(fixture.store.chat_list(fixture.owner, page(Some(ChatId::new()), 9, 0)).await.unwrap().is_empty());
-        fixture
-            .change(chats[6], |state| {
-                state.activity = Activity::Waiting;
-                state.archived = true;
-            })
-            .await
-            .unwrap();
-        assert_eq!(fixture.store.chat_list(fixture.owner, page(None, 50, 0)).await.unwrap().len(), 6);
-        let archived = ChatPage { archived: true, ..page(None, 50, 0) };
-        assert_eq!(ids(&fixture.store.chat_list(fixture.owner, archived).await.unwrap()), [chats[6]]);
-    }
-
     async fn nobody_lists_or_marks_chats_of_others(fixture: &Fixture) {
         let chat = fixture.chat().await;
         let eve = fixture.store.user_create(user("eve"), at(0)).await.unwrap().id;
         let hers = fixture.insert(ChatNew { owner_id: eve, ..fixture.chat_new() }).await;
-        assert_eq!(ids(&fixture.store.chat_list(eve, page(None, 50, 0)).await.unwrap()), [hers]);
-        assert!(fixture.store.chat_list(eve, page(Some(chat), 50, 0)).await.unwrap().is_empty());
+        assert_eq!(list(fixture, eve, &ChatFilter::default(), page(None, 50, 0)).await, [hers]);
+        assert!(list(fixture, eve, &ChatFilter::default(), page(Some(chat), 50, 0)).await.is_empty());
         assert!(!fixture.store.chat_read_set(chat, eve, MessageId(9), at(9)).await.unwrap());
         assert!(!fixture.store.chat_read_up_to(chat, eve, MessageId(9), at(9)).await.unwrap());
         assert!(fixture.store.chats_changed(eve, at(0), 9).await.unwrap().iter().all(|row| row.id == hers));

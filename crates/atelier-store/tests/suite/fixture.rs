@@ -6,7 +6,8 @@ use atelier_domain::chat::ChatState;
 use atelier_domain::{ChatId, ModelConfigId, OrganizationId, Timestamp, UserId};
 use atelier_store::testing::{PostgresTest, postgres_store, sqlite_store};
 use atelier_store::{
-    ApiKeyChange, ChatNew, ChatRow, Engine, ModelConfigFields, ProviderFields, Store, StoreError, TitleSource, UserNew,
+    ApiKeyChange, ChatNew, ChatRow, Engine, MessageNew, MessageRow, ModelConfigFields, ProviderFields, Store,
+    StoreError, TitleSource, UserNew,
 };
 
 pub(crate) struct Fixture {
@@ -131,6 +132,14 @@ impl Fixture {
     /// A new chat, pending.
     pub(crate) async fn chat(&self) -> ChatId {
         self.insert(self.chat_new()).await
+    }
+
+    pub(crate) async fn add(&self, chat: ChatId, messages: Vec<MessageNew>) -> Result<Vec<MessageRow>, StoreError> {
+        self.store
+            .write("add", move |tx| {
+                Box::pin(async move { atelier_store::messages_insert_in_tx(tx, chat, 1, messages, at(2)).await })
+            })
+            .await
     }
 
     pub(crate) async fn row(&self, chat: ChatId) -> ChatRow {

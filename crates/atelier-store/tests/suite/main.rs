@@ -1,6 +1,7 @@
 //! Each body runs on SQLite and on PostgreSQL, on a fresh database each.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod chat_list;
 mod chats;
 mod coordination;
 mod fixture;

@@ -18,14 +18,6 @@ fn said(row: &MessageRow) -> String {
 }
 
 impl Fixture {
-    async fn add(&self, chat: ChatId, messages: Vec<MessageNew>) -> Result<Vec<MessageRow>, StoreError> {
-        self.store
-            .write("add", move |tx| {
-                Box::pin(async move { atelier_store::messages_insert_in_tx(tx, chat, 1, messages, at(2)).await })
-            })
-            .await
-    }
-
     async fn newest(&self, chat: ChatId, range: MessageRange) -> (Vec<i64>, bool) {
         let page = self.store.messages_page_newest(chat, range).await.unwrap();
         (page.messages.iter().map(|message| message.id.0).collect(), page.has_more)

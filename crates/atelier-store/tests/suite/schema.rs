@@ -123,6 +123,8 @@ on_both_engines! {
 async fn both_engines_have_the_same_tables_and_columns() {
     let (sqlite, postgres) = (Fixture::new(Engine::Sqlite).await, Fixture::new(Engine::Postgres).await);
     let sorted = |mut tables: Vec<String>| {
+        // each has its own form of full-text index
+        tables.retain(|table| !table.starts_with("chat_search"));
         tables.sort();
         tables
     };

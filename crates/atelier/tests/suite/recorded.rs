@@ -173,13 +173,15 @@ fn fixed(mut frames: Frames) -> Frames {
 }
 
 /// What timing does not decide: stored messages, failures and how the turn ended. Live parts are joined or
-/// left out for a slow client, and how far the turn is when the first look ends with `ready` is chance.
+/// left out for a slow client, and how far the turn is when a look ends with `ready`, or whether it still runs
+/// when a client comes back after a takeover, is chance.
 fn durable(frames: &Frames) -> Vec<Value> {
     let mut fixed = Fixed::default();
     let mut events: Vec<Value> = frames
         .iter()
         .flat_map(|frame| frame.as_array().expect("a frame is a list of events"))
         .filter(|event| event["type"] != "message_part" && event["type"] != "ready")
+        .filter(|event| event["retry"]["kind"] != "takeover")
         .filter(|event| !matches!(event["status"]["status"].as_str(), Some("pending" | "running")))
         .cloned()
         .collect();
