@@ -62,6 +62,7 @@ pub struct ChatSearchMatch {
     /// At most 160 characters of the message's text, or of the title.
     pub snippet: String,
     /// From and to of each hit, in characters (code points) of the snippet.
+    #[schema(value_type = Vec<Vec<u32>>)]
     pub ranges: Vec<(usize, usize)>,
 }
 

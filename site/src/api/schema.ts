@@ -1528,10 +1528,7 @@ export interface components {
              */
             message_id?: number | null;
             /** @description From and to of each hit, in characters (code points) of the snippet. */
-            ranges: [
-                number,
-                number
-            ][];
+            ranges: number[][];
             /** @description At most 160 characters of the message's text, or of the title. */
             snippet: string;
         };

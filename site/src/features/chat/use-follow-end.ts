@@ -64,17 +64,19 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
     const node = section.current;
     const content = node?.firstElementChild?.firstElementChild;
     if (node === null || content == null) return;
-    // the window is resized, rows are measured: the end moves
-    const observer = new ResizeObserver(() => toEnd());
-    observer.observe(node);
-    observer.observe(content);
+    // the window is resized, or rows are measured and the list writes its new height: the end moves
+    const resized = new ResizeObserver(() => toEnd());
+    resized.observe(node);
+    const measured = new MutationObserver(() => toEnd());
+    measured.observe(content, { attributeFilter: ["style"] });
     const letGo = () => {
       place.current.isHeld = false;
     };
     window.addEventListener("pointerup", letGo);
     window.addEventListener("touchend", letGo);
     return () => {
-      observer.disconnect();
+      resized.disconnect();
+      measured.disconnect();
       window.removeEventListener("pointerup", letGo);
       window.removeEventListener("touchend", letGo);
     };
