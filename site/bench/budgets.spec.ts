@@ -1,7 +1,10 @@
 /** Budgets of ui.md 9.1 that are times: printed with their bounds, never asserted. */
-import { cpus } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Page } from "@playwright/test";
-import { composer, expect, say, script, signIn, test } from "../e2e/server";
+import { build, preview, type PreviewServer } from "vite";
+import { composer, expect, say, script, type Server, signIn, test } from "../e2e/server";
 
 const STREAM = `
 rules:
@@ -47,6 +50,97 @@ async function record(page: Page): Promise<() => Promise<{ frames: number[]; eve
       return seen;
     });
 }
+
+/** A build of the site whose React tells how long each commit took, in front of the real server. */
+class Profiled {
+  static #folder: string | null = null;
+  readonly #preview: PreviewServer;
+
+  private constructor(server: PreviewServer) {
+    this.#preview = server;
+  }
+
+  static async before(server: Server): Promise<Profiled> {
+    const common = { configFile: "bench/vite.config.ts", logLevel: "error" as const };
+    if (Profiled.#folder === null) {
+      Profiled.#folder = mkdtempSync(join(tmpdir(), "atelier-profile-"));
+      await build({ ...common, build: { outDir: Profiled.#folder, emptyOutDir: true } });
+    }
+    const proxy = { "/api": { target: server.url, ws: true } };
+    return new Profiled(
+      await preview({ ...common, build: { outDir: Profiled.#folder }, preview: { host: "127.0.0.1", port: 0, proxy } }),
+    );
+  }
+
+  get url(): string {
+    return (this.#preview.resolvedUrls?.local[0] ?? "").replace(/\/$/, "");
+  }
+
+  /** Notes the commits of this page; gives their times since the last call. */
+  async commits(page: Page): Promise<() => Promise<number[]>> {
+    await page.addInitScript(() => {
+      const commits: number[] = [];
+      Object.assign(window, {
+        commits,
+        __REACT_DEVTOOLS_GLOBAL_HOOK__: {
+          supportsFiber: true,
+          inject: () => 1,
+          onCommitFiberRoot: (_: number, root: { current: { actualDuration?: number } }) => {
+            commits.push(root.current.actualDuration ?? 0);
+          },
+          onPostCommitFiberRoot: () => undefined,
+          onCommitFiberUnmount: () => undefined,
+        },
+      });
+    });
+    return () => page.evaluate(() => (window as unknown as { commits: number[] }).commits.splice(0));
+  }
+
+  close(): Promise<void> {
+    return this.#preview.close();
+  }
+
+  static remove(): void {
+    if (Profiled.#folder !== null) rmSync(Profiled.#folder, { recursive: true, force: true });
+  }
+}
+
+test.afterAll(() => Profiled.remove());
+
+test("commits of a chat of 5,000 messages", script(STREAM), async ({ page, demo }) => {
+  test.setTimeout(600_000);
+  const id = await demo.longChat(2500);
+  const site = await Profiled.before(demo);
+  const commits = await site.commits(page);
+  await signIn(page, site);
+  await page.goto(`${site.url}/agents/${id}`);
+  await expect(page.getByText("An answer with words").last()).toBeVisible();
+  const list = page.getByRole("region", { name: "Conversation" }).locator("> div").first();
+  await page.getByRole("region", { name: "Conversation" }).hover();
+  await page.mouse.wheel(0, -100);
+  await commits();
+  // up through all pages and down again, then an answer
+  for (let at = 0; at < 150; at += 1) {
+    await list.evaluate((element) => (element.scrollTop = 0));
+    await page.waitForTimeout(60);
+  }
+  const up = await commits();
+  const height = await list.evaluate((element) => element.scrollHeight);
+  for (let at = 0; at < 100; at += 1) {
+    await list.evaluate((element, by) => (element.scrollTop += by), height / 100);
+    await page.waitForTimeout(30);
+  }
+  const down = await commits();
+  await say(page, "stream");
+  await expect(page.getByText(/sixteen letters/)).toBeVisible();
+  await commits();
+  await page.waitForTimeout(10_000);
+  const stream = await commits();
+  for (const [what, times] of Object.entries({ "start to end": down, "older pages": up, "while it streams": stream })) {
+    row("B4", `5,000-message chat, ${what}: 95 % of ${times.length} commits under`, ms(percentile(times, 95)), "8 ms");
+  }
+  await site.close();
+});
 
 test("first load and switches", script(STREAM), async ({ page, demo }) => {
   const made: string[] = [];
@@ -161,26 +255,40 @@ test("a long list that moves", script(STREAM), async ({ page, demo }) => {
     );
     chats.push(...made.map((chat) => chat.id));
   }
+  const changes = async () => {
+    for (let at = 0; at < 500; at += 1) {
+      const chat = chats[(at * 37) % chats.length] ?? "";
+      const title = `hello, renamed ${at}`;
+      await Promise.all([
+        demo.api("PATCH", `/api/experimental/chats/${chat}`, { title }),
+        new Promise((resolve) => setTimeout(resolve, 20)),
+      ]);
+    }
+  };
+  const whole = async () => {
+    const list = page.getByRole("navigation", { name: "Chats" });
+    const links = list.getByRole("link", { name: /hello/ });
+    await expect(async () => {
+      await links.last().scrollIntoViewIfNeeded();
+      await expect(links).toHaveCount(2000, { timeout: 500 });
+    }).toPass({ timeout: 120_000 });
+    await list.getByRole("link", { name: "New chat" }).scrollIntoViewIfNeeded();
+  };
   await signIn(page, demo);
-  const list = page.getByRole("navigation", { name: "Chats" });
-  const links = list.getByRole("link", { name: /hello/ });
-  await expect(async () => {
-    await links.last().scrollIntoViewIfNeeded();
-    await expect(links).toHaveCount(2000, { timeout: 500 });
-  }).toPass({ timeout: 120_000 });
-  await list.getByRole("link", { name: "New chat" }).scrollIntoViewIfNeeded();
+  await whole();
   const end = await record(page);
-  for (let at = 0; at < 500; at += 1) {
-    const chat = chats[(at * 37) % chats.length] ?? "";
-    const title = `hello, renamed ${at}`;
-    await Promise.all([
-      demo.api("PATCH", `/api/experimental/chats/${chat}`, { title }),
-      new Promise((resolve) => setTimeout(resolve, 20)),
-    ]);
-  }
+  await changes();
   const { frames } = await end();
+  const site = await Profiled.before(demo);
+  const commits = await site.commits(page);
+  await signIn(page, site);
+  await whole();
+  await commits();
+  await changes();
+  row("B9", "list of 2,000 rows, 50 events/s: 95 % of commits under", ms(percentile(await commits(), 95)), "8 ms");
   row("B9", "list of 2,000 rows, 50 events/s: 95 % of frames under", ms(percentile(frames, 95)), "16.7 + 8 ms");
   row("B9", "list of 2,000 rows, 50 events/s: worst frame", ms(Math.max(...frames)), "");
+  await site.close();
 });
 
 test("a connection that is cut", script(STREAM), async ({ page, demo }) => {

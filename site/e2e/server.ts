@@ -181,7 +181,7 @@ export const test = base.extend<Fixtures>({
   },
 });
 
-export async function signIn(page: Page, server: Server): Promise<void> {
+export async function signIn(page: Page, server: { url: string }): Promise<void> {
   await page.goto(server.url);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
