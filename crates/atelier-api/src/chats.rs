@@ -53,6 +53,16 @@ pub struct Chat {
     pub search_match: Option<ChatSearchMatch>,
 }
 
+/// A file that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChatFile {
+    pub id: Uuid,
+    pub name: String,
+    pub media_type: String,
+    /// Bytes.
+    pub size: i64,
+}
+
 /// Where the words of a search were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChatSearchMatch {

@@ -16,12 +16,18 @@ use crate::executor::{Executor, ExecutorConfig, Places};
 use crate::fault::Faults;
 use crate::lease::Lease;
 use crate::models::Models;
+use crate::prompt::files::Files;
 use crate::prompt::transcript::Transcripts;
 use crate::turn::Turns;
 use crate::workspace::Workspaces;
 
 /// How often the chats of dead replicas are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often unused files are looked for, how long they are kept, and how many go at once.
+const FILES_EVERY: Duration = Duration::from_hours(1);
+const FILES_KEPT: Duration = Duration::from_hours(7 * 24);
+const FILES_AT_ONCE: i64 = 1_000;
 
 /// What a daemon is made of.
 pub struct DaemonParts {
@@ -90,6 +96,7 @@ impl Daemon {
             commits: commits.clone(),
             workspaces,
             transcripts: Transcripts::default(),
+            files: Files::default(),
             clock: Arc::clone(&clock),
             faults,
         });
@@ -106,6 +113,7 @@ impl Daemon {
         if coordination.has_leases() {
             daemon.sweep();
         }
+        daemon.remove_unused_files();
         Ok(daemon)
     }
 
@@ -126,6 +134,24 @@ impl Daemon {
         if let Err(error) = self.commits.store().coordination().leave(incarnation).await {
             tracing::warn!(replica.id = %incarnation, "the lease of replica {incarnation} was not given back: {error}");
         }
+    }
+
+    /// Removes files that no message has used for a week.
+    fn remove_unused_files(&self) {
+        let (store, clock, stop) = (self.commits.store().clone(), Arc::clone(&self.clock), self.stop_upkeep.clone());
+        self.upkeep.spawn(async move {
+            loop {
+                match store.files_remove_unused(clock.now() - FILES_KEPT, FILES_AT_ONCE).await {
+                    Ok(0) => {}
+                    Ok(removed) => tracing::info!("{removed} files that no message uses were removed"),
+                    Err(error) => tracing::warn!("unused files could not be removed: {error}"),
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = clock.sleep(FILES_EVERY.mul_f64(rand::random_range(0.8..1.2))) => {}
+                }
+            }
+        });
     }
 
     /// Takes over the chats of dead replicas.

@@ -1,5 +1,6 @@
 //! What a model is sent: system blocks, the history, the tools (daemon.md 7).
 
+pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod text;
 pub(crate) mod transcript;

@@ -28,6 +28,7 @@ use crate::commit::{AnswerContent, AnswerStored, Claimed, Commits, NewToolCall, 
 use crate::executor::{Place, Work};
 use crate::fault::Faults;
 use crate::models::{Models, TurnModel};
+use crate::prompt::files::Files;
 use crate::prompt::transcript::Transcripts;
 use crate::prompt::{self, PromptSources, Reasoning, TurnPrompt};
 use crate::step::{self, Outcome, StepRequest};
@@ -54,6 +55,7 @@ pub(crate) struct Turns {
     pub(crate) models: Models,
     pub(crate) workspaces: Arc<dyn Workspaces>,
     pub(crate) transcripts: Transcripts,
+    pub(crate) files: Files,
     pub(crate) clock: SharedClock,
     pub(crate) faults: Faults,
 }
@@ -305,7 +307,8 @@ impl<'a> Turn<'a> {
                 .rows(&self.turns.store, self.chat.id, self.chat.state.rewind)
                 .await
                 .map_err(RunEnd::failed)?;
-            let step = prompt::step_messages(&rows, self.previous, self.reasoning);
+            let mut step = prompt::step_messages(&rows, self.previous, self.reasoning);
+            self.turns.files.fill(&self.turns.store, &mut step.messages).await.map_err(RunEnd::failed)?;
             let count = step.messages.len();
             let request = ModelRequest {
                 model: model.model.clone(),

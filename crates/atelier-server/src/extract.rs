@@ -17,6 +17,8 @@ use crate::repeats::{Repeatable, Scope};
 
 /// The largest body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// The largest file.
+const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
 
 /// How long a body may take.
 const BODY_WAIT: Duration = Duration::from_secs(60);
@@ -33,24 +35,21 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 
     async fn from_request(mut request: Request, _: &S) -> Result<Self, ApiError> {
         let repeatable = request.extensions_mut().remove();
-        Ok(Self { bytes: read_body(request.into_body()).await?, repeatable })
+        let too_large = ("body_too_large", "The request is larger than 2 MiB.");
+        Ok(Self { bytes: read_body(request.into_body(), MAX_BODY_BYTES, too_large).await?, repeatable })
     }
 }
 
 /// Reads a body that is neither too large nor too slow.
-async fn read_body(body: Body) -> ApiResult<Bytes> {
-    let read = tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await;
+async fn read_body(body: Body, max_bytes: usize, too_large: (&'static str, &'static str)) -> ApiResult<Bytes> {
+    let read = tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, max_bytes)).await;
     let read =
         read.map_err(|_| ApiError::bad_request("invalid_json", "The request's body did not come to its end."))?;
     read.map_err(|error| {
         let is_too_large =
             std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if is_too_large {
-            ApiError::new(
-                axum::http::StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "The request is larger than 2 MiB.",
-            )
+            ApiError::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, too_large.0, too_large.1)
         } else {
             ApiError::bad_request("invalid_json", "The request's body broke off.")
         }
@@ -103,6 +102,36 @@ impl RawBody {
         serde_json::from_slice(text).map_err(|error| {
             ApiError::bad_request("invalid_json", format!("The body is not the JSON expected here: {error}."))
         })
+    }
+}
+
+/// The bytes of a file. They are read when the handler asks for them.
+pub(crate) struct FileBody {
+    body: Body,
+    repeatable: Option<Arc<Repeatable>>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for FileBody {
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, _: &S) -> Result<Self, ApiError> {
+        let repeatable = request.extensions_mut().remove();
+        Ok(Self { body: request.into_body(), repeatable })
+    }
+}
+
+impl FileBody {
+    /// Reads the file and takes the request's key, if it has one.
+    ///
+    /// # Errors
+    /// It is larger than 10 MiB or breaks off, or this request is not the first with its key.
+    pub(crate) async fn bytes(self) -> ApiResult<Bytes> {
+        let too_large = ("file_too_large", "The file is larger than 10 MiB.");
+        let bytes = read_body(self.body, MAX_FILE_BYTES, too_large).await?;
+        if let Some(repeatable) = &self.repeatable {
+            repeatable.begin(&bytes).await?;
+        }
+        Ok(bytes)
     }
 }
 

@@ -19,16 +19,17 @@ use crate::state::{Rates, Shared};
 /// Keys that are remembered before those at rest are forgotten.
 const MAX_KEYS: usize = 10_000;
 
-/// Rates by user, by address, and of logins.
+/// Rates by user, by address, of logins and of uploads.
 pub(crate) struct RateLimits {
     requests: Option<DefaultKeyedRateLimiter<String>>,
     logins: Option<DefaultKeyedRateLimiter<String>>,
+    files: Option<DefaultKeyedRateLimiter<String>>,
 }
 
 impl RateLimits {
     pub(crate) fn new(rates: Rates) -> Self {
         let limiter = |per_minute| NonZero::new(per_minute).map(|n| RateLimiter::keyed(Quota::per_minute(n)));
-        Self { requests: limiter(rates.requests), logins: limiter(rates.logins) }
+        Self { requests: limiter(rates.requests), logins: limiter(rates.logins), files: limiter(rates.files) }
     }
 
     fn check(limiter: Option<&DefaultKeyedRateLimiter<String>>, key: &String) -> Result<(), ApiError> {
@@ -51,6 +52,11 @@ impl RateLimits {
     /// One request of a user, or of an address.
     pub(crate) fn check_request(&self, key: &String) -> Result<(), ApiError> {
         Self::check(self.requests.as_ref(), key)
+    }
+
+    /// One more file of a user.
+    pub(crate) fn check_upload(&self, user: &String) -> Result<(), ApiError> {
+        Self::check(self.files.as_ref(), user)
     }
 
     pub(crate) fn check_login(&self, address: &str, email: &str) -> Result<(), ApiError> {

@@ -7,6 +7,7 @@ mod auth;
 mod chats;
 mod error;
 mod extract;
+mod files;
 mod layers;
 mod listener;
 mod logins;

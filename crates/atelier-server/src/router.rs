@@ -1,8 +1,8 @@
 //! Every route, and what lies around the handlers.
 //!
 //! A request passes, from outside: its id and the headers of answers, the catching of panics, compression,
-//! the credential, rates, the detached completion of changes, repeats. Streams are not compressed: each of
-//! their frames goes out at once.
+//! the credential, rates, the detached completion of changes, repeats. Streams and files are not compressed:
+//! each frame of a stream goes out at once, and a file says how long it is.
 
 use std::sync::atomic::Ordering;
 
@@ -21,8 +21,8 @@ use crate::openapi::{Doc, Documented, does, operation_of};
 use crate::site::site;
 use crate::state::Shared;
 use crate::{
-    auth, chats, layers, logins, logs, models, organizations, providers, repeats, settings, streams, templates, users,
-    workspaces,
+    auth, chats, files, layers, logins, logs, models, organizations, providers, repeats, settings, streams, templates,
+    users, workspaces,
 };
 
 /// Prefix of the platform's routes, and of the chats'.
@@ -276,6 +276,11 @@ fn chat_routes() -> Section {
         does("The newest chat of each workspace").query(&["workspace_ids"]),
     );
     s.post("/by-workspace", chats::chats_by_workspace_post, does("The newest chat of each workspace"));
+    s.post(
+        "/files",
+        files::file_upload,
+        does("Upload a file: the body is its bytes").makes::<api::ChatFile>().query(&["organization"]),
+    );
     s.get("/models", models::model_list, does("Models a chat may use").gives::<api::Models>());
     s.get("/providers", providers::provider_list, does("Providers").lists::<api::Provider>());
     s.post(
@@ -361,8 +366,10 @@ fn chat_routes() -> Section {
     s
 }
 
+/// What goes out as it is, without compression: streams, and files.
 fn stream_routes() -> Section {
     let mut s = Section::new("");
+    s.get("/api/experimental/chats/files/{file}", files::file_download, does("The bytes of a file"));
     s.get(
         "/api/experimental/chats/watch",
         streams::chat_watch,

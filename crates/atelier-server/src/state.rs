@@ -52,6 +52,7 @@ pub struct ServerConfig {
 pub struct Rates {
     pub requests: u32,
     pub logins: u32,
+    pub files: u32,
 }
 
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlitePool, Transaction};
 
 use crate::error::StoreError;
+use crate::files::{Blobs, BlobsConfig};
 use crate::secrets::{Secrets, SecretsConfig};
 use crate::statement::{ABSENT, Statement};
 use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
@@ -63,6 +64,7 @@ pub enum Database {
 pub struct StoreConfig {
     pub database: Database,
     pub secrets: SecretsConfig,
+    pub blobs: BlobsConfig,
 }
 
 /// The store. Cheap to clone.
@@ -74,6 +76,7 @@ pub struct Store {
 struct Inner {
     backend: Backend,
     secrets: Secrets,
+    blobs: Blobs,
 }
 
 enum Backend {
@@ -88,7 +91,8 @@ impl Store {
             Database::Sqlite { file } => open_sqlite(file).await?,
             Database::Postgres { url } => open_postgres(url).await?,
         };
-        let mut store = Self { inner: Arc::new(Inner { backend, secrets: Secrets::none() }) };
+        let mut store =
+            Self { inner: Arc::new(Inner { backend, secrets: Secrets::none(), blobs: Blobs::new(config.blobs) }) };
         let secrets = match store.secrets_open(&config.secrets).await {
             Ok(secrets) => secrets,
             Err(error) => {
@@ -110,6 +114,10 @@ impl Store {
     }
 
     /// What seals secrets, for functions that take it beside an open transaction.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.inner.secrets

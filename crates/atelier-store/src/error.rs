@@ -33,6 +33,8 @@ pub enum StoreError {
     Setup(String),
     #[error("the statement failed")]
     Database(#[source] sqlx::Error),
+    #[error("the folder of files cannot be used")]
+    Files(#[source] std::io::Error),
     #[error("the store is closed")]
     Closed,
 }
@@ -50,6 +52,7 @@ impl StoreError {
             | Self::Migrate(_)
             | Self::Setup(_)
             | Self::Database(_)
+            | Self::Files(_)
             | Self::Closed => false,
         }
     }

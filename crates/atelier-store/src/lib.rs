@@ -16,6 +16,7 @@ mod coordination;
 mod credentials;
 mod database;
 mod error;
+mod files;
 mod groups;
 mod idempotency;
 mod messages;
@@ -46,6 +47,7 @@ pub use coordination::{Coordination, Renewal, Replica};
 pub use credentials::*;
 pub use database::{Database, Engine, Store, StoreConfig, Tx};
 pub use error::StoreError;
+pub use files::{BlobPlace, BlobsConfig, FileNew, FileRow};
 pub use groups::*;
 pub use idempotency::*;
 pub use messages::*;
@@ -69,6 +71,7 @@ fn all_statements() -> Vec<statement::Statement> {
         agents::STATEMENTS,
         audit::STATEMENTS,
         builds::STATEMENTS,
+        files::STATEMENTS,
         groups::STATEMENTS,
         idempotency::STATEMENTS,
         credentials::STATEMENTS,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::database::{Engine, Store, Tx};
 use crate::error::StoreError;
+use crate::files::files_link_in_tx;
 use crate::search::{search_delete_from_in_tx, search_insert_in_tx};
 use crate::statement::{ValuesInsert, statements};
 use crate::value::{Arg, DbRow, args};
@@ -346,6 +347,7 @@ pub async fn messages_insert_in_tx(
     if ids.len() != messages.len() || !ids.is_sorted_by(|a, b| a < b) {
         return Err(StoreError::Setup("a batch of messages did not keep its order".to_owned()));
     }
+    files_link_in_tx(tx, chat, messages.iter().flat_map(|message| &message.parts)).await?;
     search_insert_in_tx(tx, chat, ids.iter().copied().zip(&messages)).await?;
     Ok(messages
         .into_iter()

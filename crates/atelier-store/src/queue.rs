@@ -6,6 +6,7 @@ use atelier_domain::{ChatId, McpServerId, ModelConfigId, QueueEntryId, Timestamp
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
+use crate::files::files_link_in_tx;
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 
@@ -86,6 +87,7 @@ pub async fn queue_insert_in_tx(
     entry: QueueNew,
     now: Timestamp,
 ) -> Result<QueueRow, StoreError> {
+    files_link_in_tx(tx, chat, entry.parts.iter()).await?;
     let content = content_encode(&entry.parts);
     let servers =
         entry.mcp_server_ids.as_ref().map(|ids| serde_json::to_string(ids).expect("a list of ids always serializes"));

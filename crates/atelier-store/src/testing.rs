@@ -5,7 +5,14 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::database::{Database, Store, StoreConfig};
+use crate::files::{BlobPlace, BlobsConfig};
 use crate::secrets::SecretsConfig;
+
+/// Files in the database; a folder for those that lie outside.
+#[must_use]
+pub fn blobs(folder: &Path) -> BlobsConfig {
+    BlobsConfig { place: BlobPlace::Database, folder: folder.join("files") }
+}
 
 /// A store on SQLite in `folder`.
 ///
@@ -15,6 +22,7 @@ pub async fn sqlite_store(folder: &Path) -> Store {
     let config = StoreConfig {
         database: Database::Sqlite { file: folder.join("atelier.db") },
         secrets: SecretsConfig::File(folder.join("secret.keys")),
+        blobs: blobs(folder),
     };
     Store::open(config).await.expect("a fresh SQLite database opens")
 }
@@ -39,6 +47,7 @@ pub async fn postgres_store(folder: &Path) -> PostgresTest {
     let config = StoreConfig {
         database: Database::Postgres { url: url_of(&server, &name) },
         secrets: SecretsConfig::File(folder.join("secret.keys")),
+        blobs: blobs(folder),
     };
     let store = Store::open(config).await.expect("a fresh PostgreSQL database opens");
     PostgresTest { store, server, name, is_dropped: false }

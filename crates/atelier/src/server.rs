@@ -12,7 +12,8 @@ use atelier_egress::{Dialer, Egress, EgressPolicy};
 use atelier_llm::{ProviderKind, ProviderRegistry, RegistryParts, Scripts};
 use atelier_server::{Rates, Server, ServerConfig, ServerParts};
 use atelier_store::{
-    Database, Engine, ProviderPreset, ProviderPresets, SecretString, SecretsConfig, Store, StoreConfig,
+    BlobPlace, BlobsConfig, Database, Engine, ProviderPreset, ProviderPresets, SecretString, SecretsConfig, Store,
+    StoreConfig,
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
@@ -99,7 +100,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             access_url: access_url.clone(),
             version: VERSION.to_owned(),
             deployment_id,
-            rates: Rates { requests: settings.rate_requests, logins: settings.rate_logins },
+            rates: Rates { requests: settings.rate_requests, logins: settings.rate_logins, files: settings.rate_files },
             demo: demo_login.as_ref().map(demo::Demo::login),
         },
     });
@@ -185,7 +186,11 @@ pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::
         (Some(keys), _) => SecretsConfig::Keys(SecretString::new(keys.as_str())),
         (None, _) => SecretsConfig::File(private.join("secret.keys")),
     };
-    Store::open(StoreConfig { database, secrets }).await.context("the database cannot be opened")
+    let place = BlobPlace::from_name(&settings.file_store).context("ATELIER_FILE_STORE cannot be read")?;
+    let folder = settings.file_dir.clone().unwrap_or_else(|| private.join("files"));
+    Store::open(StoreConfig { database, secrets, blobs: BlobsConfig { place, folder } })
+        .await
+        .context("the database cannot be opened")
 }
 
 pub(crate) fn egress(settings: &Settings) -> anyhow::Result<Egress> {

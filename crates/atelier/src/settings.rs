@@ -94,6 +94,19 @@ pub(crate) struct Settings {
     #[arg(long, env = "ATELIER_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub(crate) log_format: String,
 
+    /// Where the bytes of new files are kept: in the database, or in a folder; a change moves nothing
+    #[arg(long, env = "ATELIER_FILE_STORE", default_value = "database", value_parser = ["database", "directory"],
+          value_name = "PLACE")]
+    pub(crate) file_store: String,
+
+    /// Folder of files (default: private/files in the data folder); replicas share it
+    #[arg(long, env = "ATELIER_FILE_DIR", value_name = "FOLDER")]
+    pub(crate) file_dir: Option<PathBuf>,
+
+    /// Uploads of files a minute and user; 0 = no limit
+    #[arg(long, env = "ATELIER_RATE_FILES", default_value_t = 120, value_name = "N")]
+    pub(crate) rate_files: u32,
+
     /// Requests a minute and user (anonymous: address); 0 = no limit
     #[arg(long, env = "ATELIER_RATE_REQUESTS", default_value_t = 1200, value_name = "N")]
     pub(crate) rate_requests: u32,

@@ -119,9 +119,6 @@ fn user_parts(parts: &[MessagePart]) -> Vec<MessagePart> {
                 ),
                 &comment.content,
             ))),
-            MessagePart::File(file) if file.data.is_none() => {
-                Some(MessagePart::text(format!("[file not available: {}]", file.name.as_deref().unwrap_or("unnamed"))))
-            }
             MessagePart::File(_)
             | MessagePart::Reasoning(_)
             | MessagePart::ToolCall(_)

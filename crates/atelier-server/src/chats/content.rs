@@ -1,19 +1,50 @@
 //! What a user sends: from input parts to stored parts, every fault named.
 
-use atelier_api::{ChatInputPart, Validation};
-use atelier_domain::message::{DiffCommentPart, DiffSide, FileReferencePart, MessagePart};
+use std::collections::HashMap;
 
+use atelier_api::{ChatInputPart, Validation};
+use atelier_domain::FileId;
+use atelier_domain::message::{DiffCommentPart, DiffSide, FilePart, FileReferencePart, MessagePart};
+use atelier_store::FileRow;
+
+use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, fault};
+use crate::files;
+use crate::state::Shared;
 
 const MAX_PARTS: usize = 100;
 const MAX_FILES: usize = 20;
 /// Text of a message in all.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
+/// Files that a message may hold, by their id as it was given.
+type Files = HashMap<FileId, FileRow>;
+
+/// What the caller says, with the files that the caller may read.
+///
 /// # Errors
 /// 400 `invalid_content` with a validation for each fault.
-pub(super) fn message_parts(content: Option<Vec<ChatInputPart>>) -> ApiResult<Vec<MessagePart>> {
+pub(super) async fn message_parts(
+    app: &Shared,
+    caller: &Caller,
+    content: Option<Vec<ChatInputPart>>,
+) -> ApiResult<Vec<MessagePart>> {
     let content = content.unwrap_or_default();
+    let named: Vec<FileId> = content.iter().filter_map(file_id).take(MAX_FILES).collect();
+    let files = files::readable(app, caller, &named).await?.into_iter().map(|file| (file.id, file)).collect();
+    parts_with(content, &files)
+}
+
+/// The file that a part names.
+fn file_id(part: &ChatInputPart) -> Option<FileId> {
+    part.file_id.filter(|_| is_file(part)).map(FileId::from)
+}
+
+fn is_file(part: &ChatInputPart) -> bool {
+    part.r#type.trim().eq_ignore_ascii_case("file")
+}
+
+fn parts_with(content: Vec<ChatInputPart>, known: &Files) -> ApiResult<Vec<MessagePart>> {
     if content.is_empty() || content.len() > MAX_PARTS {
         let detail = format!("must have 1 to {MAX_PARTS} parts");
         return Err(ApiError::faults("invalid_content", vec![fault("content", detail)]));
@@ -23,8 +54,8 @@ pub(super) fn message_parts(content: Option<Vec<ChatInputPart>>) -> ApiResult<Ve
     let mut parts = Vec::with_capacity(content.len());
     for (at, part) in content.into_iter().enumerate() {
         bytes += part.text.as_ref().map_or(0, String::len) + part.content.as_ref().map_or(0, String::len);
-        files += usize::from(part.r#type.trim().eq_ignore_ascii_case("file"));
-        parts.extend(message_part(at, part, &mut faults));
+        files += usize::from(is_file(&part));
+        parts.extend(message_part(at, part, known, &mut faults));
     }
     if bytes > MAX_TEXT_BYTES {
         faults.push(fault("content", format!("has {bytes} bytes of text, at most 1 MiB is allowed")));
@@ -35,7 +66,7 @@ pub(super) fn message_parts(content: Option<Vec<ChatInputPart>>) -> ApiResult<Ve
     if faults.is_empty() { Ok(parts) } else { Err(ApiError::faults("invalid_content", faults)) }
 }
 
-fn message_part(at: usize, part: ChatInputPart, faults: &mut Vec<Validation>) -> Option<MessagePart> {
+fn message_part(at: usize, part: ChatInputPart, known: &Files, faults: &mut Vec<Validation>) -> Option<MessagePart> {
     let mut refuse = |field: &str, detail: &str| faults.push(fault(format!("content[{at}].{field}"), detail));
     match part.r#type.trim().to_lowercase().as_str() {
         "text" => {
@@ -47,9 +78,17 @@ fn message_part(at: usize, part: ChatInputPart, faults: &mut Vec<Validation>) ->
             Some(MessagePart::text(text))
         }
         "file" => {
-            // files are uploaded with a call that this server does not have yet: none can be named
-            refuse("file_id", "names no file that you may read");
-            None
+            let Some(file) = file_id(&part).and_then(|id| known.get(&id)) else {
+                refuse("file_id", "names no file that you may read");
+                return None;
+            };
+            Some(MessagePart::File(FilePart {
+                media_type: file.media_type.clone(),
+                file_id: Some(file.id),
+                name: Some(file.name.clone()),
+                data: None,
+                native: None,
+            }))
         }
         "file-reference" => {
             let file_name = file_name(&part, &mut refuse)?;
@@ -104,7 +143,7 @@ mod tests {
     }
 
     fn fields(content: Vec<ChatInputPart>) -> Vec<String> {
-        let error = message_parts(Some(content)).unwrap_err();
+        let error = parts_with(content, &Files::new()).unwrap_err();
         assert_eq!(error.body.code, "invalid_content");
         error.body.validations.into_iter().map(|found| found.field).collect()
     }
@@ -122,7 +161,7 @@ mod tests {
 
     #[test]
     fn text_is_trimmed_and_types_are_read_in_any_case() {
-        assert_eq!(message_parts(Some(vec![part(" TEXT ", " hi\n")])).unwrap(), [MessagePart::text("hi")]);
+        assert_eq!(parts_with(vec![part(" TEXT ", " hi\n")], &Files::new()).unwrap(), [MessagePart::text("hi")]);
     }
 
     proptest! {
@@ -131,7 +170,7 @@ mod tests {
             let odd = ChatInputPart {
                 start_line: Some(lines.0), end_line: Some(lines.1), file_name: Some(text.clone()), ..part(&kind, &text)
             };
-            let _ = message_parts(Some(vec![odd]));
+            let _ = parts_with(vec![odd], &Files::new());
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn chat_create(
 ) -> ApiResult<Response> {
     caller.must(Action::ChatCreate, &atelier_domain::permissions::Object::owned_by(caller.id()))?;
     let create: api::ChatCreate = body.json_with_any_text().await?;
-    let parts = message_parts(create.content)?;
+    let parts = message_parts(&app, &caller, create.content).await?;
     let wanted = create.organization_id.map(OrganizationId::from);
     if wanted.is_some_and(|wanted| !caller.organizations().any(|own| own == wanted)) {
         return Err(ApiError::validation(vec![fault("organization_id", "names no organization of yours")]));

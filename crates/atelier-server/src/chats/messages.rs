@@ -63,7 +63,7 @@ pub(crate) async fn message_send(
     body: RawBody,
 ) -> ApiResult<Response> {
     let create: api::ChatMessageCreate = body.json_with_any_text().await?;
-    let parts = message_parts(create.content)?;
+    let parts = message_parts(&app, &caller, create.content).await?;
     let busy_behavior = match create.busy_behavior.as_deref() {
         None | Some("queue") => BusyBehavior::Queue,
         Some("interrupt") => BusyBehavior::Interrupt,
@@ -107,7 +107,7 @@ pub(crate) async fn message_edit(
 ) -> ApiResult<Response> {
     let message_id = MessageId(number(&message, "message")?);
     let edit: api::ChatMessageEdit = body.json_with_any_text().await?;
-    let parts = message_parts(edit.content)?;
+    let parts = message_parts(&app, &caller, edit.content).await?;
     let model_config_id = match edit.model_config_id {
         None => None,
         Some(model) => Some(usable_model(&app, &caller, Some(model.into())).await?),

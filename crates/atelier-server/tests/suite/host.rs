@@ -82,7 +82,12 @@ impl Builder {
     }
 
     pub(crate) fn rates(mut self, requests: u32, logins: u32) -> Self {
-        self.rates = Rates { requests, logins };
+        self.rates = Rates { requests, logins, ..self.rates };
+        self
+    }
+
+    pub(crate) fn file_rate(mut self, files: u32) -> Self {
+        self.rates.files = files;
         self
     }
 
@@ -211,7 +216,7 @@ impl Host {
     pub(crate) fn builder() -> Builder {
         Builder {
             engine: Engine::Sqlite,
-            rates: Rates { requests: 0, logins: 0 },
+            rates: Rates { requests: 0, logins: 0, files: 0 },
             demo: None,
             access_url: "http://atelier.example".into(),
             clock: None,

@@ -51,7 +51,7 @@ impl Fixture {
         self.resolve(ModelWanted::LastOrDefault(Some(model))).await
     }
 
-    fn database(&self) -> Database {
+    pub(crate) fn database(&self) -> Database {
         match self.url() {
             Some(url) => Database::Postgres { url },
             None => Database::Sqlite { file: self.folder.path().join("atelier.db") },
@@ -65,7 +65,8 @@ impl Fixture {
     async fn reopen(&self, secrets: SecretsConfig) -> Result<Store, StoreError> {
         self.store.close().await;
         // the lock of the store before goes with its last connection
-        Store::open(StoreConfig { database: self.database(), secrets }).await
+        let blobs = atelier_store::testing::blobs(self.folder.path());
+        Store::open(StoreConfig { database: self.database(), secrets, blobs }).await
     }
 
     /// All that the database holds, as text and bytes.
@@ -312,7 +313,8 @@ on_both_engines! {
         }
         fixture.execute("DELETE FROM secret_keys").await;
         let open = |keys: &str| {
-            Store::open(StoreConfig { database: fixture.database(), secrets: SecretsConfig::Keys(key(keys)) })
+            let blobs = atelier_store::testing::blobs(fixture.folder.path());
+            Store::open(StoreConfig { database: fixture.database(), secrets: SecretsConfig::Keys(key(keys)), blobs })
         };
         let (one, two) = tokio::join!(open(ONE), open(TWO));
         assert_ne!(one.is_ok(), two.is_ok());

@@ -4,6 +4,7 @@
 mod chat_list;
 mod chats;
 mod coordination;
+mod files;
 mod fixture;
 mod keys;
 mod ledgers;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atelier_domain::ChatId;
-use atelier_store::testing::sqlite_store;
+use atelier_store::testing::{blobs, sqlite_store};
 use atelier_store::{Database, Engine, SecretsConfig, Store, StoreConfig, StoreError};
 use tokio::sync::oneshot;
 
@@ -278,6 +278,7 @@ async fn one_process_owns_a_sqlite_database() {
         Store::open(StoreConfig {
             database: Database::Sqlite { file: folder.path().join("atelier.db") },
             secrets: SecretsConfig::File(folder.path().join("secret.keys")),
+            blobs: blobs(folder.path()),
         })
     };
     assert!(matches!(again().await, Err(StoreError::Setup(_))));
