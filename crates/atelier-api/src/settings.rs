@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// The deployment's prompt. Empty: the default is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,4 +27,30 @@ pub struct UserPrompt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceTtl {
     pub workspace_ttl_ms: i64,
+}
+
+/// Whether agents may use a desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DesktopEnabled {
+    pub enable_desktop: bool,
+}
+
+/// A user's own compaction thresholds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CompactionThresholds {
+    pub thresholds: Vec<CompactionThreshold>,
+}
+
+/// At what share of a model's context chats are compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CompactionThreshold {
+    pub model_config_id: Uuid,
+    /// 0 to 100; 100 = never.
+    pub threshold_percent: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CompactionThresholdUpdate {
+    /// 0 to 100; 100 = never.
+    pub threshold_percent: i32,
 }

@@ -36,7 +36,7 @@ pub use self::types::{
     AnswerCommitted, AnswerContent, AnswerStored, CallEnd, Claimed, CommitError, Fail, NewToolCall, RetryPlanned,
     RunFence, RunSignals, Settle, Settled, StepBegun, StoredCall,
 };
-use crate::prompt::text::DEFAULT_SYSTEM_PROMPT;
+use crate::prompt::text::system_prompt;
 
 /// Makes changes of chats. Cheap to clone.
 #[derive(Clone)]
@@ -114,10 +114,7 @@ impl Commits {
                     atelier_store::chat_insert_in_tx(tx, &chat).await?;
                     let row = contents::new_chat_row(chat);
                     let prompt = atelier_store::setting_in_tx(tx, Setting::SystemPrompt).await?;
-                    let prompt = prompt
-                        .filter(|prompt| !prompt.trim().is_empty())
-                        .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned());
-                    let applied = carry_out::first_messages(tx, row, prompt, message, now).await?;
+                    let applied = carry_out::first_messages(tx, row, system_prompt(prompt), message, now).await?;
                     if let Some(also) = also {
                         also(tx, &applied.chat).await?;
                     }

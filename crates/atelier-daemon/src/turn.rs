@@ -29,6 +29,7 @@ use crate::executor::{Place, Work};
 use crate::fault::Faults;
 use crate::models::{Models, TurnModel};
 use crate::prompt::files::Files;
+use crate::prompt::text::system_prompt;
 use crate::prompt::transcript::Transcripts;
 use crate::prompt::{self, PromptSources, Reasoning, TurnPrompt};
 use crate::step::{self, Outcome, StepRequest};
@@ -239,16 +240,37 @@ impl<'a> Turn<'a> {
     /// The fixed part of the prompt of this turn.
     async fn prompt(&self) -> Result<TurnPrompt, RunEnd> {
         let stored = self.turns.store.prompt_sources(self.chat.id, self.chat.owner_id).await.map_err(RunEnd::store)?;
+        let mut deployment = stored.deployment;
+        if !stored.has_answered {
+            deployment = self.refreshed_system_prompt(deployment, stored.deployment_setting).await;
+        }
         let context = match self.chat.workspace_id {
             Some(_) => self.workspace_context().await,
             None => None,
         };
         Ok(TurnPrompt::new(&PromptSources {
-            deployment: stored.deployment,
+            deployment,
             workspace_name: stored.workspace_name,
             context,
             user: stored.user,
         }))
+    }
+
+    /// The deployment's prompt for a turn that begins: the chat's own copy, brought up to date.
+    async fn refreshed_system_prompt(&self, kept: Option<String>, setting: Option<String>) -> Option<String> {
+        let wanted = system_prompt(setting);
+        if kept.as_ref() == Some(&wanted) {
+            return kept;
+        }
+        let (chat, now) = (&self.chat, self.turns.clock.now());
+        let replaced = self.turns.store.system_message_replace(chat.id, chat.state.turn_no, wanted.clone(), now).await;
+        match replaced {
+            Ok(()) => Some(wanted),
+            Err(error) => {
+                tracing::warn!(chat.id = %chat.id, "chat {} goes on with its former system prompt: {error}", chat.id);
+                kept
+            }
+        }
     }
 
     /// Instruction files and facts of the workspace; without an answer in time, the last good copy.

@@ -16,7 +16,52 @@ pub(crate) struct Doc {
     gives: Option<Type>,
     is_list: bool,
     query: &'static [&'static str],
+    refuses: &'static [&'static str],
 }
+
+/// Codes of refusals with their status (`api.md` 1.3), as far as routes that exist have them.
+const CODES: &[(&str, u16)] = &[
+    ("validation_failed", 400),
+    ("invalid_json", 400),
+    ("invalid_id", 400),
+    ("invalid_cursor", 400),
+    ("invalid_content", 400),
+    ("workspace_unavailable", 400),
+    ("model_unavailable", 400),
+    ("no_default_model", 400),
+    ("unknown_mcp_servers", 400),
+    ("already_archived", 400),
+    ("not_archived", 400),
+    ("parent_archived", 400),
+    ("not_a_user_message", 400),
+    ("in_use", 400),
+    ("last_owner", 400),
+    ("unsupported_file_type", 400),
+    ("api_key_required", 400),
+    ("egress_denied", 400),
+    ("unauthenticated", 401),
+    ("invalid_credentials", 401),
+    ("account_suspended", 401),
+    ("forbidden", 403),
+    ("origin_mismatch", 403),
+    ("not_chat_owner", 403),
+    ("not_found", 404),
+    ("already_exists", 409),
+    ("first_user_exists", 409),
+    ("chat_archived", 409),
+    ("usage_limit_reached", 409),
+    ("build_in_progress", 409),
+    ("quota_exceeded", 409),
+    ("idempotency_in_progress", 409),
+    ("body_too_large", 413),
+    ("file_too_large", 413),
+    ("idempotency_key_reused", 422),
+    ("upgrade_required", 426),
+    ("queue_full", 429),
+    ("rate_limited", 429),
+    ("internal", 500),
+    ("unavailable", 503),
+];
 
 /// A wire type by its name, and how its schemas are found.
 struct Type {
@@ -42,7 +87,7 @@ impl Type {
 
 /// A route that answers 200 with any JSON, until more is said.
 pub(crate) const fn does(summary: &'static str) -> Doc {
-    Doc { summary, takes: None, status: 200, gives: None, is_list: false, query: &[] }
+    Doc { summary, takes: None, status: 200, gives: None, is_list: false, query: &[], refuses: &[] }
 }
 
 impl Doc {
@@ -74,6 +119,12 @@ impl Doc {
         self
     }
 
+    /// Codes of refusals beside those that every route of its kind has.
+    pub(crate) const fn refuses(mut self, codes: &'static [&'static str]) -> Self {
+        self.refuses = codes;
+        self
+    }
+
     pub(crate) const fn query(mut self, query: &'static [&'static str]) -> Self {
         self.query = query;
         self
@@ -84,7 +135,7 @@ impl Doc {
 pub(crate) struct Documented {
     pub(crate) path: String,
     pub(crate) method: &'static str,
-    pub(crate) operation: &'static str,
+    pub(crate) operation: String,
     pub(crate) is_anonymous: bool,
     pub(crate) doc: Doc,
 }
@@ -151,6 +202,13 @@ fn operation(route: &Documented) -> Value {
             "default": {"description": "Refused", "content": content(Type::of::<api::Error>().reference())},
         },
     });
+    for (status, codes) in refusals(route) {
+        let example = json!({"message": "What is wrong, and what to do.", "code": codes[0]});
+        operation["responses"][status.to_string()] = json!({
+            "description": format!("`code` is one of {}", codes.join(", ")),
+            "content": {"application/json": {"schema": Type::of::<api::Error>().reference(), "example": example}},
+        });
+    }
     if let Some(takes) = &doc.takes {
         operation["requestBody"] = json!({"required": true, "content": content(takes.reference())});
     }
@@ -158,6 +216,32 @@ fn operation(route: &Documented) -> Value {
         operation["security"] = json!([{"token": []}, {"bearer": []}, {"cookie": []}]);
     }
     operation
+}
+
+/// What a route may answer when it refuses: its own codes, and those that follow from its form.
+fn refusals(route: &Documented) -> BTreeMap<u16, Vec<&'static str>> {
+    let doc = &route.doc;
+    let changes = route.method != "get";
+    let cases: [(bool, &[&'static str]); 8] = [
+        (true, &["internal", "unavailable"]),
+        (route.path.starts_with("/api/v2") || route.path.starts_with("/api/experimental"), &["rate_limited"]),
+        (!route.is_anonymous, &["unauthenticated"]),
+        (changes && !route.is_anonymous, &["forbidden", "origin_mismatch"]),
+        (route.path.contains('{'), &["invalid_id", "not_found"]),
+        (!doc.query.is_empty(), &["validation_failed"]),
+        (doc.takes.is_some(), &["invalid_json", "validation_failed", "body_too_large"]),
+        (route.method == "post" && !route.is_anonymous, &["idempotency_in_progress", "idempotency_key_reused"]),
+    ];
+    let codes = cases.iter().filter(|(holds, _)| *holds).flat_map(|(_, codes)| *codes).chain(doc.refuses);
+    let mut by_status: BTreeMap<u16, Vec<&'static str>> = BTreeMap::new();
+    for code in codes {
+        let (_, status) = CODES.iter().find(|(known, _)| known == code).expect("codes of routes are in the list");
+        let listed = by_status.entry(*status).or_default();
+        if !listed.contains(code) {
+            listed.push(code);
+        }
+    }
+    by_status
 }
 
 #[cfg(test)]
@@ -189,7 +273,7 @@ mod tests {
             assert!(document["components"]["schemas"].get(name).is_some(), "{reference} leads nowhere");
         }
         let routes = crate::router::documented();
-        let operations: HashSet<&str> = routes.iter().map(|route| route.operation).collect();
+        let operations: HashSet<&str> = routes.iter().map(|route| route.operation.as_str()).collect();
         assert_eq!(operations.len(), routes.len());
     }
 

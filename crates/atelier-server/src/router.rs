@@ -76,7 +76,11 @@ impl Section {
         doc: Doc,
     ) {
         let path = format!("{}{path}", self.prefix);
-        let operation = operation_of(&handler);
+        let mut operation = operation_of(&handler).to_owned();
+        if self.documented.iter().any(|known| known.operation == operation) {
+            // a second path to the same
+            operation.push_str("_also");
+        }
         self.router = std::mem::take(&mut self.router).route(&path, on(filter, handler));
         self.documented.push(Documented { path, method, operation, is_anonymous: self.is_anonymous, doc });
     }
@@ -90,9 +94,19 @@ fn anonymous() -> Section {
     s.post(
         "/users/first",
         logins::first_user_create,
-        does("Create the first user, who owns the site").takes::<api::UserCreate>().makes::<api::FirstUserCreated>(),
+        does("Create the first user, who owns the site")
+            .takes::<api::UserCreate>()
+            .makes::<api::FirstUserCreated>()
+            .refuses(&["first_user_exists"]),
     );
-    s.post("/users/login", logins::login, does("Log in").takes::<api::Login>().makes::<api::LoggedIn>());
+    s.post(
+        "/users/login",
+        logins::login,
+        does("Log in")
+            .takes::<api::Login>()
+            .makes::<api::LoggedIn>()
+            .refuses(&["invalid_credentials", "account_suspended"]),
+    );
     s.get("/users/authmethods", logins::auth_methods, does("Ways to log in").gives::<api::AuthMethods>());
     s
 }
@@ -115,10 +129,18 @@ fn platform() -> Section {
     s.get("/experiments", logins::experiments, does("Features that are on"));
     s.post("/users/logout", logins::logout, does("End this session").gives::<api::Response>());
     s.get("/users", users::user_list, does("List users").gives::<api::UserPage>().query(PAGE));
-    s.post("/users", users::user_create, does("Create a user").takes::<api::UserCreate>().makes::<api::User>());
+    s.post(
+        "/users",
+        users::user_create,
+        does("Create a user").takes::<api::UserCreate>().makes::<api::User>().refuses(&["already_exists"]),
+    );
     s.get("/users/roles", users::role_list, does("Site roles").lists::<api::AssignableRole>());
     s.get("/users/{user}", users::user_get, does("A user").gives::<api::User>());
-    s.delete("/users/{user}", users::user_delete, does("Delete a user").gives::<api::Response>());
+    s.delete(
+        "/users/{user}",
+        users::user_delete,
+        does("Delete a user").gives::<api::Response>().refuses(&["last_owner", "validation_failed"]),
+    );
     s.put(
         "/users/{user}/profile",
         users::user_profile_set,
@@ -135,7 +157,7 @@ fn platform() -> Section {
     s.put(
         "/users/{user}/roles",
         users::user_roles_set,
-        does("Set exactly these site roles").takes::<api::RolesUpdate>().gives::<api::User>(),
+        does("Set exactly these site roles").takes::<api::RolesUpdate>().gives::<api::User>().refuses(&["last_owner"]),
     );
     s.put("/users/{user}/status/suspend", users::user_suspend, does("Suspend a user").gives::<api::User>());
     s.put("/users/{user}/status/activate", users::user_activate, does("Activate a user").gives::<api::User>());
@@ -148,13 +170,19 @@ fn platform() -> Section {
     s.post(
         "/users/{user}/keys/tokens",
         logins::token_create,
-        does("Create an API token").takes::<api::TokenCreate>().makes::<api::TokenCreated>(),
+        does("Create an API token")
+            .takes::<api::TokenCreate>()
+            .makes::<api::TokenCreated>()
+            .refuses(&["already_exists"]),
     );
     s.delete("/users/{user}/keys/{token}", logins::token_delete, does("Delete an API token").empty());
     s.post(
         "/users/{user}/workspaces",
         workspaces::workspace_create,
-        does("Create a workspace").takes::<api::WorkspaceCreate>().makes::<api::Workspace>(),
+        does("Create a workspace")
+            .takes::<api::WorkspaceCreate>()
+            .makes::<api::Workspace>()
+            .refuses(&["already_exists", "quota_exceeded"]),
     );
     s.get(
         "/users/{user}/workspace/{name}",
@@ -165,7 +193,10 @@ fn platform() -> Section {
     s.post(
         "/organizations",
         organizations::organization_create,
-        does("Create an organization").takes::<api::OrganizationFields>().makes::<api::Organization>(),
+        does("Create an organization")
+            .takes::<api::OrganizationFields>()
+            .makes::<api::Organization>()
+            .refuses(&["already_exists"]),
     );
     s.get(
         "/organizations/{organization}",
@@ -180,7 +211,7 @@ fn platform() -> Section {
     s.delete(
         "/organizations/{organization}",
         organizations::organization_delete,
-        does("Delete an empty organization").gives::<api::Response>(),
+        does("Delete an empty organization").gives::<api::Response>().refuses(&["in_use"]),
     );
     s.get("/organizations/{organization}/members", organizations::member_list, does("Members").lists::<api::Member>());
     s.post(
@@ -217,7 +248,7 @@ fn platform() -> Section {
     s.post(
         "/organizations/{organization}/templates",
         templates::template_create,
-        does("Create a template").takes::<api::TemplateFields>().makes::<api::Template>(),
+        does("Create a template").takes::<api::TemplateFields>().makes::<api::Template>().refuses(&["already_exists"]),
     );
     s.get("/groups/{group}", organizations::group_get, does("A group").gives::<api::Group>());
     s.patch(
@@ -236,7 +267,7 @@ fn platform() -> Section {
     s.delete(
         "/templates/{template}",
         templates::template_delete,
-        does("Delete a template without workspaces").gives::<api::Response>(),
+        does("Delete a template without workspaces").gives::<api::Response>().refuses(&["in_use"]),
     );
     s.get(
         "/templates/{template}/versions",
@@ -249,7 +280,10 @@ fn platform() -> Section {
     s.post(
         "/workspaces/{workspace}/builds",
         workspaces::build_create,
-        does("Start, stop or delete a workspace").takes::<api::BuildCreate>().makes::<api::Build>(),
+        does("Start, stop or delete a workspace")
+            .takes::<api::BuildCreate>()
+            .makes::<api::Build>()
+            .refuses(&["build_in_progress", "quota_exceeded"]),
     );
     s.get("/workspacebuilds/{build}", workspaces::build_get, does("A build").gives::<api::Build>());
     s.get("/workspaceagents/{agent}", workspaces::workspace_agent_get, does("A workspace agent").gives::<api::Agent>());
@@ -268,7 +302,14 @@ fn chat_routes() -> Section {
     s.post(
         "",
         chats::chat_create,
-        does("Create a chat with its first message").takes::<api::ChatCreate>().makes::<api::Chat>(),
+        does("Create a chat with its first message").takes::<api::ChatCreate>().makes::<api::Chat>().refuses(&[
+            "invalid_content",
+            "workspace_unavailable",
+            "no_default_model",
+            "model_unavailable",
+            "unknown_mcp_servers",
+            "usage_limit_reached",
+        ]),
     );
     s.get(
         "/by-workspace",
@@ -279,26 +320,41 @@ fn chat_routes() -> Section {
     s.post(
         "/files",
         files::file_upload,
-        does("Upload a file: the body is its bytes").makes::<api::ChatFile>().query(&["organization"]),
+        does("Upload a file: the body is its bytes").makes::<api::ChatFile>().query(&["organization"]).refuses(&[
+            "unsupported_file_type",
+            "file_too_large",
+            "not_found",
+        ]),
     );
     s.get("/models", models::model_list, does("Models a chat may use").gives::<api::Models>());
     s.get("/providers", providers::provider_list, does("Providers").lists::<api::Provider>());
     s.post(
         "/providers",
         providers::provider_create,
-        does("Add a provider").takes::<api::ProviderFields>().makes::<api::Provider>(),
+        does("Add a provider")
+            .takes::<api::ProviderFields>()
+            .makes::<api::Provider>()
+            .refuses(&["already_exists", "egress_denied"]),
     );
     s.patch(
         "/providers/{provider}",
         providers::provider_update,
-        does("Change a provider").takes::<api::ProviderFields>().gives::<api::Provider>(),
+        does("Change a provider").takes::<api::ProviderFields>().gives::<api::Provider>().refuses(&[
+            "already_exists",
+            "egress_denied",
+            "api_key_required",
+        ]),
     );
-    s.delete("/providers/{provider}", providers::provider_delete, does("Delete a provider and its models").empty());
+    s.delete(
+        "/providers/{provider}",
+        providers::provider_delete,
+        does("Delete a provider and its models").empty().refuses(&["in_use"]),
+    );
     s.get("/model-configs", models::model_config_list, does("Model configs").lists::<api::ModelConfig>());
     s.post(
         "/model-configs",
         models::model_config_create,
-        does("Add a model").takes::<api::ModelConfigFields>().makes::<api::ModelConfig>(),
+        does("Add a model").takes::<api::ModelConfigFields>().makes::<api::ModelConfig>().refuses(&["already_exists"]),
     );
     s.patch(
         "/model-configs/{model}",
@@ -306,15 +362,41 @@ fn chat_routes() -> Section {
         does("Change a model").takes::<api::ModelConfigFields>().gives::<api::ModelConfig>(),
     );
     s.delete("/model-configs/{model}", models::model_config_delete, does("Delete a model; its costs stay").empty());
+    for path in ["/config/system-prompt", "/system-prompt"] {
+        s.get(path, settings::system_prompt_get, does("The deployment's prompt").gives::<api::SystemPrompt>());
+        s.put(
+            path,
+            settings::system_prompt_set,
+            does("Set the deployment's prompt").takes::<api::SystemPromptUpdate>().empty(),
+        );
+    }
     s.get(
-        "/config/system-prompt",
-        settings::system_prompt_get,
-        does("The deployment's prompt").gives::<api::SystemPrompt>(),
+        "/config/desktop-enabled",
+        settings::desktop_enabled_get,
+        does("Whether agents may use a desktop").gives::<api::DesktopEnabled>(),
     );
     s.put(
-        "/config/system-prompt",
-        settings::system_prompt_set,
-        does("Set the deployment's prompt").takes::<api::SystemPromptUpdate>().empty(),
+        "/config/desktop-enabled",
+        settings::desktop_enabled_set,
+        does("Set whether agents may use a desktop").takes::<api::DesktopEnabled>().empty(),
+    );
+    s.get(
+        "/config/user-compaction-thresholds",
+        settings::compaction_threshold_list,
+        does("The caller's own compaction thresholds").gives::<api::CompactionThresholds>(),
+    );
+    s.put(
+        "/config/user-compaction-thresholds/{model}",
+        settings::compaction_threshold_set,
+        does("Set the caller's threshold of a model")
+            .takes::<api::CompactionThresholdUpdate>()
+            .gives::<api::CompactionThreshold>()
+            .refuses(&["model_unavailable"]),
+    );
+    s.delete(
+        "/config/user-compaction-thresholds/{model}",
+        settings::compaction_threshold_delete,
+        does("Back to the model's own threshold").empty(),
     );
     s.get(
         "/config/workspace-ttl",
@@ -341,28 +423,63 @@ fn chat_routes() -> Section {
     s.post(
         "/{chat}/messages",
         chats::message_send,
-        does("Send a message").takes::<api::ChatMessageCreate>().gives::<api::ChatMessageCreated>(),
+        does("Send a message").takes::<api::ChatMessageCreate>().gives::<api::ChatMessageCreated>().refuses(&[
+            "invalid_content",
+            "no_default_model",
+            "model_unavailable",
+            "unknown_mcp_servers",
+            "not_chat_owner",
+            "chat_archived",
+            "usage_limit_reached",
+            "queue_full",
+        ]),
     );
     s.patch(
         "/{chat}",
         chats::chat_update,
-        does("Set title, labels, pin, workspace or archive: all or none").takes::<api::ChatUpdate>().empty(),
+        does("Set title, labels, pin, workspace or archive: all or none").takes::<api::ChatUpdate>().empty().refuses(
+            &["already_archived", "not_archived", "parent_archived", "workspace_unavailable", "not_chat_owner"],
+        ),
     );
     s.post("/{chat}/archive", chats::chat_archive, does("Archive a chat and all below it").empty());
-    s.post("/{chat}/unarchive", chats::chat_unarchive, does("Bring a chat and all below it back").empty());
+    s.post(
+        "/{chat}/unarchive",
+        chats::chat_unarchive,
+        does("Bring a chat and all below it back").empty().refuses(&["parent_archived"]),
+    );
     s.patch(
         "/{chat}/messages/{message}",
         chats::message_edit,
-        does("Replace a message and all behind it").takes::<api::ChatMessageEdit>().gives::<api::ChatMessage>(),
+        does("Replace a message and all behind it")
+            .takes::<api::ChatMessageEdit>()
+            .gives::<api::ChatMessage>()
+            .refuses(&[
+                "invalid_content",
+                "model_unavailable",
+                "not_a_user_message",
+                "not_chat_owner",
+                "chat_archived",
+                "usage_limit_reached",
+                "idempotency_in_progress",
+                "idempotency_key_reused",
+            ]),
     );
-    s.delete("/{chat}/queue/{queued}", chats::queue_delete, does("Take a message out of the queue").empty());
+    s.delete(
+        "/{chat}/queue/{queued}",
+        chats::queue_delete,
+        does("Take a message out of the queue").empty().refuses(&["not_chat_owner"]),
+    );
     s.post(
         "/{chat}/queue/{queued}/promote",
         chats::queue_promote,
-        does("Send a waiting message now").gives::<api::ChatMessage>(),
+        does("Send a waiting message now").gives::<api::ChatMessage>().refuses(&["not_chat_owner", "chat_archived"]),
     );
     s.post("/{chat}/interrupt", chats::chat_interrupt, does("Interrupt the turn").gives::<api::Chat>());
-    s.put("/{chat}/read", chats::chat_read_set, does("Move the read mark").takes::<api::ChatReadMark>().empty());
+    s.put(
+        "/{chat}/read",
+        chats::chat_read_set,
+        does("Move the read mark").takes::<api::ChatReadMark>().empty().refuses(&["not_chat_owner"]),
+    );
     s
 }
 
@@ -373,7 +490,10 @@ fn stream_routes() -> Section {
     s.get(
         "/api/experimental/chats/watch",
         streams::chat_watch,
-        does("Changes of the caller's chats").streams::<api::ChatWatchEvent>().query(&["cursor"]),
+        does("Changes of the caller's chats")
+            .streams::<api::ChatWatchEvent>()
+            .query(&["cursor"])
+            .refuses(&["invalid_cursor", "upgrade_required"]),
     );
     s.get(
         "/api/experimental/chats/{chat}/stream",

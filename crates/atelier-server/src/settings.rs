@@ -1,6 +1,7 @@
 //! Settings: the deployment's, and the caller's own prompt.
 
 use atelier_api as api;
+use atelier_domain::ModelConfigId;
 use atelier_domain::permissions::Action;
 use atelier_store::Setting;
 use axum::Json;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::auth::LoggedIn;
 use crate::error::{ApiError, ApiResult, fault};
-use crate::extract::RawBody;
+use crate::extract::{Path, RawBody, id};
 use crate::state::Shared;
 
 const MAX_PROMPT_BYTES: usize = 32_768;
@@ -60,6 +61,71 @@ pub(crate) async fn workspace_ttl_set(
         }
         _ => Err(ApiError::validation(vec![fault("workspace_ttl_ms", "must be 0, or 60000 to 2592000000")])),
     }
+}
+
+pub(crate) async fn desktop_enabled_get(
+    State(app): State<Shared>,
+    LoggedIn(_): LoggedIn,
+) -> ApiResult<Json<api::DesktopEnabled>> {
+    let enabled = app.store.setting(Setting::DesktopEnabled).await?;
+    Ok(Json(api::DesktopEnabled { enable_desktop: enabled.as_deref() == Some("true") }))
+}
+
+pub(crate) async fn desktop_enabled_set(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    body: RawBody,
+) -> ApiResult<StatusCode> {
+    caller.must_anywhere(Action::DeploymentConfigUpdate)?;
+    let body: Value = body.json().await?;
+    let Some(enabled) = body["enable_desktop"].as_bool() else {
+        return Err(ApiError::validation(vec![fault("enable_desktop", "must be true or false")]));
+    };
+    app.store.setting_set(Setting::DesktopEnabled, enabled.to_string(), app.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn compaction_threshold_list(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+) -> ApiResult<Json<api::CompactionThresholds>> {
+    let thresholds = app.store.compaction_thresholds(caller.id()).await?;
+    let thresholds = thresholds
+        .into_iter()
+        .map(|(model, threshold_percent)| api::CompactionThreshold { model_config_id: model.uuid(), threshold_percent })
+        .collect();
+    Ok(Json(api::CompactionThresholds { thresholds }))
+}
+
+pub(crate) async fn compaction_threshold_set(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    Path(model): Path<String>,
+    body: RawBody,
+) -> ApiResult<Json<api::CompactionThreshold>> {
+    let model: ModelConfigId = id(&model, "model")?;
+    let row = app.store.model_get(model).await?.filter(|row| !row.deleted).ok_or_else(ApiError::not_found)?;
+    let body: Value = body.json().await?;
+    let percent = body["threshold_percent"].as_i64().and_then(|percent| i32::try_from(percent).ok());
+    let Some(threshold_percent) = percent.filter(|percent| (0..=100).contains(percent)) else {
+        return Err(ApiError::validation(vec![fault("threshold_percent", "must be a whole number, 0 to 100")]));
+    };
+    if !row.enabled {
+        return Err(ApiError::bad_request("model_unavailable", "The model is off: chats cannot use it."));
+    }
+    app.store.compaction_threshold_set(caller.id(), model, threshold_percent).await?;
+    Ok(Json(api::CompactionThreshold { model_config_id: model.uuid(), threshold_percent }))
+}
+
+pub(crate) async fn compaction_threshold_delete(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    Path(model): Path<String>,
+) -> ApiResult<StatusCode> {
+    let model: ModelConfigId = id(&model, "model")?;
+    app.store.model_get(model).await?.filter(|row| !row.deleted).ok_or_else(ApiError::not_found)?;
+    app.store.compaction_threshold_delete(caller.id(), model).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn user_prompt_get(

@@ -106,7 +106,10 @@ statements! {
         ORDER BY updated_at DESC, id DESC LIMIT 1";
     PROMPT_SOURCES = "SELECT u.user_prompt, w.name AS workspace_name,
         (SELECT m.content FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
-            ORDER BY m.id DESC LIMIT 1) AS system_content
+            ORDER BY m.id DESC LIMIT 1) AS system_content,
+        (SELECT s.value FROM site_settings s WHERE s.name = 'system_prompt') AS system_setting,
+        COALESCE((SELECT m.turn_no FROM chat_messages m WHERE m.chat_id = c.id AND m.id = c.last_answer_id) = c.turn_no,
+            false) AS has_answered
         FROM chats c JOIN users u ON u.id = c.owner_id LEFT JOIN workspaces w ON w.id = c.workspace_id AND NOT w.deleted
         WHERE c.id = $1 AND c.owner_id = $2";
     CHAT_OWNER_ACTIVE = "SELECT u.status FROM users u WHERE u.id = $1";
@@ -262,7 +265,12 @@ pub struct ChatNew {
 /// The fixed part of a prompt, as stored.
 #[derive(Clone, Debug, Default)]
 pub struct PromptSourcesRow {
+    /// Of the chat's system row.
     pub deployment: Option<String>,
+    /// What the setting says now.
+    pub deployment_setting: Option<String>,
+    /// The turn has an answer already: its prompt stays as it is.
+    pub has_answered: bool,
     pub workspace_name: Option<String>,
     pub user: Option<String>,
 }
@@ -522,6 +530,8 @@ impl Store {
         });
         Ok(PromptSourcesRow {
             deployment,
+            deployment_setting: row.text_opt("system_setting")?,
+            has_answered: row.boolean("has_answered")?,
             workspace_name: row.text_opt("workspace_name")?,
             user: row.text_opt("user_prompt")?.filter(|prompt| !prompt.is_empty()),
         })

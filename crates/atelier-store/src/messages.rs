@@ -93,6 +93,7 @@ statements! {
     MESSAGE_OF_REQUEST = "SELECT id FROM chat_messages WHERE chat_id = $1 AND request_key = $2";
     MESSAGES_DELETE_FROM = "UPDATE chat_messages SET deleted = true, deleted_rewind = $3
         WHERE chat_id = $1 AND id >= $2 AND NOT deleted AND role <> 'system'";
+    SYSTEM_DELETE = "UPDATE chat_messages SET deleted = true WHERE chat_id = $1 AND role = 'system' AND NOT deleted";
     MESSAGE_LAST_BEFORE_REWIND = (concat!("SELECT COALESCE(MAX(id), 0) AS id FROM chat_messages WHERE chat_id = $1 AND ", visible!(),
         " AND id < COALESCE((SELECT MIN(id) FROM chat_messages WHERE chat_id = $1 AND deleted_rewind > $2), 9223372036854775807)"));
     MESSAGES_LAST = (concat!("SELECT COALESCE(MAX(id), 0) AS last_message,
@@ -235,6 +236,14 @@ impl MessageNew {
             provider_response_id: None,
             request_key: None,
         }
+    }
+}
+
+impl MessageNew {
+    /// The prompt of the deployment, which only the model sees.
+    #[must_use]
+    pub fn system(prompt: String) -> Self {
+        Self { visibility: Visibility::Model, ..Self::new(Role::System, vec![MessagePart::text(prompt)]) }
     }
 }
 
@@ -475,6 +484,23 @@ pub async fn last_message_before_rewind_in_tx(
 }
 
 impl Store {
+    /// Puts another prompt of the deployment in the place of the chat's.
+    pub async fn system_message_replace(
+        &self,
+        chat: ChatId,
+        turn_no: i64,
+        prompt: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write("system_message_replace", move |tx| {
+            Box::pin(async move {
+                tx.run(SYSTEM_DELETE, args![chat]).await?;
+                messages_insert_in_tx(tx, chat, turn_no, vec![MessageNew::system(prompt)], now).await.map(|_| ())
+            })
+        })
+        .await
+    }
+
     /// Visible messages with `id < before`, newest first.
     pub async fn messages_newest(
         &self,

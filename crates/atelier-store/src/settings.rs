@@ -1,6 +1,6 @@
 //! Settings of the site.
 
-use atelier_domain::Timestamp;
+use atelier_domain::{ModelConfigId, Timestamp, UserId};
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
@@ -12,6 +12,12 @@ statements! {
     SETTING_SET = "INSERT INTO site_settings (name, value, updated_at) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
     SETTING_KEEP = "INSERT INTO site_settings (name, value, updated_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
+    // models that are gone stay away; their numbers come back with them
+    THRESHOLDS = "SELECT t.model_config_id, t.threshold_percent FROM user_compaction_thresholds t
+        JOIN model_configs m ON m.id = t.model_config_id AND NOT m.deleted WHERE t.user_id = $1 ORDER BY t.model_config_id";
+    THRESHOLD_SET = "INSERT INTO user_compaction_thresholds (user_id, model_config_id, threshold_percent) VALUES ($1, $2, $3)
+        ON CONFLICT (user_id, model_config_id) DO UPDATE SET threshold_percent = excluded.threshold_percent";
+    THRESHOLD_DELETE = "DELETE FROM user_compaction_thresholds WHERE user_id = $1 AND model_config_id = $2";
 }
 
 /// What the site's owners set.
@@ -53,6 +59,31 @@ pub async fn setting_set_in_tx(
 }
 
 impl Store {
+    /// The user's own compaction thresholds, in percent of the context, by model.
+    pub async fn compaction_thresholds(&self, user: UserId) -> Result<Vec<(ModelConfigId, i32)>, StoreError> {
+        let rows = self.fetch_all(THRESHOLDS, args![user]).await?;
+        rows.iter().map(|row| Ok((row.id("model_config_id")?, row.int32("threshold_percent")?))).collect()
+    }
+
+    pub async fn compaction_threshold_set(
+        &self,
+        user: UserId,
+        model: ModelConfigId,
+        percent: i32,
+    ) -> Result<(), StoreError> {
+        self.write("compaction_threshold_set", move |tx| {
+            Box::pin(async move { tx.run(THRESHOLD_SET, args![user, model, percent]).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    pub async fn compaction_threshold_delete(&self, user: UserId, model: ModelConfigId) -> Result<(), StoreError> {
+        self.write("compaction_threshold_delete", move |tx| {
+            Box::pin(async move { tx.run(THRESHOLD_DELETE, args![user, model]).await.map(|_| ()) })
+        })
+        .await
+    }
+
     pub async fn setting(&self, setting: Setting) -> Result<Option<String>, StoreError> {
         self.fetch_first(SETTING_GET, args![setting.name()]).await?.map(|row| row.text("value")).transpose()
     }

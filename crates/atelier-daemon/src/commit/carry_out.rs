@@ -6,7 +6,7 @@
 
 use atelier_domain::chat::{self, Activity, CallState, ChatEffect, ChatEvent, ChatState, Needs};
 use atelier_domain::chat::{StopScope, TransitionError};
-use atelier_domain::message::{MessagePart, Role, Visibility};
+use atelier_domain::message::{MessagePart, Role};
 use atelier_domain::{CallToken, ChatId, McpServerId, MessageId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 use atelier_store::{
     CallOutcome, ChatRow, MessageNew, MessageRow, MessagesSaw, QueueNew, QueueRow, StoreError, ToolCallNew,
@@ -116,12 +116,10 @@ pub(super) async fn first_messages(
     message: UserMessage,
     now: Timestamp,
 ) -> Result<Applied, CommitError> {
-    let mut system = MessageNew::new(Role::System, vec![MessagePart::text(system)]);
-    system.visibility = Visibility::Model;
     let (state, effects) = chat::create(now, chat.state.is_root);
     let mut writer =
         Writer::new(Locked::new(chat), state, Payload { message: Some(message), ..Payload::default() }, now);
-    writer.user_rows.push(system);
+    writer.user_rows.push(MessageNew::system(system));
     for effect in effects {
         Box::pin(writer.write(tx, effect)).await?;
     }

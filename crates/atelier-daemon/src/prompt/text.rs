@@ -17,6 +17,11 @@ Never claim a result you have not seen.
 repository (AGENTS.md) are the exception.
 - When you are done, say briefly what you changed and why, and what remains open. If you are blocked, say by what.";
 
+/// The deployment's prompt as the setting says; empty or absent: the built-in one.
+pub(crate) fn system_prompt(setting: Option<String>) -> String {
+    setting.filter(|prompt| !prompt.trim().is_empty()).unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned())
+}
+
 /// The line about the workspace when a chat has none.
 pub(crate) const NO_WORKSPACE: &str = "\
 This chat has no workspace yet. If the task needs one, call list_templates and create_workspace; \

@@ -34,7 +34,7 @@ async fn upload(actor: &Actor, media_type: &str, name: &str, data: impl Into<Vec
     actor.send(request).await
 }
 
-async fn uploaded(actor: &Actor, media_type: &str, name: &str, data: &[u8]) -> String {
+pub(crate) async fn uploaded(actor: &Actor, media_type: &str, name: &str, data: &[u8]) -> String {
     upload(actor, media_type, name, data).await.body(201)["id"].as_str().unwrap().to_owned()
 }
 
@@ -212,15 +212,21 @@ async fn model_server() -> (String, Arc<Mutex<Vec<Value>>>) {
     (url, seen)
 }
 
-#[tokio::test]
-async fn a_model_gets_the_bytes_of_files() {
-    let host = Host::builder().without_model().start().await;
+/// Makes a model of such a server the default.
+pub(crate) async fn use_model_server(host: &Host) -> Arc<Mutex<Vec<Value>>> {
     let admin = host.admin().await;
     let (base_url, seen) = model_server().await;
     let provider = json!({"provider": "openai-compat", "name": "local", "base_url": base_url});
     admin.post(&format!("{CHATS}/providers"), provider).await.expect(201);
     let model = json!({"provider": "local", "model": "m", "context_limit": 100_000});
     admin.post(&format!("{CHATS}/model-configs"), model).await.expect(201);
+    seen
+}
+
+#[tokio::test]
+async fn a_model_gets_the_bytes_of_files() {
+    let host = Host::builder().without_model().start().await;
+    let seen = use_model_server(&host).await;
     let ada = host.user("ada", &[]).await;
     let (picture, notes) =
         (uploaded(&ada, "image/png", "p.png", PNG).await, uploaded(&ada, "text/plain", "n.txt", b"remember").await);

@@ -12,5 +12,6 @@ mod models;
 mod organizations;
 mod repeats;
 mod roles;
+mod settings;
 mod streams;
 mod templates;
