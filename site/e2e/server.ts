@@ -16,6 +16,8 @@ const PROVOKED = {
   "not found": /status of 404/,
   "server away": /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to/,
   cut: /WebSocket connection to/,
+  refused: /status of 400/,
+  "upload cut": /ERR_FAILED/,
 };
 
 type Provoked = keyof typeof PROVOKED;

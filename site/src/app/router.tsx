@@ -5,6 +5,7 @@ import {
   createRouter,
   lazyRouteComponent,
   redirect,
+  retainSearchParams,
   useNavigate,
 } from "@tanstack/react-router";
 import { useContext } from "react";
@@ -52,6 +53,10 @@ const setup = createRoute({
 const inside = createRoute({
   getParentRoute: () => root,
   id: "inside",
+  // what is searched for in the list stays with every link
+  validateSearch: (search: Record<string, unknown>): { q?: string } =>
+    typeof search.q === "string" && search.q !== "" ? { q: search.q } : {},
+  search: { middlewares: [retainSearchParams(["q"])] },
   beforeLoad: async ({ context, location }) => {
     try {
       await context.queries.query({ ...meQuery, staleTime: "static" });
@@ -84,6 +89,7 @@ const newChat = createRoute({
     return (
       <NewChatPage
         userId={me.id}
+        organization={me.organization_ids[0] ?? null}
         lead={lead}
         onCreated={(chat) => {
           chatCreated(queries, chat);
@@ -111,12 +117,28 @@ const newChat = createRoute({
 const chat = createRoute({
   getParentRoute: () => inside,
   path: "/agents/$chatId",
+  validateSearch: (search: Record<string, unknown>): { msg?: number } => {
+    const msg = Number(search.msg);
+    return Number.isSafeInteger(msg) && msg > 0 ? { msg } : {};
+  },
   component: function Chat() {
     const me = useMe();
     const { chatId } = chat.useParams();
+    const { msg } = chat.useSearch();
+    const navigate = useNavigate();
     const lead = useContext(LeadContext);
     if (me === undefined) return <Skeleton />;
-    return <ChatPage key={chatId} chatId={chatId} userId={me.id} lead={lead} notFound={<NotFound />} />;
+    return (
+      <ChatPage
+        key={chatId}
+        chatId={chatId}
+        userId={me.id}
+        lead={lead}
+        notFound={<NotFound />}
+        message={msg ?? null}
+        onLatest={() => void navigate({ to: paths.chat(chatId) })}
+      />
+    );
   },
 });
 

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { LogOut, Menu as MenuIcon, Settings, X } from "lucide-react";
 import { type CSSProperties, Fragment, type ReactNode, useEffect, useState } from "react";
 import { client } from "../api/client";
@@ -25,6 +25,8 @@ export function Shell() {
   useChatWatch();
   const queries = useQueryClient();
   const { chatId } = useParams({ strict: false });
+  const { q = "" } = useSearch({ strict: false });
+  const navigate = useNavigate();
   const [isListOpen, setListOpen] = useState(false);
   const [isOnline, setOnline] = useState(navigator.onLine);
   const list = usePane("list", LIST, true);
@@ -76,6 +78,14 @@ export function Shell() {
           >
             <ChatList
               openChatId={openChatId}
+              q={q}
+              onSearch={(words) =>
+                void navigate({
+                  to: ".",
+                  search: (before) => ({ ...before, q: words === "" ? undefined : words }),
+                  replace: true,
+                })
+              }
               foot={<UserMenu onClose={isListOpen ? () => setListOpen(false) : null} />}
             />
           </div>

@@ -3,6 +3,7 @@ import type { Schemas } from "../api/client";
 import { initialChatState, reduceAction, reduceFrame } from "../features/chat/model/chat-stream-reducer";
 import type { ChatMessage, ChatState, ChatStreamEvent, MessagePart } from "../features/chat/model/types";
 
+export const ORGANIZATION = "01940000-0000-7000-8000-0000000000b1";
 export const USER = "01940000-0000-7000-8000-000000000001";
 export const CHAT = "01940000-0000-7000-8000-0000000000c1";
 export const MODEL = "01940000-0000-7000-8000-0000000000a1";

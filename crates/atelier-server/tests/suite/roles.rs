@@ -134,6 +134,8 @@ async fn every_route_lets_in_whom_the_table_names() {
                 let answer = actor.send(request).await;
                 let is_let_in = answer.status < 300
                     || [Some("invalid_json"), Some("upgrade_required")].contains(&answer.body["code"].as_str())
+                    // nothing is said of where the file belongs
+                    || (name == "file_upload" && answer.body["code"] == "validation_failed")
                     || (name == "chat_interrupt" && answer.status == 200);
                 cells.push(if is_let_in { "yes".to_owned() } else { answer.status.to_string() });
             }

@@ -19,11 +19,11 @@ const some = (count: number, changed: (at: number) => Partial<Chat> = () => ({})
     }),
   );
 
-function list(chats: () => Chat[], play?: Story["play"]): Story {
+function list(chats: () => Chat[], play?: Story["play"], q = ""): Story {
   return {
     height: 600,
     server: (server) => server.on("get", "/api/experimental/chats", chats).socket("/api/experimental/chats/watch", []),
-    render: () => <ChatList openChatId={id(0)} foot={null} />,
+    render: () => <ChatList openChatId={id(0)} foot={null} q={q} onSearch={() => undefined} />,
     ...(play === undefined ? {} : { play }),
   };
 }
@@ -72,10 +72,67 @@ export default {
       () => some(50),
       async ({ expect, page }) => expect.element(page.getByText("Chat 49", { exact: false })).toBeInTheDocument(),
     ),
+    found: list(
+      () =>
+        some(2, (at) => ({
+          search_match:
+            at === 0
+              ? {
+                  message_id: 5,
+                  snippet: "Where the 🎉 Zoë parser breaks",
+                  ranges: [
+                    [12, 15],
+                    [16, 22],
+                  ],
+                }
+              : { snippet: "Chat 1: what is to be done", ranges: [[0, 4]] },
+        })),
+      async ({ expect, page }) => {
+        const row = page.getByRole("link", { name: /Chat 0/ });
+        await expect.element(row).toHaveAttribute("href", expect.stringContaining("msg=5"));
+        expect(Array.from(document.querySelectorAll("mark"), (mark) => mark.textContent)).toEqual([
+          "Zoë",
+          "parser",
+          "Chat",
+        ]);
+        await expect.element(page.getByRole("searchbox", { name: "Search chats" })).toHaveValue("zoe parser");
+      },
+      "zoe parser",
+    ),
+    "none found": list(
+      () => [],
+      async ({ expect, page }) => {
+        await expect.element(page.getByText("No chat matches.")).toBeVisible();
+        await expect.element(page.getByRole("button", { name: "Unread" })).toHaveAttribute("aria-pressed", "true");
+      },
+      "has_unread:true nothing",
+    ),
+    "none archived": list(
+      () => [],
+      async ({ expect, page }) => expect.element(page.getByText("No chat is archived.")).toBeVisible(),
+      "archived:true",
+    ),
+    "bad search": {
+      height: 600,
+      server: (server) =>
+        server.on(
+          "get",
+          "/api/experimental/chats",
+          new Refusal(400, {
+            code: "validation_failed",
+            message: "The request has faults.",
+            validations: [{ field: "colour", detail: "is no key of this search; there are archived, title" }],
+          }),
+        ),
+      render: () => <ChatList openChatId={null} foot={null} q="colour:red" onSearch={() => undefined} />,
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByText("colour: is no key of this search", { exact: false })).toBeVisible();
+      },
+    },
     loading: {
       height: 600,
       server: (server) => server.on("get", "/api/experimental/chats", forever),
-      render: () => <ChatList openChatId={null} foot={null} />,
+      render: () => <ChatList openChatId={null} foot={null} q="" onSearch={() => undefined} />,
     },
     failed: {
       height: 600,
@@ -85,7 +142,7 @@ export default {
           "/api/experimental/chats",
           new Refusal(503, { code: "unavailable", message: "The server is busy." }),
         ),
-      render: () => <ChatList openChatId={null} foot={null} />,
+      render: () => <ChatList openChatId={null} foot={null} q="" onSearch={() => undefined} />,
       play: async ({ expect, page }) => {
         await expect.element(page.getByText("The server is busy.", { exact: false })).toBeVisible();
         await expect.element(page.getByRole("button", { name: "Try again" })).toBeVisible();

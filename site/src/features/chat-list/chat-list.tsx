@@ -1,8 +1,19 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Archive, Ellipsis, Link as LinkIcon, Pencil, Pin, PinOff, Plus } from "lucide-react";
+import {
+  Archive,
+  ArchiveRestore,
+  Ellipsis,
+  Link as LinkIcon,
+  Mail,
+  MailOpen,
+  Pencil,
+  Pin,
+  PinOff,
+  Plus,
+} from "lucide-react";
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
-import { asFailure, client, unwrap } from "../../api/client";
+import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
 import { paths } from "../../app/paths";
 import { text } from "../../app/text";
 import { dayGroup, when } from "../../format/quantity";
@@ -13,12 +24,21 @@ import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon, statusName } from "../../ui/status";
 import { toast } from "../../ui/toast";
 import type { Chat } from "./chat-pages";
+import { Found, SearchBox } from "./search";
 import { chatArchived, useChats } from "./use-chats";
 
 const GROUPS = ["Pinned", "Today", "Yesterday", "Last 7 days", "Older"] as const;
 
-export function ChatList({ openChatId, foot }: { openChatId: string | null; foot: ReactNode }) {
-  const { query, chats } = useChats();
+export interface ChatListProps {
+  openChatId: string | null;
+  foot: ReactNode;
+  /** What is searched for; "" shows all chats. */
+  q: string;
+  onSearch: (q: string) => void;
+}
+
+export function ChatList({ openChatId, foot, q, onSearch }: ChatListProps) {
+  const { query, chats } = useChats(q);
   const now = useMinute();
   const groupOf = (chat: Chat) => (chat.pin_order > 0 ? "Pinned" : dayGroup(chat.updated_at, now));
   return (
@@ -34,20 +54,26 @@ export function ChatList({ openChatId, foot }: { openChatId: string | null; foot
           {text.newChat}
         </Link>
       </div>
+      <SearchBox q={q} onSearch={onSearch} />
       <div className="min-h-0 grow overflow-y-auto px-2 pb-4">
         {query.isPending && <Skeleton lines={5} />}
         {query.isError && (
-          <FailureBanner
+          <ListFailure
             failure={asFailure(query.error)}
-            action={
-              <Button small onClick={() => void query.refetch()}>
-                {text.tryAgain}
-              </Button>
-            }
+            onRetry={() => void query.refetch()}
+            onClear={() => onSearch("")}
           />
         )}
-        {query.isSuccess && chats.length === 0 && (
+        {query.isSuccess && chats.length === 0 && q === "" && (
           <p className="p-3 text-sm text-faint">No chats yet. Describe some work and one begins.</p>
+        )}
+        {query.isSuccess && chats.length === 0 && q !== "" && (
+          <div className="flex flex-col items-start gap-2 p-3 text-sm text-faint">
+            <p>{q === "archived:true" ? "No chat is archived." : "No chat matches."}</p>
+            <Button small onClick={() => onSearch("")}>
+              Clear search
+            </Button>
+          </div>
         )}
         {GROUPS.map((group) => {
           const rows = chats.filter((chat) => groupOf(chat) === group);
@@ -68,6 +94,35 @@ export function ChatList({ openChatId, foot }: { openChatId: string | null; foot
       </div>
       {foot}
     </nav>
+  );
+}
+
+/** A list that did not come. What is wrong with a search is told as the server says it. */
+function ListFailure(props: { failure: ApiFailure; onRetry: () => void; onClear: () => void }) {
+  const { failure, onRetry, onClear } = props;
+  if (failure.status !== 400) {
+    return (
+      <FailureBanner
+        failure={failure}
+        action={
+          <Button small onClick={onRetry}>
+            {text.tryAgain}
+          </Button>
+        }
+      />
+    );
+  }
+  return (
+    <div role="alert" className="flex flex-col items-start gap-2 p-3 text-sm text-bad">
+      {failure.validations.map(({ field, detail }) => (
+        <p key={`${field} ${detail}`} className="wrap-anywhere">
+          {field === "q" ? detail : `${field}: ${detail}`}
+        </p>
+      ))}
+      <Button small onClick={onClear}>
+        Clear search
+      </Button>
+    </div>
   );
 }
 
@@ -111,6 +166,7 @@ function More({ onMore, isLoading }: { onMore: () => void; isLoading: boolean })
 const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpen: boolean; now: Date }) {
   const [isRenaming, setRenaming] = useState(false);
   const isQueued = chat.queued_for_capacity === true;
+  const match = chat.search_match ?? null;
   const detail = chat.last_error ?? (chat.status === "waiting" ? "" : statusName(chat.status, isQueued));
   return (
     <li className="group relative [content-visibility:auto] [contain-intrinsic-size:auto_2.25rem]">
@@ -119,6 +175,7 @@ const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpe
       ) : (
         <Link
           to={paths.chat(chat.id)}
+          search={(before) => ({ ...before, msg: match?.message_id ?? undefined })}
           aria-current={isOpen ? "page" : undefined}
           className="flex items-start gap-2 rounded-control py-1.5 pr-2 pl-2 text-sm pointer-coarse:pr-12 hover:bg-hover focus-visible:-outline-offset-2 aria-[current=page]:bg-accent-soft"
         >
@@ -127,7 +184,12 @@ const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpe
           </span>
           <span className="min-w-0 grow">
             <span className={`block truncate ${chat.has_unread && !isOpen ? "font-semibold" : ""}`}>{chat.title}</span>
-            {detail !== "" && (
+            {match !== null && (
+              <span className="line-clamp-2 text-xs text-faint">
+                <Found match={match} />
+              </span>
+            )}
+            {match === null && detail !== "" && (
               <span className={`block truncate text-xs ${chat.last_error === null ? "text-faint" : "text-bad"}`}>
                 {detail}
               </span>
@@ -200,6 +262,14 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
       toast(`Not pinned: ${asFailure(error).message}`);
     }
   };
+  const mark = async (unread: boolean) => {
+    try {
+      const body = unread ? { message_id: 0 } : {};
+      await unwrap(client.PUT("/api/experimental/chats/{chat}/read", { ...path, body }));
+    } catch (error) {
+      toast(`Not marked: ${asFailure(error).message}`);
+    }
+  };
   const unarchive = async () => {
     try {
       await unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", path));
@@ -231,9 +301,15 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
         <MenuItem onSelect={onRename}>
           <Pencil aria-hidden className="size-4" /> Rename
         </MenuItem>
-        <MenuItem onSelect={() => void pin(chat.pin_order > 0 ? 0 : 1)}>
-          {chat.pin_order > 0 ? <PinOff aria-hidden className="size-4" /> : <Pin aria-hidden className="size-4" />}
-          {chat.pin_order > 0 ? "Unpin" : "Pin"}
+        {!chat.archived && (
+          <MenuItem onSelect={() => void pin(chat.pin_order > 0 ? 0 : 1)}>
+            {chat.pin_order > 0 ? <PinOff aria-hidden className="size-4" /> : <Pin aria-hidden className="size-4" />}
+            {chat.pin_order > 0 ? "Unpin" : "Pin"}
+          </MenuItem>
+        )}
+        <MenuItem onSelect={() => void mark(!chat.has_unread)}>
+          {chat.has_unread ? <MailOpen aria-hidden className="size-4" /> : <Mail aria-hidden className="size-4" />}
+          {chat.has_unread ? "Mark as read" : "Mark as unread"}
         </MenuItem>
         <MenuItem
           onSelect={() => void navigator.clipboard.writeText(`${window.location.origin}${paths.chat(chat.id)}`)}
@@ -241,9 +317,15 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
           <LinkIcon aria-hidden className="size-4" /> Copy link
         </MenuItem>
         <MenuLine />
-        <MenuItem onSelect={() => void archive()}>
-          <Archive aria-hidden className="size-4" /> {isBusy ? "Stop and archive" : "Archive"}
-        </MenuItem>
+        {chat.archived ? (
+          <MenuItem onSelect={() => void unarchive()}>
+            <ArchiveRestore aria-hidden className="size-4" /> Unarchive
+          </MenuItem>
+        ) : (
+          <MenuItem onSelect={() => void archive()}>
+            <Archive aria-hidden className="size-4" /> {isBusy ? "Stop and archive" : "Archive"}
+          </MenuItem>
+        )}
       </Menu>
     </div>
   );

@@ -24,14 +24,18 @@ export function rowsOf(pages: readonly (readonly Chat[])[]): Chat[] {
   return [...rows.values()].sort(inListOrder);
 }
 
+/** Whether a page holds the chat of the event. */
+export function isListed(pages: ChatPages, { chat }: ChatWatchEvent): boolean {
+  return pages.pages.some((rows) => rows.some((row) => row.id === chat?.id));
+}
+
 /** What an event makes of the pages. Status, title and other events move their own fields only. */
 export function withEvent(pages: ChatPages, { kind, chat }: ChatWatchEvent): ChatPages {
   if (chat === undefined || chat === null) return pages;
   if (kind === "deleted") {
     return mapped(pages, (rows) => rows.filter((row) => row.id !== chat.id && row.root_chat_id !== chat.id));
   }
-  const isKnown = pages.pages.some((rows) => rows.some((row) => row.id === chat.id));
-  if (!isKnown) {
+  if (!isListed(pages, { kind, chat })) {
     // an older row that no page holds yet comes with its page
     const belongs = kind === "created" || kind === "status_change";
     return belongs && chat.root_chat_id === chat.id ? { ...pages, pages: withFirst(pages.pages, chat) } : pages;
@@ -55,7 +59,8 @@ function patched(row: Chat, kind: ChatWatchEvent["kind"], chat: Chat): Chat {
     return { ...row, status, queued_for_capacity, last_error, last_error_info, updated_at, has_unread };
   }
   if (kind === "title_change") return { ...row, title: chat.title };
-  return chat;
+  // where the words of a search were found is said by the list only
+  return row.search_match === undefined ? chat : { ...chat, search_match: row.search_match };
 }
 
 function mapped(pages: ChatPages, change: (rows: Chat[]) => Chat[]): ChatPages {

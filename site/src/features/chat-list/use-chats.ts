@@ -1,29 +1,48 @@
 /** The chat list in the query cache, kept live by the watch stream. */
-import { infiniteQueryOptions, type QueryClient, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  type QueryClient,
+  useInfiniteQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
 import { useEffect } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { LiveSocket } from "../../api/live-socket";
-import { type Chat, type ChatPages, type ChatWatchEvent, rowsOf, withEvent } from "./chat-pages";
+import { type Chat, type ChatPages, type ChatWatchEvent, isListed, rowsOf, withEvent } from "./chat-pages";
 
 const PAGE = 50;
+/** The list of every `q` lies below it; that of none is the whole list. */
 const KEY = ["chats"];
 
-const chatsQuery = infiniteQueryOptions({
-  queryKey: KEY,
-  queryFn: ({ pageParam }) =>
-    unwrap(
-      client.GET("/api/experimental/chats", {
-        params: { query: { limit: String(PAGE), ...(pageParam === null ? {} : { after_id: pageParam }) } },
-      }),
-    ) as Promise<Chat[]>,
-  initialPageParam: null as string | null,
-  // rows keep their identity by themselves; comparing thousands of them deeply at each event does not pay
-  structuralSharing: false,
-  getNextPageParam: (last: Chat[]) => (last.length < PAGE ? undefined : (last.at(-1)?.id ?? undefined)),
-});
+const chatsQuery = (q: string) =>
+  infiniteQueryOptions({
+    queryKey: [...KEY, q],
+    queryFn: ({ pageParam, signal }) =>
+      unwrap(
+        client.GET("/api/experimental/chats", {
+          params: {
+            query: {
+              limit: String(PAGE),
+              ...(q === "" ? {} : { q }),
+              ...(pageParam === null ? {} : { after_id: pageParam }),
+            },
+          },
+          signal,
+        }),
+      ) as Promise<Chat[]>,
+    // the list stays while another is looked for
+    placeholderData: keepPreviousData,
+    initialPageParam: null as string | null,
+    // rows keep their identity by themselves; comparing thousands of them deeply at each event does not pay
+    structuralSharing: false,
+    // a refusal says what is wrong with `q`: asking again changes nothing
+    retry: (count, error) => count < 3 && asFailure(error).status !== 400,
+    getNextPageParam: (last: Chat[]) => (last.length < PAGE ? undefined : (last.at(-1)?.id ?? undefined)),
+  });
 
-export function useChats() {
-  const query = useInfiniteQuery(chatsQuery);
+export function useChats(q = "") {
+  const query = useInfiniteQuery(chatsQuery(q));
   return { query, chats: rowsOf(query.data?.pages ?? []) };
 }
 
@@ -37,7 +56,13 @@ export function chatArchived(queries: QueryClient, chat: Chat): void {
 }
 
 function applyEvent(queries: QueryClient, event: ChatWatchEvent): void {
-  queries.setQueryData<ChatPages>(KEY, (pages) => (pages === undefined ? pages : withEvent(pages, event)));
+  queries.setQueryData<ChatPages>([...KEY, ""], (pages) => (pages === undefined ? pages : withEvent(pages, event)));
+  for (const [key, pages] of queries.getQueriesData<ChatPages>({ queryKey: KEY })) {
+    if (key[1] === "" || pages === undefined) continue;
+    // whether a chat belongs to what was searched for, only the server knows
+    if (event.kind === "created" || event.kind === "deleted") void queries.invalidateQueries({ queryKey: key });
+    else if (isListed(pages, event)) queries.setQueryData(key, withEvent(pages, event));
+  }
 }
 
 /** One watch stream a tab. */

@@ -8,14 +8,16 @@ import { Handle, usePane } from "../../ui/handle";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
-import { Composer, type ComposerHandle } from "./composer";
+import { Composer, type ComposerHandle, type Written } from "./composer";
+import { inputParts } from "./input-parts";
+import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
 import { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import { transcriptRows } from "./model/transcript";
 import { type Chat, type ChatMessage, type ChatQueuedMessage, type ChatState, isBusy } from "./model/types";
-import { Queue, queuedText } from "./queue";
+import { Queue, written } from "./queue";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
@@ -42,9 +44,12 @@ export interface ChatPageProps {
   /** In front of the title: the button for the list on small screens. */
   lead: ReactNode;
   notFound: ReactNode;
+  /** The message that is looked for; null: the latest. */
+  message: number | null;
+  onLatest: () => void;
 }
 
-export function ChatPage({ chatId, userId, lead, notFound }: ChatPageProps) {
+export function ChatPage({ chatId, userId, lead, notFound, message, onLatest }: ChatPageProps) {
   const [open] = useState(() => openChat(chatId));
   const state = useSyncExternalStore(open.subscribe, open.getSnapshot);
   useEffect(() => open.start(), [open]);
@@ -72,15 +77,31 @@ export function ChatPage({ chatId, userId, lead, notFound }: ChatPageProps) {
     );
   }
   if (chat.data === undefined || state.load.phase === "loading") return <Skeleton lines={6} />;
-  return <Conversation open={open} state={state} chat={chat.data} userId={userId} lead={lead} />;
+  return (
+    <Conversation
+      open={open}
+      state={state}
+      chat={chat.data}
+      userId={userId}
+      lead={lead}
+      message={message}
+      onLatest={onLatest}
+    />
+  );
 }
 
-function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; userId: string; lead: ReactNode }) {
-  const { open, state, chat, userId } = props;
+interface ConversationProps extends Omit<ChatPageProps, "chatId" | "notFound"> {
+  open: OpenChat;
+  state: ChatState;
+  chat: Chat;
+}
+
+function Conversation(props: ConversationProps) {
+  const { open, state, chat, userId, message, onLatest } = props;
   const composer = useRef<ComposerHandle>(null);
   const [wanted, setWanted] = useState<string | null>(chat.last_model_config_id);
   const choice = useModelChoice(wanted);
-  const [edited, setEdited] = useState<{ message: ChatMessage; kept: string } | null>(null);
+  const [edited, setEdited] = useState<{ message: ChatMessage; kept: Written } | null>(null);
   const [problem, setProblem] = useState<ApiFailure | null>(null);
   const size = { ...PANEL, max: Math.round(window.innerWidth * 0.6) };
   const panel = usePane("panel", size, window.innerWidth >= 1280);
@@ -100,24 +121,27 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
       state={state}
       model={choice.chosen?.display_name ?? "None"}
       contextLimit={choice.chosen?.context_limit ?? 0}
+      isMine={chat.owner_id === userId}
     />
   );
 
   const report = (error: unknown) => setProblem(asFailure(error));
 
-  const send = async (text: string, now: boolean) => {
+  const send = async (said: Written, now: boolean) => {
     setProblem(null);
-    // a repeat of the same words after a failure is the same message
-    const key = keys.current.get(text) ?? crypto.randomUUID();
-    keys.current.set(text, key);
-    const content = [{ type: "text" as const, text }];
+    const content = inputParts(said);
+    // a repeat of the same message after a failure is the same message
+    const same = JSON.stringify(content);
+    const key = keys.current.get(same) ?? crypto.randomUUID();
+    keys.current.set(same, key);
     try {
       if (edited === null) await open.send(content, { model: choice.model, now, key });
       else {
         await open.edit(edited.message.id, content, key);
         setEdited(null);
       }
-      keys.current.delete(text);
+      keys.current.delete(same);
+      if (message !== null) onLatest();
     } catch (error) {
       report(error);
       throw error;
@@ -125,8 +149,8 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
   };
 
   const startEdit = (message: ChatMessage) => {
-    const text = message.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
-    setEdited({ message, kept: composer.current?.load(text) ?? "" });
+    const kept = composer.current?.load(written(message.content)) ?? { text: "", files: [] };
+    setEdited({ message, kept });
   };
   const leaveEdit = (): boolean => {
     if (edited === null) return false;
@@ -135,10 +159,10 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
     return true;
   };
   const editQueued = (entry: ChatQueuedMessage) => {
-    open.unqueue(entry.id).then(() => composer.current?.load(queuedText(entry)), report);
+    open.unqueue(entry.id).then(() => composer.current?.load(written(entry.content)), report);
   };
   const remove = (entry: ChatQueuedMessage) => {
-    const putBack = { label: "Put back in composer", run: () => void composer.current?.load(queuedText(entry)) };
+    const putBack = { label: "Put back in composer", run: () => void composer.current?.load(written(entry.content)) };
     open.unqueue(entry.id).then(() => toast("Removed", putBack), report);
   };
   const stop = () => void open.stop().catch(report);
@@ -171,6 +195,10 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
           <section aria-label="Summary" className="min-h-0 grow overflow-y-auto">
             {summary}
           </section>
+        ) : message !== null ? (
+          <StageContext value={stage}>
+            <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
+          </StageContext>
         ) : (
           <StageContext value={stage}>
             <Transcript
@@ -188,7 +216,7 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
           <TurnFailure
             state={state}
             chat={chat}
-            onContinue={() => void send("Continue.", false).catch(() => undefined)}
+            onContinue={() => void send({ text: "Continue.", files: [] }, false).catch(() => undefined)}
           />
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
@@ -222,6 +250,7 @@ function Conversation(props: { open: OpenChat; state: ChatState; chat: Chat; use
                 ref={composer}
                 user={userId}
                 chat={chat.id}
+                organization={chat.organization_id}
                 placeholder={actions.send === "queues" ? "Add to the queue" : "Reply"}
                 model={choice.model}
                 isLoadingModels={choice.isLoading}

@@ -1,6 +1,8 @@
 import type { BrowserPage } from "vitest/browser";
-import { MODEL, USER } from "../../testing/fixtures";
+import { MODEL, ORGANIZATION, USER } from "../../testing/fixtures";
 import type { Story, StorySet } from "../../testing/story";
+import { AttachmentTiles } from "./attachment-tiles";
+import type { Attachment, Attachments } from "./attachments";
 import { Composer, type ComposerProps } from "./composer";
 import type { ChatQueuedMessage } from "./model/types";
 import { Queue } from "./queue";
@@ -19,6 +21,7 @@ function composer(changed: Partial<ComposerProps>, play?: Story["play"]): Story 
       <Composer
         user={USER}
         chat="story"
+        organization={ORGANIZATION}
         placeholder="Describe the work"
         model={MODEL}
         isLoadingModels={false}
@@ -51,6 +54,28 @@ const queue = (entries: ChatQueuedMessage[], play?: Story["play"]): Story => ({
   ...(play === undefined ? {} : { play }),
 });
 
+const file = (name: string) => new File(["x"], name);
+const FILES: Attachment[] = [
+  { key: "a", name: "写真.png", state: "uploading", file: file("写真.png"), progress: 0.4 },
+  {
+    key: "b",
+    name: "film.png",
+    state: "failed",
+    file: file("film.png"),
+    reason: "Larger than 10 MiB",
+    canRetry: false,
+  },
+  { key: "c", name: "notes.md", state: "ready", stored: { id: USER, name: "notes.md", media_type: "text/markdown" } },
+  { key: "d", name: "log.txt", state: "failed", file: file("log.txt"), reason: "The server is busy.", canRetry: true },
+];
+const ATTACHED: Attachments = {
+  list: [],
+  add: nothing,
+  load: nothing,
+  retry: nothing,
+  remove: (key) => done.push(`remove ${key}`),
+};
+
 export default {
   title: "Composer and queue",
   stories: {
@@ -62,7 +87,7 @@ export default {
       done = [];
       await field(page).fill("Two lines\nof text");
       await userEvent.keyboard("{Enter}");
-      expect(done).toEqual([["Two lines\nof text", false]]);
+      expect(done).toEqual([[{ text: "Two lines\nof text", files: [] }, false]]);
       await expect.element(field(page)).toHaveValue("");
     }),
     "a send that fails brings the words back": composer(
@@ -98,6 +123,17 @@ export default {
       const box = field(page).element() as HTMLTextAreaElement;
       expect(box.clientHeight).toBeLessThanOrEqual(window.innerHeight * 0.4 + 1);
     }),
+    files: {
+      render: () => <AttachmentTiles attachments={{ ...ATTACHED, list: FILES }} />,
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByText("Larger than 10 MiB")).toBeVisible();
+        await expect.element(page.getByRole("progressbar", { name: "Upload of 写真.png" })).toBeInTheDocument();
+        await expect.element(page.getByRole("button", { name: "Try log.txt again" })).toBeVisible();
+        done = [];
+        await page.getByRole("button", { name: "Remove notes.md" }).click();
+        expect(done).toEqual(["remove c"]);
+      },
+    },
     "queue of one": queue([entry(1, "And then the docs")], async ({ expect, page }) => {
       await page.getByRole("button", { name: "Send now" }).click();
       expect(done).toContain("promote");

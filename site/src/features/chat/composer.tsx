@@ -1,4 +1,4 @@
-import { CornerDownLeft, Square } from "lucide-react";
+import { CornerDownLeft, Paperclip, Square } from "lucide-react";
 import {
   type KeyboardEvent,
   type ReactNode,
@@ -11,26 +11,36 @@ import {
   useState,
 } from "react";
 import { lookRead } from "../../app/look";
-import { Button } from "../../ui/button";
+import { Button, IconButton } from "../../ui/button";
+import { AttachmentTiles } from "./attachment-tiles";
+import { ACCEPTED, filesRefusal, type StoredFile, storedFiles, useAttachments } from "./attachments";
 import { type Draft, draftRead, draftSave } from "./drafts";
 import { sendRefusal } from "./model/chat-actions";
 
 export interface ComposerHandle {
   focus: () => void;
-  /** Puts a text in place of the present one, which is given back. */
-  load: (text: string) => string;
+  /** Puts a message in place of the present one, which is given back. */
+  load: (message: Written) => Written;
+}
+
+/** What a person has written: text, and files that the server has. */
+export interface Written {
+  text: string;
+  files: readonly StoredFile[];
 }
 
 export interface ComposerProps {
   user: string;
   chat: string;
+  /** Files belong to it; null: not known yet. */
+  organization: string | null;
   placeholder: string;
   model: string | null;
   isLoadingModels: boolean;
   queued: number;
   /** What the button says and does. */
   sendLabel: string;
-  onSend: (text: string, now: boolean) => Promise<void>;
+  onSend: (message: Written, now: boolean) => Promise<void>;
   onStop: (() => void) | null;
   onEscape?: () => boolean;
   onUp?: () => void;
@@ -44,11 +54,17 @@ export interface ComposerProps {
 export function Composer({ ref, ...props }: ComposerProps) {
   const { user, chat, model } = props;
   const field = useRef<HTMLTextAreaElement>(null);
-  const [text, setText] = useState(() => draftRead(user, chat).text);
+  const picker = useRef<HTMLInputElement>(null);
+  const [draft] = useState(() => draftRead(user, chat));
+  const [text, setText] = useState(draft.text);
+  const attachments = useAttachments(props.organization, draft.files);
+  const files = storedFiles(attachments.list);
+  const fileIds = files.map((file) => file.id).join(" ");
+  const [isDropping, setDropping] = useState(false);
   const [isSending, setSending] = useState(false);
   /** The send before: the next goes out behind it. */
   const before = useRef(Promise.resolve());
-  const typed = useRef(text);
+  const typed = useRef<Written>({ text, files });
   /** A send that was asked for before the models were known, and whether it is one that interrupts. */
   const whenLoaded = useRef<boolean | null>(null);
   const [isArmed, setArmed] = useState(false);
@@ -56,17 +72,18 @@ export function Composer({ ref, ...props }: ComposerProps) {
   useImperativeHandle(ref, () => ({
     focus: () => field.current?.focus(),
     load: (next) => {
-      setText(next);
+      setText(next.text);
+      attachments.load(next.files);
       field.current?.focus();
-      return text;
+      return { text, files };
     },
   }));
 
   useEffect(() => {
-    typed.current = text;
+    typed.current = { text, files };
     // what is on its way is kept until the server has it
-    if (text === "" && isSending) return;
-    const draft: Draft = { text, model };
+    if (text === "" && fileIds === "" && isSending) return;
+    const draft: Draft = { text, model, files };
     const timer = setTimeout(() => draftSave(user, chat, draft), 300);
     const now = () => draftSave(user, chat, draft);
     window.addEventListener("pagehide", now);
@@ -74,7 +91,8 @@ export function Composer({ ref, ...props }: ComposerProps) {
       clearTimeout(timer);
       window.removeEventListener("pagehide", now);
     };
-  }, [user, chat, text, model, isSending]);
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- a list of files is the same when its ids are
+  }, [user, chat, text, fileIds, model, isSending]);
 
   useEffect(() => {
     if (!isArmed) return;
@@ -93,24 +111,33 @@ export function Composer({ ref, ...props }: ComposerProps) {
   const refusal =
     isSending && props.sendsOnce === true
       ? "Sending"
-      : sendRefusal({ text, model, isLoadingModels: props.isLoadingModels, queued: props.queued });
+      : (filesRefusal(attachments.list) ??
+        sendRefusal({
+          text,
+          model,
+          isLoadingModels: props.isLoadingModels,
+          queued: props.queued,
+          hasFiles: files.length > 0,
+        }));
 
   const send = async (now: boolean) => {
     if (refusal !== null) {
       if (props.isLoadingModels) whenLoaded.current = now;
       return;
     }
-    const sent = text;
+    const sent = { text, files };
     setSending(true);
     setText("");
-    const turn = before.current.then(() => props.onSend(sent.trim(), now));
+    attachments.load([]);
+    const turn = before.current.then(() => props.onSend({ ...sent, text: sent.text.trim() }, now));
     before.current = turn.catch(() => undefined);
     try {
       await turn;
-      draftSave(user, chat, { text: typed.current, model });
+      draftSave(user, chat, { ...typed.current, model });
     } catch {
       // told by the page; what was typed comes back, in front of what was typed since
-      setText((typed) => (typed === "" ? sent : `${sent}\n${typed}`));
+      setText((typed) => (typed === "" ? sent.text : `${sent.text}\n${typed}`));
+      attachments.load([...sent.files, ...typed.current.files]);
     } finally {
       setSending(false);
     }
@@ -146,7 +173,22 @@ export function Composer({ ref, ...props }: ComposerProps) {
   };
 
   return (
-    <div className="rounded-card border border-line-strong bg-raised focus-within:outline-2 focus-within:outline-offset-2 focus-within:outline-focus">
+    <div
+      className={`rounded-card border bg-raised focus-within:outline-2 focus-within:outline-offset-2 focus-within:outline-focus ${isDropping ? "border-accent" : "border-line-strong"}`}
+      onDragOver={(event) => {
+        if (!event.dataTransfer.types.includes("Files")) return;
+        event.preventDefault();
+        setDropping(true);
+      }}
+      onDragLeave={() => setDropping(false)}
+      onDrop={(event) => {
+        setDropping(false);
+        if (event.dataTransfer.files.length === 0) return;
+        event.preventDefault();
+        attachments.add(event.dataTransfer.files);
+      }}
+    >
+      <AttachmentTiles attachments={attachments} />
       <textarea
         ref={field}
         aria-label="Message"
@@ -155,9 +197,29 @@ export function Composer({ ref, ...props }: ComposerProps) {
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={onKeyDown}
+        onPaste={(event) => {
+          if (event.clipboardData.files.length === 0) return;
+          event.preventDefault();
+          attachments.add(event.clipboardData.files);
+        }}
         className="block w-full resize-none bg-transparent px-4 pt-3 pb-1 text-md outline-none placeholder:text-faint"
       />
       <div className="flex flex-wrap items-center gap-1 px-2 pb-2">
+        <input
+          ref={picker}
+          type="file"
+          multiple
+          accept={ACCEPTED}
+          aria-label="Files to attach"
+          className="hidden"
+          onChange={(event) => {
+            attachments.add(event.target.files ?? []);
+            event.target.value = "";
+          }}
+        />
+        <IconButton label="Attach files" onClick={() => picker.current?.click()}>
+          <Paperclip aria-hidden className="size-4" />
+        </IconButton>
         {props.tools}
         <span className="grow" />
         {isArmed && (
@@ -170,7 +232,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
             <Square aria-hidden className="size-3 fill-current" /> Stop
           </Button>
         )}
-        {(props.onStop === null || text.trim() !== "") && (
+        {(props.onStop === null || text.trim() !== "" || attachments.list.length > 0) && (
           <Button tone="primary" disabledReason={refusal} onClick={() => void send(false)}>
             <CornerDownLeft aria-hidden className="size-4" /> {props.sendLabel}
           </Button>

@@ -5,8 +5,9 @@ import { workspacesQuery } from "../../api/queries";
 import { text } from "../../app/text";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Picker } from "../../ui/picker";
-import { Composer, type ComposerHandle } from "./composer";
+import { Composer, type ComposerHandle, type Written } from "./composer";
 import { NEW_CHAT } from "./drafts";
+import { inputParts } from "./input-parts";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import type { Chat } from "./model/types";
 
@@ -14,31 +15,35 @@ const WHEN_NEEDED = "when-needed";
 
 export interface NewChatPageProps {
   userId: string;
+  /** The user's own; files belong to it. */
+  organization: string | null;
   lead: ReactNode;
   onCreated: (chat: Chat) => void;
   /** What a person who may set up models can do when there is none. */
   noModel: ReactNode;
 }
 
-export function NewChatPage({ userId, lead, onCreated, noModel }: NewChatPageProps) {
+export function NewChatPage({ userId, organization, lead, onCreated, noModel }: NewChatPageProps) {
   const composer = useRef<ComposerHandle>(null);
   const [wanted, setWanted] = useState<string | null>(null);
   const choice = useModelChoice(wanted);
   const workspaces = useQuery(workspacesQuery);
   const [workspace, setWorkspace] = useState(WHEN_NEEDED);
   const [problem, setProblem] = useState<ApiFailure | null>(null);
-  const key = useRef<{ text: string; key: string } | null>(null);
+  const key = useRef<{ said: string; key: string } | null>(null);
   const isDemo = choice.chosen?.provider === "scripted";
 
-  const send = async (words: string) => {
+  const send = async (message: Written) => {
     setProblem(null);
-    if (key.current?.text !== words) key.current = { text: words, key: crypto.randomUUID() };
+    const content = inputParts(message);
+    const said = JSON.stringify(content);
+    if (key.current?.said !== said) key.current = { said, key: crypto.randomUUID() };
     try {
       const chat = await unwrap(
         client.POST("/api/experimental/chats", {
           headers: { "Idempotency-Key": key.current.key },
           body: {
-            content: [{ type: "text", text: words }],
+            content,
             ...(choice.model === null ? {} : { model_config_id: choice.model }),
             ...(workspace === WHEN_NEEDED ? {} : { workspace_id: workspace }),
           },
@@ -63,6 +68,7 @@ export function NewChatPage({ userId, lead, onCreated, noModel }: NewChatPagePro
             ref={composer}
             user={userId}
             chat={NEW_CHAT}
+            organization={organization}
             placeholder="Describe the work"
             model={choice.model}
             isLoadingModels={choice.isLoading}
@@ -112,7 +118,7 @@ export function NewChatPage({ userId, lead, onCreated, noModel }: NewChatPagePro
                 <button
                   type="button"
                   className="font-medium underline underline-offset-2"
-                  onClick={() => composer.current?.load("make the tests pass")}
+                  onClick={() => composer.current?.load({ text: "make the tests pass", files: [] })}
                 >
                   Fill it in
                 </button>

@@ -1,9 +1,24 @@
 import { ArrowUp, Pencil, X } from "lucide-react";
+import { count } from "../../format/quantity";
 import { IconButton } from "../../ui/button";
-import type { ChatQueuedMessage } from "./model/types";
+import type { Written } from "./composer";
+import type { ChatQueuedMessage, MessagePart } from "./model/types";
 
-export function queuedText(entry: ChatQueuedMessage): string {
-  return entry.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
+/** A message as it is written again: its texts in one, and its files. */
+export function written(content: readonly MessagePart[]): Written {
+  return {
+    text: content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n"),
+    files: content.flatMap((part) =>
+      part.type === "file" && typeof part.file_id === "string"
+        ? [{ id: part.file_id, name: part.name ?? "file", media_type: part.media_type }]
+        : [],
+    ),
+  };
+}
+
+function queuedLine(entry: ChatQueuedMessage): string {
+  const { text, files } = written(entry.content);
+  return [text, files.length > 0 ? count(files.length, "file") : ""].filter((each) => each !== "").join(" · ");
 }
 
 /** Messages that wait, the oldest on top. */
@@ -19,7 +34,7 @@ export function Queue(props: {
       {props.entries.map((entry) => (
         <li key={entry.id} className="flex items-center gap-1 rounded-control bg-sunken py-0.5 pr-1 pl-3 text-sm">
           <span className="shrink-0 text-xs text-faint">Queued</span>
-          <span className="min-w-0 grow truncate">{queuedText(entry)}</span>
+          <span className="min-w-0 grow truncate">{queuedLine(entry)}</span>
           <IconButton label="Send now" onClick={() => props.onSendNow(entry)}>
             <ArrowUp aria-hidden className="size-4" />
           </IconButton>

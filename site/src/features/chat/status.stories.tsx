@@ -70,6 +70,7 @@ function summary(changed: Parameters<typeof chat>[0], used: number): Story {
         ])}
         model="Fable 4"
         contextLimit={200_000}
+        isMine
       />
     ),
     play: async ({ expect, page }) => {

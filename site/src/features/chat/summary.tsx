@@ -4,6 +4,7 @@ import { tokens } from "../../format/quantity";
 import { StatusIcon, statusName } from "../../ui/status";
 import { touched } from "./model/transcript";
 import type { Chat, ChatState } from "./model/types";
+import { Labels } from "./labels";
 import { workspaceQuery } from "./workspace";
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
@@ -21,11 +22,14 @@ export function Summary({
   state,
   model,
   contextLimit,
+  isMine,
 }: {
   chat: Chat;
   state: ChatState;
   model: string;
   contextLimit: number;
+  /** Only the owner sets labels. */
+  isMine: boolean;
 }) {
   const workspaceId = chat.workspace_id ?? null;
   const workspace = useQuery(workspaceQuery(workspaceId));
@@ -67,6 +71,9 @@ export function Summary({
             />
           </span>
           {percent} % of {tokens(contextLimit)}
+        </Fact>
+        <Fact name="Labels">
+          <Labels chat={chat} isMine={isMine} />
         </Fact>
         <Fact name="Touched files">
           {files.length === 0 ? (

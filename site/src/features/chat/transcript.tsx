@@ -4,6 +4,7 @@ import { VList } from "virtua";
 import { moneyExact, money } from "../../format/money";
 import { clock, count, duration, tokens } from "../../format/quantity";
 import { Button, IconButton } from "../../ui/button";
+import { FileTile } from "./attachment-tiles";
 import { CopyButton } from "./copy-button";
 import { Markdown } from "./markdown";
 import type { Ledger, Row } from "./model/transcript";
@@ -40,15 +41,7 @@ export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: Transc
           <div key="older" className="h-6" />
         )}
         {rows.map((row, at) => (
-          <div
-            key={row.key}
-            className={`mx-auto w-full max-w-[54rem] px-4 pb-2 ${editedAt >= 0 && at > editedAt ? "opacity-40" : ""}`}
-            inert={editedAt >= 0 && at > editedAt}
-          >
-            <Threaded row={row}>
-              <RowView row={row} onEdit={onEdit} />
-            </Threaded>
-          </div>
+          <TranscriptRow key={row.key} row={row} isInert={editedAt >= 0 && at > editedAt} onEdit={onEdit} />
         ))}
         <div key="end" className="h-6" />
       </VList>
@@ -60,6 +53,28 @@ export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: Transc
         </div>
       )}
     </section>
+  );
+}
+
+export interface TranscriptRowProps {
+  row: Row;
+  onEdit: ((message: ChatMessage) => void) | null;
+  /** It goes when the edit is saved. */
+  isInert?: boolean;
+  /** It is what was looked for. */
+  isMarked?: boolean;
+}
+
+export function TranscriptRow({ row, onEdit, isInert = false, isMarked = false }: TranscriptRowProps) {
+  return (
+    <div
+      className={`mx-auto w-full max-w-[54rem] px-4 pb-2 ${isInert ? "opacity-40" : ""} ${isMarked ? "rounded-card bg-accent-soft" : ""}`}
+      inert={isInert}
+    >
+      <Threaded row={row}>
+        <RowView row={row} onEdit={onEdit} />
+      </Threaded>
+    </div>
   );
 }
 
@@ -130,7 +145,9 @@ function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((mess
   return (
     <article aria-label={`You, ${clock(message.created_at)}`} className="group flex flex-col items-end pt-4">
       <div className="max-w-[85%] rounded-card bg-raised px-4 py-2 shadow-[0_0_0_1px_var(--line)]">
-        <p className={`whitespace-pre-wrap wrap-anywhere ${isLong && !isWhole ? "line-clamp-12" : ""}`}>{text}</p>
+        {text !== "" && (
+          <p className={`whitespace-pre-wrap wrap-anywhere ${isLong && !isWhole ? "line-clamp-12" : ""}`}>{text}</p>
+        )}
         {message.content.map((part, at) => (part.type === "text" ? null : <OtherPart key={at} part={part} />))}
         {isLong && (
           <Button tone="quiet" small onClick={() => setWhole(!isWhole)}>
@@ -209,7 +226,7 @@ function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
         </div>
       );
     case "file":
-      return <p className="text-sm text-muted">{part.name ?? part.media_type}</p>;
+      return <FileTile fileId={part.file_id ?? null} mediaType={part.media_type} name={part.name ?? null} />;
     default:
       return (
         <details className="text-sm text-muted">

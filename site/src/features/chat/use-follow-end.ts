@@ -45,11 +45,7 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
   const section = useRef<HTMLElement>(null);
   const place = useRef({ isFollowing: true, isHeld: false, offset: 0, upUntil: 0 });
   const [isFree, setFree] = useState(false);
-  const [shown, setShown] = useState({ rows, isPrepended: false });
-  if (shown.rows !== rows) {
-    const before = shown.rows[0]?.key;
-    setShown({ rows, isPrepended: rows[0]?.key !== before && rows.some((row) => row.key === before) });
-  }
+  const isPrepended = usePrepended(rows);
 
   // The list's own scrollTo holds on to its target while rows are measured, and so carries a person who
   // scrolls away back to the end: the scroller is moved itself.
@@ -107,7 +103,7 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
     list,
     section,
     isFree,
-    isPrepended: shown.isPrepended,
+    isPrepended,
     toLatest: () => {
       place.current.upUntil = 0;
       follow(true);
@@ -126,4 +122,14 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
       onTouchStart: hold,
     },
   };
+}
+
+/** Whether rows came in front of those that were there: what is on screen keeps its distance from the end. */
+export function usePrepended(rows: readonly { key: string }[]): boolean {
+  const [shown, setShown] = useState({ rows, isPrepended: false });
+  if (shown.rows !== rows) {
+    const before = shown.rows[0]?.key;
+    setShown({ rows, isPrepended: rows[0]?.key !== before && rows.some((row) => row.key === before) });
+  }
+  return shown.isPrepended;
 }

@@ -22,10 +22,12 @@ export function sendRefusal(draft: {
   model: string | null;
   isLoadingModels: boolean;
   queued: number;
+  /** Files are attached. */
+  hasFiles?: boolean;
 }): string | null {
   if (draft.isLoadingModels) return "Loading models";
   if (draft.model === null) return "No model is available. An admin adds one.";
-  if (draft.text.trim() === "") return "Write something first";
+  if (draft.text.trim() === "" && draft.hasFiles !== true) return "Write something first";
   if (draft.queued >= 20) return "20 messages wait already";
   return null;
 }
