@@ -1,5 +1,5 @@
 import AxeBuilder from "@axe-core/playwright";
-import { composer, expect, say, script, Server, shots, signIn, test } from "./server";
+import { composer, expect, provokes, say, script, Server, shots, signIn, test } from "./server";
 
 test("E1: a first run with the demo model ends in an answer", async ({ page, errors }) => {
   expect(errors).toEqual([]);
@@ -304,5 +304,30 @@ rules:
     await page.getByRole("button", { name: /cat ~\/made/ }).click();
     await expect(page.getByText("by the script")).toBeVisible();
     await expect(page.getByText("calm-fox, running")).toBeVisible();
+  },
+);
+
+test(
+  "E21: the system prompt has a hint and a bound, survives a reload, and is no page of members",
+  {
+    ...provokes("refused"),
+  },
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await page.goto(`${demo.url}/agents/settings/behavior`);
+    const field = page.getByRole("textbox", { name: "System prompt" });
+    await expect(page.getByText("When empty, the built-in default prompt is used.")).toBeVisible();
+    await page.getByRole("button", { name: "Show built-in prompt" }).click();
+    await expect(page.locator("pre")).not.toBeEmpty();
+    await field.fill("Answer in one sentence.");
+    await page.getByRole("button", { name: "Save" }).click();
+    await expect(page.getByText("Saved")).toBeVisible();
+    await page.reload();
+    await expect(field).toHaveValue("Answer in one sentence.");
+    await field.fill("x".repeat(32_769));
+    await page.getByRole("button", { name: "Save" }).click();
+    await expect(page.getByRole("alert")).toContainText("at most 32768 bytes");
+    // a failed save keeps what was typed
+    await expect(field).toHaveValue("x".repeat(32_769));
   },
 );

@@ -5,6 +5,7 @@
 //! bounded. What is printed is one table; settings that differ from a fresh server stand above it.
 
 mod client;
+mod data;
 mod fake_model;
 mod rows;
 mod server;
@@ -28,6 +29,10 @@ struct Arguments {
     #[arg(long, env = "ATELIER_BENCH_POSTGRES")]
     postgres: Option<String>,
 
+    /// Folder of the data set of the row `data`, which is made once and kept
+    #[arg(long, env = "ATELIER_BENCH_DATA", default_value = "bench-data")]
+    data: PathBuf,
+
     /// Fewer repetitions, for a first look
     #[arg(long)]
     quick: bool,
@@ -41,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
         postgres: arguments.postgres,
         model: fake_model::start().await?,
         quick: arguments.quick,
+        data: arguments.data,
     };
     let known: Vec<&str> = rows::ALL.iter().map(|(name, _)| *name).collect();
     if let Some(unknown) = arguments.rows.iter().find(|row| !known.contains(&row.as_str())) {
@@ -53,7 +59,9 @@ async fn main() -> anyhow::Result<()> {
     println!("|---|---|---|---|---|---|---|---|");
     let mut missed = Vec::new();
     for (name, measure) in rows::ALL {
-        if !arguments.rows.is_empty() && !arguments.rows.iter().any(|row| row == name) {
+        // the first run of `data` takes minutes: only when it is named
+        let is_asked_for = arguments.rows.iter().any(|row| row == name);
+        if !is_asked_for && (!arguments.rows.is_empty() || name == "data") {
             continue;
         }
         match measure(&setup).await {

@@ -6,13 +6,14 @@ use futures::future::{BoxFuture, join_all, try_join_all};
 use serde_json::{Value, json};
 
 use crate::client::{Chat, Seen};
+use crate::data::{Plan, data};
 use crate::server::{Server, Setup};
 use crate::stats::{Row, Target};
 
 type Measure = for<'a> fn(&'a Setup) -> BoxFuture<'a, anyhow::Result<Vec<Row>>>;
 
 /// Every row by its short name, in the order of the table.
-pub(crate) const ALL: [(&str, Measure); 12] = [
+pub(crate) const ALL: [(&str, Measure); 13] = [
     ("start", |setup| Box::pin(start(setup))),
     ("idle", |setup| Box::pin(idle(setup))),
     ("first-token", |setup| Box::pin(first_token(setup))),
@@ -25,6 +26,7 @@ pub(crate) const ALL: [(&str, Measure); 12] = [
     ("idle-viewers", |setup| Box::pin(idle_viewers(setup))),
     ("long-chat", |setup| Box::pin(long_chat(setup))),
     ("interrupt", |setup| Box::pin(interrupt(setup))),
+    ("data", |setup| Box::pin(data(Plan::of(setup)))),
 ];
 
 async fn start(setup: &Setup) -> anyhow::Result<Vec<Row>> {

@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     pub(crate) postgres: Option<String>,
     pub(crate) model: FakeModel,
     pub(crate) quick: bool,
+    pub(crate) data: PathBuf,
 }
 
 impl Setup {

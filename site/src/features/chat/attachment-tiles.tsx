@@ -54,7 +54,7 @@ export function FileTile(props: { fileId: string | null; mediaType: string; name
   if (fileId === null) return <p className="text-sm text-muted">{name}</p>;
   if (isPicture(mediaType)) {
     return (
-      <a href={fileUrl(fileId)} target="_blank" rel="noopener noreferrer" className="my-1 inline-block">
+      <a href={fileUrl(fileId)} target="_blank" rel="noopener noreferrer" className="my-1 mr-2 inline-block">
         <img src={fileUrl(fileId)} alt={name} className="h-40 max-w-full rounded-control object-contain" />
       </a>
     );
@@ -64,7 +64,7 @@ export function FileTile(props: { fileId: string | null; mediaType: string; name
       href={fileUrl(fileId)}
       target="_blank"
       rel="noopener noreferrer"
-      className="my-1 inline-flex max-w-full items-center gap-2 rounded-control border border-line bg-sunken px-2 py-1 text-sm hover:bg-hover"
+      className="my-1 mr-2 inline-flex max-w-full items-center gap-2 rounded-control border border-line bg-sunken px-2 py-1 text-sm hover:bg-hover"
     >
       <FileText aria-hidden className="size-4 shrink-0 text-faint" />
       <span className="truncate">{name}</span>
