@@ -2,7 +2,10 @@
 //!
 //! These are the parts as the database keeps them. They carry what never leaves the server (the
 //! provider's own block in `native`); the conversion to wire types drops it. Content is a JSON text
-//! with a version beside it. Version 1, the only one written, is an array of parts for every role.
+//! with a version beside it. Version 1, the only one written, is an array of parts for every role; version 0
+//! comes from imports.
+
+mod legacy;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -267,15 +270,17 @@ pub fn content_encode(parts: &[MessagePart]) -> String {
     serde_json::to_string(parts).expect("message parts have string keys only and always serialize")
 }
 
-/// Reads a stored content.
+/// Reads the stored content of a message of this role.
 ///
 /// # Errors
-/// An unknown version or a text that is no content of its version.
-pub fn content_decode(version: i16, content: &str) -> Result<Vec<MessagePart>, ContentError> {
-    match version {
-        CONTENT_VERSION => serde_json::from_str(content).map_err(|source| ContentError::Malformed { version, source }),
-        other => Err(ContentError::UnknownVersion(other)),
-    }
+/// An unknown version or a text that is no content of its version and role.
+pub fn content_decode(version: i16, role: Role, content: &str) -> Result<Vec<MessagePart>, ContentError> {
+    let read = match version {
+        0 => legacy::decode(role, content),
+        CONTENT_VERSION => serde_json::from_str(content),
+        other => return Err(ContentError::UnknownVersion(other)),
+    };
+    read.map_err(|source| ContentError::Malformed { version, source })
 }
 
 /// Token counts of one model call. Absent is not zero: `None` means the provider did not say.
@@ -411,7 +416,7 @@ mod tests {
             let content = content_encode(&parts);
             // an escape, so that a text column takes it
             prop_assert!(!content.contains('\0'));
-            prop_assert_eq!(content_decode(CONTENT_VERSION, &content).unwrap(), parts);
+            prop_assert_eq!(content_decode(CONTENT_VERSION, Role::User, &content).unwrap(), parts);
         }
 
         /// An object in `data` of the first element is how an older form of content is told apart.
@@ -425,11 +430,13 @@ mod tests {
     #[test]
     fn content_of_another_version_is_refused() {
         let content = json!([{"type": "text", "text": "x"}]).to_string();
-        for version in [-1, 0, 2, i16::MAX] {
-            assert!(matches!(content_decode(version, &content), Err(ContentError::UnknownVersion(v)) if v == version));
+        for version in [-1, 2, i16::MAX] {
+            assert!(
+                matches!(content_decode(version, Role::User, &content), Err(ContentError::UnknownVersion(v)) if v == version)
+            );
         }
         for broken in ["", "{}", "[{\"type\":\"nothing\"}]", "[{\"type\":\"text\"}]"] {
-            assert!(matches!(content_decode(CONTENT_VERSION, broken), Err(ContentError::Malformed { .. })));
+            assert!(matches!(content_decode(CONTENT_VERSION, Role::User, broken), Err(ContentError::Malformed { .. })));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use atelier_domain::chat::{Activity, ChatState, ChatStatus, OpenCall, QueueEntry, RetryInfo, StopKind};
 use atelier_domain::error::TurnError;
+use atelier_domain::message::{MessagePart, Role};
 use atelier_domain::search::fold;
 use atelier_domain::{
     ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId,
@@ -11,6 +12,7 @@ use atelier_domain::{
 
 use crate::database::{Store, Tx};
 use crate::error::StoreError;
+use crate::messages::content_parts;
 use crate::search::title_words;
 use crate::statement::statements;
 use crate::value::{Arg, DbRow, args, ids};
@@ -107,6 +109,8 @@ statements! {
     PROMPT_SOURCES = "SELECT u.user_prompt, w.name AS workspace_name,
         (SELECT m.content FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
             ORDER BY m.id DESC LIMIT 1) AS system_content,
+        (SELECT m.content_version FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
+            ORDER BY m.id DESC LIMIT 1) AS system_version,
         (SELECT s.value FROM site_settings s WHERE s.name = 'system_prompt') AS system_setting,
         COALESCE((SELECT m.turn_no FROM chat_messages m WHERE m.chat_id = c.id AND m.id = c.last_answer_id) = c.turn_no,
             false) AS has_answered
@@ -521,13 +525,16 @@ impl Store {
         let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner]).await? else {
             return Ok(PromptSourcesRow::default());
         };
-        let deployment = row.text_opt("system_content")?.and_then(|content| {
-            use atelier_domain::message::{CONTENT_VERSION, MessagePart, content_decode};
-            content_decode(CONTENT_VERSION, &content).ok()?.into_iter().find_map(|part| match part {
-                MessagePart::Text(text) => Some(text.text),
-                _ => None,
-            })
-        });
+        let deployment = match row.text_opt("system_content")? {
+            None => None,
+            Some(content) => {
+                let parts = content_parts(Role::System, row.int32("system_version")?, &content)?;
+                parts.into_iter().find_map(|part| match part {
+                    MessagePart::Text(text) => Some(text.text),
+                    _ => None,
+                })
+            }
+        };
         Ok(PromptSourcesRow {
             deployment,
             deployment_setting: row.text_opt("system_setting")?,

@@ -136,7 +136,7 @@ impl MessageRow {
     /// The parts of the message.
     pub fn decode(&self) -> Result<Vec<MessagePart>, ContentError> {
         let version = i16::try_from(self.content_version).map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
-        content_decode(version, &self.content)
+        content_decode(version, self.role, &self.content)
     }
 
     fn read(row: &DbRow) -> Result<Self, StoreError> {
@@ -172,7 +172,7 @@ impl MessageRow {
     }
 }
 
-fn role_from_name(name: &str) -> Option<Role> {
+pub(crate) fn role_from_name(name: &str) -> Option<Role> {
     [Role::System, Role::User, Role::Assistant, Role::Tool].into_iter().find(|role| role.as_str() == name)
 }
 
@@ -245,6 +245,12 @@ impl MessageNew {
     pub fn system(prompt: String) -> Self {
         Self { visibility: Visibility::Model, ..Self::new(Role::System, vec![MessagePart::text(prompt)]) }
     }
+}
+
+/// The parts of a stored content.
+pub(crate) fn content_parts(role: Role, version: i32, content: &str) -> Result<Vec<MessagePart>, StoreError> {
+    let version = i16::try_from(version).unwrap_or(i16::MAX);
+    content_decode(version, role, content).map_err(|_| StoreError::unreadable("content"))
 }
 
 /// Nil names nobody and is stored as NULL.

@@ -1,7 +1,7 @@
 //! Messages that wait for a chat to become idle.
 
 use atelier_domain::chat::{EntryRef, QueueEntry};
-use atelier_domain::message::{CONTENT_VERSION, ContentError, MessagePart, content_decode, content_encode};
+use atelier_domain::message::{CONTENT_VERSION, ContentError, MessagePart, Role, content_decode, content_encode};
 use atelier_domain::{ChatId, McpServerId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 
 use crate::database::{Store, Tx};
@@ -40,7 +40,7 @@ pub struct QueueRow {
 impl QueueRow {
     pub fn decode(&self) -> Result<Vec<MessagePart>, ContentError> {
         let version = i16::try_from(self.content_version).map_err(|_| ContentError::UnknownVersion(i16::MAX))?;
-        content_decode(version, &self.content)
+        content_decode(version, Role::User, &self.content)
     }
 
     /// The entry as a decision sees it.

@@ -1,12 +1,12 @@
 //! The full-text index over messages. What a word is, is decided by `atelier_domain::search`.
 
-use atelier_domain::message::content_decode;
+use atelier_domain::message::Visibility;
 use atelier_domain::search::{Phrase, index_rows, searched_text, words};
 use atelier_domain::{ChatId, MessageId};
 
 use crate::database::{Engine, Store, Tx};
 use crate::error::StoreError;
-use crate::messages::MessageNew;
+use crate::messages::{MessageNew, content_parts, role_from_name};
 use crate::statement::{ValuesInsert, statements};
 use crate::value::{Arg, args, ids};
 
@@ -27,13 +27,13 @@ statements! {
         postgres: "DELETE FROM chat_search WHERE chat_id = $1 AND message_id >= $2"
     };
     SEARCH_HITS = {
-        sqlite: "SELECT chat_id, message_id, content, content_version FROM (
-            SELECT m.chat_id, m.id AS message_id, m.content, m.content_version, ROW_NUMBER() OVER
+        sqlite: "SELECT chat_id, message_id, role, content, content_version FROM (
+            SELECT m.chat_id, m.id AS message_id, m.role, m.content, m.content_version, ROW_NUMBER() OVER
                 (PARTITION BY m.chat_id ORDER BY COUNT(DISTINCT term.key) DESC, m.id DESC) AS place
             FROM json_each($1) term JOIN chat_search s ON s.words MATCH term.value
             JOIN chat_messages m ON m.id = s.rowid / 65536
             WHERE m.chat_id IN (SELECT value FROM json_each($2)) GROUP BY m.id) best WHERE place = 1",
-        postgres: "SELECT m.chat_id, m.id AS message_id, m.content, m.content_version FROM (
+        postgres: "SELECT m.chat_id, m.id AS message_id, m.role, m.content, m.content_version FROM (
             SELECT s.chat_id, s.message_id, ROW_NUMBER() OVER
                 (PARTITION BY s.chat_id ORDER BY COUNT(DISTINCT term.at) DESC, s.message_id DESC) AS place
             FROM unnest($1::text[]) WITH ORDINALITY AS term (query, at) JOIN chat_search s ON s.words @@ term.query::tsquery
@@ -123,17 +123,12 @@ impl Store {
         let rows = self.fetch_all(SEARCH_HITS, vec![queries(self.engine(), phrases), ids(chats)]).await?;
         rows.iter()
             .map(|row| {
-                let version = i16::try_from(row.int32("content_version")?).unwrap_or(i16::MAX);
-                let parts =
-                    content_decode(version, &row.text("content")?).map_err(|_| StoreError::unreadable("content"))?;
+                let role = row.name("role", role_from_name)?;
+                let parts = content_parts(role, row.int32("content_version")?, &row.text("content")?)?;
                 Ok(SearchHit {
                     chat_id: row.id("chat_id")?,
                     message_id: MessageId(row.int("message_id")?),
-                    text: searched_text(
-                        atelier_domain::message::Role::User,
-                        atelier_domain::message::Visibility::Both,
-                        &parts,
-                    ),
+                    text: searched_text(role, Visibility::Both, &parts),
                 })
             })
             .collect()

@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_anything_never_panics(text in "\\PC{0,300}") {
+        fn any_cursor_is_read_or_refused(text in "\\PC{0,300}") {
             let _ = Position::decode(ChatId::new(), &text);
         }
     }

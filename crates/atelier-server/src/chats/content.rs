@@ -166,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(kind in "\\PC{0,12}", text in "\\PC{0,20}", lines in any::<(i32, i32)>()) {
+        fn any_part_is_read_or_refused(kind in "\\PC{0,12}", text in "\\PC{0,20}", lines in any::<(i32, i32)>()) {
             let odd = ChatInputPart {
                 start_line: Some(lines.0), end_line: Some(lines.1), file_name: Some(text.clone()), ..part(&kind, &text)
             };

@@ -235,4 +235,25 @@ on_both_engines! {
         assert_eq!(queue.iter().map(|entry| entry.urgent_no).collect::<Vec<_>>(), [None, Some(1)]);
         assert_eq!(fixture.store.queue_list(chat).await.unwrap().len(), 1);
     }
+
+    async fn content_of_an_older_version_is_read_by_its_role_and_an_unknown_one_never(fixture: &Fixture) {
+        let chat = fixture.chat().await;
+        let batch = vec![text(Role::User, "x"), text(Role::Assistant, "x"), text(Role::Tool, "x")];
+        fixture.add(chat, batch).await.unwrap();
+        for (role, content) in [
+            ("user", r#""Hello""#),
+            ("assistant", r#"[{"type":"text","data":{"text":"Hi"}}]"#),
+            ("tool", r#"{"tool_call_id":"c","tool_name":"execute","result":"done"}"#),
+        ] {
+            let update = format!("UPDATE chat_messages SET content_version = 0, content = '{content}' WHERE role = '{role}'");
+            fixture.execute(&update).await;
+        }
+        let rows = fixture.store.messages_newest(chat, MessageId(i64::MAX), 9).await.unwrap();
+        assert!(matches!(&rows[0].decode().unwrap()[0], MessagePart::ToolResult(result) if result.result == "done"));
+        assert_eq!((said(&rows[1]), said(&rows[2])), ("Hi".to_owned(), "Hello".to_owned()));
+        fixture.execute("UPDATE chat_messages SET content_version = 2").await;
+        for row in fixture.store.messages_newest(chat, MessageId(i64::MAX), 9).await.unwrap() {
+            assert!(row.decode().is_err());
+        }
+    }
 }
