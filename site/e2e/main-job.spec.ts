@@ -156,6 +156,33 @@ test(
   },
 );
 
+test(
+  "T14: a message promoted from two tabs is sent once, and neither says an error",
+  {
+    ...script(SLOW, "not found"),
+  },
+  async ({ page, demo, context }) => {
+    await signIn(page, demo);
+    await say(page, "talk");
+    await expect(page.getByText("Sentence 1 of a long answer.")).toBeVisible();
+    await say(page, "the next");
+    const other = await context.newPage();
+    await other.goto(page.url());
+    const sendNow = (tab: typeof page) =>
+      tab.getByRole("list", { name: "Queued messages" }).getByRole("button", { name: "Send now" });
+    await expect(sendNow(page)).toBeVisible();
+    await expect(sendNow(other)).toBeVisible();
+    // at the same moment, with no time for either to hear of the other
+    await Promise.all([page, other].map((tab) => sendNow(tab).evaluate((button) => (button as HTMLElement).click())));
+    for (const tab of [page, other]) {
+      await expect(tab.getByRole("article", { name: /^You, / }).filter({ hasText: "the next" })).toHaveCount(1);
+      await expect(tab.getByRole("list", { name: "Queued messages" })).toBeHidden();
+      await expect(tab.getByRole("button", { name: "Dismiss" })).toBeHidden();
+    }
+    await other.close();
+  },
+);
+
 test("E11: an edit takes away all behind it", async ({ page, demo }) => {
   await signIn(page, demo);
   await say(page, "one");

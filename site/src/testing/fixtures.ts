@@ -3,7 +3,7 @@ import type { Schemas } from "../api/client";
 import { initialChatState, reduceAction, reduceFrame } from "../features/chat/model/chat-stream-reducer";
 import type { ChatMessage, ChatState, ChatStreamEvent, MessagePart } from "../features/chat/model/types";
 
-export const ORGANIZATION = "01940000-0000-7000-8000-0000000000b1";
+export const ORGANIZATION = "01940000-0000-7000-8000-0000000000d1";
 export const USER = "01940000-0000-7000-8000-000000000001";
 export const CHAT = "01940000-0000-7000-8000-0000000000c1";
 export const MODEL = "01940000-0000-7000-8000-0000000000a1";
@@ -13,7 +13,7 @@ export function chat(changed: Partial<Schemas["Chat"]> = {}): Schemas["Chat"] {
   return {
     id: CHAT,
     owner_id: USER,
-    organization_id: "01940000-0000-7000-8000-0000000000d1",
+    organization_id: ORGANIZATION,
     title: "Make the tests pass",
     status: "waiting",
     archived: false,
@@ -88,7 +88,7 @@ export const workspace = (changed: Partial<Schemas["Workspace"]> = {}): Schemas[
     owner_id: USER,
     owner_name: "ada",
     owner_avatar_url: "",
-    organization_id: "01940000-0000-7000-8000-0000000000d1",
+    organization_id: ORGANIZATION,
     organization_name: "default",
     template_id: "01940000-0000-7000-8000-0000000000f1",
     template_name: "demo",

@@ -13,6 +13,7 @@ import { inputParts } from "./input-parts";
 import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
+import { shownQueue } from "./model/chat-stream-reducer";
 import { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import { transcriptRows } from "./model/transcript";
@@ -109,6 +110,7 @@ function Conversation(props: ConversationProps) {
   const status = state.status ?? chat.status;
   const actions = chatActions(status, chat.archived, chat.owner_id === userId);
   const rows = transcriptRows(state);
+  const queue = shownQueue(state);
   const stage = useStage(
     chat.id,
     rows.some((row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding),
@@ -231,12 +233,12 @@ function Conversation(props: ConversationProps) {
               }
             >
               Saving removes everything after this message
-              {state.queue.length > 0 && ` and the queue (${state.queue.length})`}. Money spent stays counted.
+              {queue.length > 0 && ` and the queue (${queue.length})`}. Money spent stays counted.
             </Banner>
           )}
           <div className="mt-2">
             <Queue
-              entries={state.queue}
+              entries={queue}
               onSendNow={(entry) => void open.promote(entry.id).catch(report)}
               onEdit={editQueued}
               onRemove={remove}
@@ -254,7 +256,7 @@ function Conversation(props: ConversationProps) {
                 placeholder={actions.send === "queues" ? "Add to the queue" : "Reply"}
                 model={choice.model}
                 isLoadingModels={choice.isLoading}
-                queued={state.queue.length}
+                queued={queue.length}
                 sendLabel={edited !== null ? "Save" : actions.send === "queues" ? "Queue" : "Send"}
                 onSend={send}
                 onStop={actions.stop && edited === null ? stop : null}

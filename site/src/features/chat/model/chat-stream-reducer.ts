@@ -348,11 +348,16 @@ function withHistoryReset(state: ChatState, after: number): ChatState {
   };
 }
 
+/** The queue without what is being promoted or removed. */
+export function shownQueue(state: ChatState): ChatState["queue"] {
+  return state.queue.filter((entry) => !state.hiddenQueueIds.includes(entry.id));
+}
+
 function withQueue(state: ChatState, all: ChatState["queue"]): ChatState {
   const hiddenQueueIds = state.hiddenQueueIds.filter((id) => all.some((entry) => entry.id === id));
   return {
     ...state,
-    queue: all.filter((entry) => !hiddenQueueIds.includes(entry.id)),
+    queue: all,
     hiddenQueueIds,
     snapshot: state.snapshot === null ? null : { ...state.snapshot, queue: true },
   };
@@ -425,7 +430,6 @@ export function reduceAction(state: ChatState, action: ChatAction): ChatState {
     case "queue_hide":
       return {
         ...state,
-        queue: state.queue.filter((entry) => entry.id !== action.id),
         hiddenQueueIds: [...state.hiddenQueueIds.filter((id) => id !== action.id), action.id],
       };
     case "queue_show":

@@ -130,6 +130,7 @@ export interface ChatState {
   /** When the turn was taken over by another server. */
   movedAt: number | null;
   failure: ChatError | null;
+  /** As the server says; what is shown of it: `shownQueue`. */
   queue: readonly ChatQueuedMessage[];
   /** Queue entries being promoted or removed: hidden until a queue without them arrives. */
   hiddenQueueIds: readonly number[];
