@@ -13,7 +13,7 @@ fn new_user(name: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn the_first_user_is_made_once_and_owns_the_site() {
+async fn b015_the_first_user_is_made_once_and_owns_the_site() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;
         let nobody = host.anonymous();
@@ -48,7 +48,7 @@ async fn log_in(host: &Host, email: &str) -> Actor {
 }
 
 #[tokio::test]
-async fn logins_give_a_cookie_and_say_nothing_about_users() {
+async fn b016_logins_give_a_cookie_and_say_nothing_about_users() {
     let host = Host::builder().access_url("https://atelier.example").start().await;
     let admin = host.admin().await;
     admin.post(USERS, new_user("ada")).await.expect(201);
@@ -134,7 +134,7 @@ async fn the_demo_login_is_shown_with_the_demo_only() {
 }
 
 #[tokio::test]
-async fn users_are_made_found_and_deleted() {
+async fn b017_b020_users_are_made_found_and_deleted() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let admin = host.admin().await;
@@ -191,7 +191,7 @@ async fn users_are_made_found_and_deleted() {
 }
 
 #[tokio::test]
-async fn roles_are_set_exactly_and_owners_are_out_of_reach() {
+async fn b018_roles_are_set_exactly_and_owners_are_out_of_reach() {
     let host = Host::start().await;
     let admin = host.admin().await;
     let ada = host.user("ada", &[]).await;
@@ -228,7 +228,7 @@ async fn roles_are_set_exactly_and_owners_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn tokens_are_shown_once_and_are_ones_own() {
+async fn b019_tokens_are_shown_once_and_are_ones_own() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
@@ -258,7 +258,7 @@ async fn tokens_are_shown_once_and_are_ones_own() {
 }
 
 #[tokio::test]
-async fn preferences_are_any_object_of_ones_own() {
+async fn b161_preferences_are_any_object_of_ones_own() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let path = "/api/v2/users/me/preferences";

@@ -20,7 +20,7 @@ pub(crate) async fn idle(actor: &Actor, words: &str) -> Chat {
 }
 
 /// A chat whose answer has begun and does not end by itself.
-async fn hanging(actor: &Actor) -> Chat {
+pub(crate) async fn hanging(actor: &Actor) -> Chat {
     let chat = actor.chat_create("hang").await;
     let mut stream = chat.stream(Form::WebSocket, Some("")).await;
     let mut view = ChatView::default();
@@ -35,7 +35,7 @@ pub(crate) async fn patch(actor: &Actor, chat: &Chat, body: Value) -> u16 {
 }
 
 /// The next event of a watch stream about this chat.
-async fn watched(watch: &mut EventStream, chat: &Chat) -> Value {
+pub(crate) async fn watched(watch: &mut EventStream, chat: &Chat) -> Value {
     loop {
         let frame = watch.next().await.expect("the watch stream goes on");
         if frame.kind == "data" && frame.data["chat"]["id"] == json!(chat.id) {

@@ -10,7 +10,7 @@ fn text(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_chat_is_created_pending_and_answered() {
+async fn b028_b047_a_chat_is_created_pending_and_answered() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let ada = host.user("ada", &[]).await;
@@ -42,7 +42,7 @@ async fn a_chat_is_created_pending_and_answered() {
 }
 
 #[tokio::test]
-async fn content_is_checked_part_by_part() {
+async fn b033_b035_b068_b069_content_is_checked_part_by_part() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let faults = async |content: Value| -> Vec<String> {
@@ -95,7 +95,7 @@ async fn content_is_checked_part_by_part() {
 }
 
 #[tokio::test]
-async fn what_a_chat_names_must_be_usable() {
+async fn b030_b032_b036_b037_b066_what_a_chat_names_must_be_usable() {
     let host = Host::start().await;
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let create = async |more: Value| {
@@ -135,7 +135,7 @@ async fn what_a_chat_names_must_be_usable() {
 }
 
 #[tokio::test]
-async fn messages_come_in_pages_both_ways() {
+async fn b060_b061_messages_come_in_pages_both_ways() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let ada = host.user("ada", &[]).await;
@@ -168,7 +168,7 @@ async fn messages_come_in_pages_both_ways() {
 }
 
 #[tokio::test]
-async fn a_busy_chat_queues_and_is_interrupted() {
+async fn b062_b064_b082_a_busy_chat_queues_and_is_interrupted() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let ada = host.user("ada", &[]).await;
@@ -210,7 +210,7 @@ async fn a_busy_chat_queues_and_is_interrupted() {
 }
 
 #[tokio::test]
-async fn a_failed_turn_shows_its_error_and_an_interrupt_clears_it() {
+async fn b083_a_failed_turn_shows_its_error_and_an_interrupt_clears_it() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = ada.chat_create("fail").await;
@@ -245,7 +245,7 @@ async fn site_owners_read_and_stop_but_do_not_speak_for_others() {
 }
 
 #[tokio::test]
-async fn the_read_mark_follows_the_owners_stream() {
+async fn b059_the_read_mark_follows_the_owners_stream() {
     let host = Host::start().await;
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let chat = ada.chat_create("hello").await;

@@ -15,7 +15,7 @@ async fn with_header(actor: &Actor, method: Method, path: &str, headers: &[(&str
 }
 
 #[tokio::test]
-async fn every_route_asks_for_a_credential_before_anything_else() {
+async fn b001_every_route_asks_for_a_credential_before_anything_else() {
     let host = Host::start().await;
     let document = host.anonymous().get("/api/openapi.json").await.body(200);
     let mut asked = 0;
@@ -50,7 +50,7 @@ pub(crate) fn filled(path: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_taken_from_header_bearer_and_cookie_in_that_order() {
+async fn b002_b003_a_token_is_taken_from_header_bearer_and_cookie_in_that_order() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let token = ada.token().to_owned();
@@ -86,7 +86,7 @@ async fn a_token_is_taken_from_header_bearer_and_cookie_in_that_order() {
 }
 
 #[tokio::test]
-async fn a_cookie_works_from_this_site_only() {
+async fn b004_a_cookie_works_from_this_site_only() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let cookie = format!("coder_session_token={}", ada.token());
@@ -136,7 +136,7 @@ async fn a_cookie_works_from_this_site_only() {
 }
 
 #[tokio::test]
-async fn ids_paths_and_methods_have_their_own_refusals() {
+async fn b005_ids_paths_and_methods_have_their_own_refusals() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     for path in [
@@ -170,7 +170,7 @@ async fn ids_paths_and_methods_have_their_own_refusals() {
 }
 
 #[tokio::test]
-async fn what_one_may_not_know_of_looks_like_what_does_not_exist() {
+async fn b006_what_one_may_not_know_of_looks_like_what_does_not_exist() {
     let host = Host::start().await;
     let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
     let chat = ada.chat_create("hello").await;
@@ -187,7 +187,7 @@ async fn what_one_may_not_know_of_looks_like_what_does_not_exist() {
 }
 
 #[tokio::test]
-async fn bodies_are_bounded_and_read_once() {
+async fn b007_bodies_are_bounded_and_read_once() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let send = async |path: &str, body: Vec<u8>| ada.send(ada.request(Method::POST, path).body(body)).await;
@@ -309,7 +309,7 @@ fn check_times(value: &Value) {
 }
 
 #[tokio::test]
-async fn times_have_six_decimals_and_lists_are_never_null() {
+async fn b008_times_have_six_decimals_and_lists_are_never_null() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let admin = host.admin().await;
@@ -333,7 +333,7 @@ async fn times_have_six_decimals_and_lists_are_never_null() {
 }
 
 #[tokio::test]
-async fn over_the_rate_a_user_waits_and_others_do_not() {
+async fn b011_over_the_rate_a_user_waits_and_others_do_not() {
     let host = Host::builder().rates(5, 3).start().await;
     let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
     for _ in 0..5 {
@@ -357,7 +357,7 @@ async fn over_the_rate_a_user_waits_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_credential_ends_at_once_and_takes_its_streams_along() {
+async fn b012_a_credential_ends_at_once_and_takes_its_streams_along() {
     let host = Host::start().await;
     let admin = host.admin().await;
     let ada = host.user("ada", &[]).await;

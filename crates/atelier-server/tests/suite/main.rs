@@ -15,3 +15,4 @@ mod roles;
 mod settings;
 mod streams;
 mod templates;
+mod turns;

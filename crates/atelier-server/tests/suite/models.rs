@@ -18,7 +18,7 @@ async fn provider(admin: &Actor, body: Value) -> String {
 }
 
 #[tokio::test]
-async fn providers_are_listed_in_the_order_of_types() {
+async fn b109_providers_are_listed_in_the_order_of_types() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;
         let admin = host.admin().await;
@@ -56,7 +56,7 @@ async fn providers_are_listed_in_the_order_of_types() {
 }
 
 #[tokio::test]
-async fn a_provider_is_checked_and_its_key_never_comes_back() {
+async fn b110_b111_a_provider_is_checked_and_its_key_never_comes_back() {
     let host = Host::builder().without_model().start().await;
     let admin = host.admin().await;
     let refused = async |body: Value| -> Vec<String> {
@@ -118,7 +118,7 @@ async fn a_provider_is_checked_and_its_key_never_comes_back() {
 }
 
 #[tokio::test]
-async fn a_provider_in_use_stays() {
+async fn b112_a_provider_in_use_stays() {
     let host = Host::start().await;
     let admin = host.admin().await;
     admin.chat_create("hello").await;
@@ -130,7 +130,7 @@ async fn a_provider_in_use_stays() {
 }
 
 #[tokio::test]
-async fn models_say_what_may_be_used_and_why_not() {
+async fn b113_models_say_what_may_be_used_and_why_not() {
     let host = Host::builder().without_model().start().await;
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let models = format!("{CHATS}/models");
@@ -166,7 +166,7 @@ async fn models_say_what_may_be_used_and_why_not() {
 }
 
 #[tokio::test]
-async fn model_configs_name_every_fault() {
+async fn b116_model_configs_name_every_fault() {
     let host = Host::start().await;
     let admin = host.admin().await;
     let faults = async |body: Value| -> Vec<String> {
@@ -224,7 +224,7 @@ async fn model_configs_name_every_fault() {
 }
 
 #[tokio::test]
-async fn prices_come_back_as_decimal_texts() {
+async fn b115_prices_come_back_as_decimal_texts() {
     let host = Host::start().await;
     let admin = host.admin().await;
     let config = json!({
@@ -240,7 +240,7 @@ async fn prices_come_back_as_decimal_texts() {
 }
 
 #[tokio::test]
-async fn there_is_one_default_and_members_see_less() {
+async fn b114_b119_there_is_one_default_and_members_see_less() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);

@@ -66,7 +66,7 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test]
-async fn groups_hold_members_of_their_organization() {
+async fn b021_groups_hold_members_of_their_organization() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);

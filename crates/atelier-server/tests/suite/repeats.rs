@@ -15,7 +15,7 @@ fn is_replayed(answer: &Answer) -> bool {
 }
 
 #[tokio::test]
-async fn a_repeat_gets_the_first_answer_and_has_no_effect() {
+async fn b009_a_repeat_gets_the_first_answer_and_has_no_effect() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
@@ -87,7 +87,7 @@ async fn an_action_without_a_body_is_repeated_too() {
 }
 
 #[tokio::test]
-async fn parallel_requests_with_one_key_have_one_effect() {
+async fn b010_parallel_requests_with_one_key_have_one_effect() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let ada = host.user("ada", &[]).await;

@@ -105,7 +105,7 @@ const WITHOUT_BODY: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn every_route_lets_in_whom_the_table_names() {
+async fn b152_every_route_lets_in_whom_the_table_names() {
     let world = World::new().await;
     let document = world.host.anonymous().get("/api/openapi.json").await.body(200);
     let mut table = String::new();

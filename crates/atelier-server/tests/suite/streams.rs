@@ -63,7 +63,7 @@ async fn first_events(stream: &mut EventStream, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn both_forms_begin_with_the_whole_chat() {
+async fn b086_b099_both_forms_begin_with_the_whole_chat() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = waiting_chat(&ada).await;
@@ -88,7 +88,7 @@ async fn both_forms_begin_with_the_whole_chat() {
 }
 
 #[tokio::test]
-async fn after_id_leaves_out_what_is_known() {
+async fn b087_after_id_leaves_out_what_is_known() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = waiting_chat(&ada).await;
@@ -151,7 +151,7 @@ async fn a_token_in_the_query_opens_a_socket_but_a_cookie_from_elsewhere_does_no
 }
 
 #[tokio::test]
-async fn a_cut_stream_goes_on_in_the_middle_of_a_word() {
+async fn b091_a_cut_stream_goes_on_in_the_middle_of_a_word() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     for form in [Form::WebSocket, Form::ServerSentEvents] {
@@ -197,7 +197,7 @@ async fn last_event_id_resumes_server_sent_events() {
 }
 
 #[tokio::test]
-async fn an_idle_stream_has_a_heartbeat_and_a_dead_client_is_let_go() {
+async fn b088_an_idle_stream_has_a_heartbeat_and_a_dead_client_is_let_go() {
     let clock = std::sync::Arc::new(PausedClock::new(Timestamp::now()));
     let host = Host::builder().clock(clock.clone()).start().await;
     let ada = host.user("ada", &[]).await;
@@ -235,7 +235,7 @@ async fn an_idle_stream_has_a_heartbeat_and_a_dead_client_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_talks_is_told_off() {
+async fn b101_a_client_that_talks_is_told_off() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = waiting_chat(&ada).await;
@@ -252,7 +252,7 @@ async fn a_client_that_talks_is_told_off() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_so() {
+async fn b101_a_server_that_stops_says_so() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = waiting_chat(&ada).await;
@@ -273,7 +273,7 @@ async fn a_server_that_stops_says_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_closed_and_others_see_no_delay() {
+async fn b100_a_client_that_reads_nothing_is_closed_and_others_see_no_delay() {
     let clock = std::sync::Arc::new(PausedClock::new(Timestamp::now()));
     let host = Host::builder().clock(clock.clone()).start().await;
     let ada = host.user("ada", &[]).await;
@@ -326,7 +326,7 @@ async fn a_client_that_reads_nothing_is_closed_and_others_see_no_delay() {
 }
 
 #[tokio::test]
-async fn the_watch_tells_of_own_chats_and_resumes() {
+async fn b106_b108_the_watch_tells_of_own_chats_and_resumes() {
     let host = Host::start().await;
     let (ada, ben) = (host.user("ada", &[]).await, host.user("ben", &[]).await);
     let mut watch = socket(&host, &ada, &format!("{CHATS}/watch")).await;
@@ -363,7 +363,7 @@ async fn the_watch_tells_of_own_chats_and_resumes() {
 }
 
 #[tokio::test]
-async fn frames_are_bounded_and_parts_counted() {
+async fn b089_b090_frames_are_bounded_and_parts_counted() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = ada.chat_create("count").await;

@@ -13,7 +13,7 @@ async fn template(admin: &Actor, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn templates_are_written_by_admins_and_shown_without_secrets() {
+async fn b022_templates_are_written_by_admins_and_shown_without_secrets() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
@@ -54,7 +54,7 @@ async fn templates_are_written_by_admins_and_shown_without_secrets() {
 }
 
 #[tokio::test]
-async fn workspaces_are_their_owners_and_built_one_at_a_time() {
+async fn b023_b024_workspaces_are_their_owners_and_built_one_at_a_time() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).start().await;
         let (admin, ada, ben) = (host.admin().await, host.user("ada", &[]).await, host.user("ben", &[]).await);

@@ -1,0 +1,292 @@
+//! What sending, stopping and editing do to a chat and tell its viewers. Numbers are those of the contract.
+
+use atelier_test_support::{Chat, ChatView, Engine, EventStream, Form, eventually, text_of};
+use serde_json::{Value, json};
+
+use crate::actions::{hanging, idle, watched};
+use crate::host::{CHATS, Host};
+
+const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
+
+fn text(text: &str) -> Value {
+    json!([{"type": "text", "text": text}])
+}
+
+async fn said(chat: &Chat) -> Vec<String> {
+    chat.messages().await.iter().map(text_of).collect()
+}
+
+/// The next events of a stream up to the one that fits, with it.
+async fn until(stream: &mut EventStream, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut seen = Vec::new();
+    loop {
+        let frame = stream.next().await.expect("the stream goes on");
+        if frame.kind != "data" {
+            continue;
+        }
+        for event in frame.data.as_array().unwrap() {
+            seen.push(event.clone());
+        }
+        if seen.iter().any(&fits) {
+            return seen;
+        }
+    }
+}
+
+async fn ready(chat: &Chat, cursor: Option<&str>) -> EventStream {
+    let mut stream = chat.stream(Form::WebSocket, cursor.or(Some(""))).await;
+    until(&mut stream, |event| event["type"] == "ready").await;
+    stream
+}
+
+#[tokio::test]
+async fn b063_a_message_to_an_idle_chat_is_stored_and_answered() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = idle(&ada, "hello").await;
+    let sent = chat.send_with(json!({"content": text("again")})).await.body(200);
+    assert_eq!((&sent["queued"], &sent["message"]["role"]), (&json!(false), &json!("user")));
+    assert!(sent.get("queued_message").is_none());
+    ada.chat(UNKNOWN).send_with(json!({"content": text("x")})).await.expect_error(404, "not_found");
+    chat.send_with(json!({"content": text(" ")})).await.expect_error(400, "invalid_content");
+    chat.wait_for_status("waiting").await;
+    // B29: no system message is ever seen
+    assert!(chat.messages().await.iter().all(|message| message["role"] != "system"));
+}
+
+#[tokio::test]
+async fn b065_b081_after_an_error_the_queue_waits_for_the_next_send() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = hanging(&ada).await;
+        for words in ["fail", "second", "third"] {
+            chat.send(words).await;
+        }
+        chat.interrupt().await.expect(200);
+        // the failing one ran and none after it
+        chat.wait_for_status("error").await;
+        let page = ada.get(&chat.path("/messages")).await.body(200);
+        assert_eq!(page["queued_messages"].as_array().unwrap().len(), 2);
+        let sent = chat.send("fourth").await;
+        assert_eq!(sent["queued"], true);
+        // the oldest starts, then each has its own turn, in order
+        eventually("an empty queue and rest", || async {
+            let page = ada.get(&chat.path("/messages")).await.body(200);
+            let is_over = page["queued_messages"] == json!([]) && chat.get().await["status"] == "waiting";
+            is_over.then_some(())
+        })
+        .await;
+        let told = said(&chat).await;
+        let order: Vec<&str> = told.iter().map(String::as_str).filter(|words| *words != "Looking").collect();
+        assert_eq!(
+            order,
+            ["hang", "fail", "second", "Hello there.", "third", "Hello there.", "fourth", "Hello there."]
+        );
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b072_an_urgent_message_stops_the_turn_and_runs_before_older_ones() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = hanging(&ada).await;
+        chat.send("older").await;
+        let urgent = json!({"content": text("urgent"), "busy_behavior": "interrupt"});
+        assert_eq!(chat.send_with(urgent).await.body(200)["queued"], true);
+        eventually("all to be answered", || async {
+            let answers = said(&chat).await.into_iter().filter(|words| words == "Hello there.").count();
+            (answers == 2).then_some(())
+        })
+        .await;
+        assert_eq!(said(&chat).await, ["hang", "Looking", "urgent", "Hello there.", "older", "Hello there."]);
+        // on an idle chat it is stored at once
+        let again = json!({"content": text("now"), "busy_behavior": "interrupt"});
+        chat.wait_for_status("waiting").await;
+        assert_eq!(chat.send_with(again).await.body(200)["queued"], false);
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b084_an_interrupt_of_a_chat_with_a_queue_starts_the_next() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = hanging(&ada).await;
+    chat.send("next").await;
+    chat.interrupt().await.expect(200);
+    chat.wait_for_status("waiting").await;
+    assert_eq!(said(&chat).await, ["hang", "Looking", "next", "Hello there."]);
+    // in error the queue stays
+    let failed = hanging(&ada).await;
+    failed.send("fail").await;
+    failed.send("stays").await;
+    failed.interrupt().await.expect(200);
+    failed.wait_for_status("error").await;
+    assert_eq!(failed.interrupt().await.body(200)["status"], "waiting");
+    let page = ada.get(&failed.path("/messages")).await.body(200);
+    assert_eq!(page["queued_messages"][0]["content"], text("stays"));
+}
+
+#[tokio::test]
+async fn b085_chats_are_found_by_their_workspace() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let template = json!({"name": "base", "driver": "local", "spec": {}});
+        let template = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
+        let workspace = async |name: &str| -> String {
+            let body = json!({"template_id": template["id"], "name": name});
+            let made = ada.post("/api/v2/users/me/workspaces", body).await.body(201);
+            made["id"].as_str().unwrap().to_owned()
+        };
+        let (one, two) = (workspace("one").await, workspace("two").await);
+        let chat = async |workspace: &str| {
+            let chat = ada.chat_create_with(json!({"content": text("hello"), "workspace_id": workspace})).await;
+            chat.wait_for_status("waiting").await;
+            chat
+        };
+        let found = async |ids: &[&str]| {
+            let got = ada.get(&format!("{CHATS}/by-workspace?workspace_ids={}", ids.join(","))).await.body(200);
+            let posted = ada.post(&format!("{CHATS}/by-workspace"), json!({"workspace_ids": ids})).await.body(200);
+            assert_eq!(got, posted);
+            got
+        };
+        assert_eq!(found(&[]).await, json!({}));
+        assert_eq!(found(&[&one]).await, json!({}));
+        let (old, new, other) = (chat(&one).await, chat(&one).await, chat(&two).await);
+        assert_eq!(found(&[&one, &two, UNKNOWN]).await, json!({&one: new.id, &two: other.id}));
+        // the one that was updated last, and none that is archived
+        old.send("again").await;
+        old.wait_for_status("waiting").await;
+        assert_eq!(found(&[&one]).await, json!({&one: old.id}));
+        ada.post(&old.path("/archive"), json!({})).await.expect(204);
+        assert_eq!(found(&[&one]).await, json!({&one: new.id}));
+        assert_eq!(found(&[UNKNOWN; 25]).await, json!({}));
+        let many = vec![UNKNOWN; 26];
+        ada.post(&format!("{CHATS}/by-workspace"), json!({"workspace_ids": many}))
+            .await
+            .expect_error(400, "validation_failed");
+        ada.get(&format!("{CHATS}/by-workspace?workspace_ids=x")).await.expect_error(400, "validation_failed");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b096_b097_an_edit_resets_the_history_of_every_viewer() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = idle(&ada, "first").await;
+        chat.send("second").await;
+        chat.wait_for_status("waiting").await;
+        let messages = chat.messages().await;
+        let (survivor, edited) = (messages[1]["id"].clone(), messages[2]["id"].clone());
+        let mut resumable = ready(&chat, None).await;
+        let mut plain = chat.stream(Form::WebSocket, None).await;
+        until(&mut plain, |event| event["message"]["id"] == messages[3]["id"]).await;
+        let before = {
+            let mut view = ChatView::default();
+            let mut stream = chat.stream(Form::WebSocket, Some("")).await;
+            while !view.ready {
+                view.apply(&stream.next().await.unwrap());
+            }
+            view.cursor
+        };
+        let edit = json!({"content": text("better")});
+        let new = ada.patch(&chat.path(&format!("/messages/{edited}")), edit).await.body(200)["id"].clone();
+        let reset = json!({"after_message_id": survivor});
+        let is_new = |event: &Value| event["message"]["id"] == new;
+        let told = until(&mut resumable, is_new).await;
+        let at = told.iter().position(|event| event["type"] == "history_reset").unwrap();
+        assert_eq!(told[at]["history_reset"], reset);
+        let messages_after: Vec<&Value> =
+            told[at..].iter().filter(|event| event["type"] == "message").map(|event| &event["message"]["id"]).collect();
+        assert_eq!(messages_after[0], &new, "nothing that survives comes again");
+        let told = until(&mut plain, is_new).await;
+        let at = told.iter().position(|event| event["type"] == "history_reset").unwrap();
+        let messages_after: Vec<&Value> =
+            told[at..].iter().filter(|event| event["type"] == "message").map(|event| &event["message"]["id"]).collect();
+        assert_eq!(messages_after[..3], [&messages[0]["id"], &survivor, &new], "all that survives comes again");
+        // a cursor from before begins with the reset
+        let mut late = chat.stream(Form::WebSocket, Some(&before)).await;
+        let told = until(&mut late, |event| event["type"] == "ready").await;
+        assert_eq!((&told[0]["type"], &told[0]["history_reset"]), (&json!("history_reset"), &reset));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b098_a_cursor_of_nothing_or_of_another_chat_is_refused() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let (one, other) = (idle(&ada, "one").await, idle(&ada, "other").await);
+    let mut view = ChatView::default();
+    let mut stream = other.stream(Form::WebSocket, Some("")).await;
+    while !view.ready {
+        view.apply(&stream.next().await.unwrap());
+    }
+    for cursor in ["nonsense", &view.cursor] {
+        let path = one.path(&format!("/stream?cursor={cursor}"));
+        let request = ada.request(reqwest::Method::GET, &path).header("accept", "text/event-stream");
+        ada.send(request).await.expect_error(400, "invalid_cursor");
+    }
+    // B99: neither a socket nor events asked for
+    ada.get(&one.path("/stream")).await.expect_error(426, "upgrade_required");
+}
+
+#[tokio::test]
+async fn b102_the_queue_is_told_whole_at_each_change() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = hanging(&ada).await;
+    let mut stream = ready(&chat, None).await;
+    let mut told = async || {
+        let events = until(&mut stream, |event| event["type"] == "queue_update").await;
+        let update = events.into_iter().find(|event| event["type"] == "queue_update").unwrap();
+        let queue = update["queued_messages"].as_array().unwrap().clone();
+        queue.iter().map(|entry| entry["content"][0]["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = chat.send("one").await["queued_message"]["id"].clone();
+    assert_eq!(told().await, ["one"]);
+    chat.send("two").await;
+    assert_eq!(told().await, ["one", "two"]);
+    ada.delete(&chat.path(&format!("/queue/{first}"))).await.expect(204);
+    assert_eq!(told().await, ["two"]);
+    chat.interrupt().await.expect(200);
+    assert!(told().await.is_empty());
+}
+
+#[tokio::test]
+async fn b107_each_change_has_its_kind_in_the_watch() {
+    let host = Host::start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let chat = idle(&ada, "hello").await;
+    let mut watch = ada.watch().await;
+    let mut foreign = admin.watch().await;
+    let kind = async |watch: &mut EventStream, chat: &Chat| watched(watch, chat).await["kind"].clone();
+    ada.patch(&chat.path(""), json!({"title": "Other"})).await.expect(204);
+    assert_eq!(kind(&mut watch, &chat).await, "title_change");
+    ada.patch(&chat.path(""), json!({"labels": {"a": "b"}})).await.expect(204);
+    assert_eq!(kind(&mut watch, &chat).await, "updated");
+    ada.put(&chat.path("/read"), json!({})).await.expect(204);
+    assert_eq!(kind(&mut watch, &chat).await, "updated");
+    ada.post(&chat.path("/archive"), json!({})).await.expect(204);
+    assert_eq!(kind(&mut watch, &chat).await, "deleted");
+    ada.post(&chat.path("/unarchive"), json!({})).await.expect(204);
+    assert_eq!(kind(&mut watch, &chat).await, "created");
+    chat.send("again").await;
+    let event = watched(&mut watch, &chat).await;
+    assert_eq!(event["kind"], "status_change");
+    // nothing of it for anybody else: the owner's next event is about the owner's chat
+    let own = admin.chat_create("mine").await;
+    loop {
+        let frame = foreign.next().await.unwrap();
+        if frame.kind == "data" {
+            assert_eq!(frame.data["chat"]["id"], json!(own.id));
+            break;
+        }
+    }
+}
