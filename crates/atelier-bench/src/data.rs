@@ -194,28 +194,18 @@ fn messages(from: usize, count: usize) -> Vec<MessageNew> {
 async fn make(store: &Store, owner: &Owner) -> anyhow::Result<()> {
     let each = (MESSAGES - LONG) / (CHATS - 1);
     let mut made = 0;
-    let mut chats: Vec<(ChatNew, usize)> =
-        (0..CHATS - 1).map(|n| (chat_new(owner, &format!("Chat {n}")), each)).collect();
-    chats.push((chat_new(owner, "The long one"), LONG));
-    for some in chats.chunks(CHATS_AT_ONCE) {
-        let some = some.to_vec();
-        let begin = made;
+    for begin in (0..CHATS - 1).step_by(CHATS_AT_ONCE) {
+        let titles = (begin..CHATS - 1).take(CHATS_AT_ONCE);
+        let chats: Vec<ChatNew> = titles.map(|n| chat_new(owner, &format!("Chat {n}"))).collect();
+        made = insert(store, chats, made, each).await?;
+    }
+    let long = chat_new(owner, "The long one");
+    let id = long.id;
+    made = insert(store, vec![long], made, 0).await?;
+    for _ in (0..LONG).step_by(CHATS_AT_ONCE * BATCH) {
         made = store
             .write("bench_data", move |tx| {
-                Box::pin(async move {
-                    let mut at = begin;
-                    for (chat, count) in some {
-                        let (id, now) = (chat.id, chat.created_at);
-                        atelier_store::chat_insert_in_tx(tx, &chat).await?;
-                        for part in (0..count).step_by(BATCH) {
-                            let batch = messages(at, BATCH.min(count - part));
-                            at += batch.len();
-                            atelier_store::messages_insert_in_tx(tx, id, 1, batch, now).await?;
-                        }
-                        rest(tx, id, now).await?;
-                    }
-                    Ok::<_, StoreError>(at)
-                })
+                Box::pin(async move { more(tx, id, made, CHATS_AT_ONCE * BATCH, Timestamp::now()).await })
             })
             .await?;
     }
@@ -224,6 +214,39 @@ async fn make(store: &Store, owner: &Owner) -> anyhow::Result<()> {
         .write("bench_data", move |tx| Box::pin(async move { atelier_store::chat_insert_in_tx(tx, &whole).await }))
         .await?;
     Ok(())
+}
+
+/// Chats with so many messages each; gives the number of messages made so far.
+async fn insert(store: &Store, chats: Vec<ChatNew>, made: usize, each: usize) -> Result<usize, StoreError> {
+    store
+        .write("bench_data", move |tx| {
+            Box::pin(async move {
+                let mut made = made;
+                for chat in chats {
+                    let (id, now) = (chat.id, chat.created_at);
+                    atelier_store::chat_insert_in_tx(tx, &chat).await?;
+                    made = more(tx, id, made, each, now).await?;
+                    rest(tx, id, now).await?;
+                }
+                Ok::<_, StoreError>(made)
+            })
+        })
+        .await
+}
+
+/// Messages for a chat, a batch a statement.
+async fn more(
+    tx: &mut atelier_store::Tx<'_>,
+    chat: ChatId,
+    made: usize,
+    count: usize,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    for at in (made..made + count).step_by(BATCH) {
+        let batch = messages(at, BATCH.min(made + count - at));
+        atelier_store::messages_insert_in_tx(tx, chat, 1, batch, now).await?;
+    }
+    Ok(made + count)
 }
 
 /// A new chat is pending; here nobody runs it.

@@ -7,55 +7,63 @@ use crate::chats::{ChatRow, chat_columns};
 use crate::database::{Engine, Store};
 use crate::error::StoreError;
 use crate::search::{queries, title_patterns};
-use crate::statement::statements;
+use crate::statement::{Statement, statements};
 use crate::value::{Arg, args, ids};
 
-/// Pinned chats by their place, all others behind them. As in the index `chats_order`.
-macro_rules! pin_rank {
+/// Where a chat stands in its list: pinned chats by their place, all others behind them. Highest first, as the
+/// times and ids that follow: so a page begins with one look into the index `chats_place`.
+macro_rules! place {
     () => {
-        "(CASE WHEN pin_order > 0 THEN pin_order ELSE 2147483647 END)"
+        "(CASE WHEN pin_order > 0 THEN -pin_order ELSE -2147483647 END)"
     };
 }
 
-/// Whether a chat is looked for: $2 and $6 to $15. The casts name the types for PostgreSQL.
+/// Whether a chat is looked for: $2 and $5 to $14. The casts name the types for PostgreSQL.
 macro_rules! fits {
     ($labels:literal, $hits:literal) => {
         concat!(
             "archived = $2
-            AND (CAST($6 AS text) IS NULL OR title_folded LIKE $6 ESCAPE '\\')
-            AND (CAST($7 AS boolean) IS NULL OR (last_answer_id > last_read_message_id) = $7)
-            AND (CAST($8 AS text) IS NULL OR ",
+            AND (CAST($5 AS text) IS NULL OR title_folded LIKE $5 ESCAPE '\\')
+            AND (CAST($6 AS boolean) IS NULL OR (last_answer_id > last_read_message_id) = $6)
+            AND (CAST($7 AS text) IS NULL OR ",
             $labels,
             ")
-            AND (CAST($9 AS text) IS NULL OR last_model_config_id IN (SELECT m.id FROM model_configs m
-                WHERE m.id = $10 OR lower(m.model) LIKE $9 ESCAPE '\\'))
-            AND (CAST($12 AS text) IS NULL OR workspace_id IN (SELECT w.id FROM workspaces w WHERE w.id = $11 OR w.name = $12))
-            AND ($15 = 0 OR id IN (",
+            AND (CAST($8 AS text) IS NULL OR last_model_config_id IN (SELECT m.id FROM model_configs m
+                WHERE m.id = $9 OR lower(m.model) LIKE $8 ESCAPE '\\'))
+            AND (CAST($11 AS text) IS NULL OR workspace_id IN (SELECT w.id FROM workspaces w WHERE w.id = $10 OR w.name = $11))
+            AND ($14 = 0 OR id IN (",
             $hits,
             "))"
         )
     };
 }
 
-/// Chats of $1 that fit, behind the chat $5 in list order.
+/// Chats of $1 that fit, in list order; with `from_after`, only those behind the chat $15.
 macro_rules! find {
-    ($fits:expr) => {
+    ($from:expr, $fits:expr) => {
         concat!(
             "SELECT ",
             chat_columns!(),
-            " FROM chats LEFT JOIN (SELECT ",
-            pin_rank!(),
-            " AS after_rank, updated_at AS after_updated_at, id AS after_id FROM chats WHERE id = $5 AND owner_id = $1) place
-            ON true WHERE owner_id = $1 AND ",
+            " FROM ",
+            $from,
+            " WHERE owner_id = $1 AND ",
             $fits,
-            " AND ($5 IS NULL OR ",
-            pin_rank!(),
-            " > after_rank OR (",
-            pin_rank!(),
-            " = after_rank AND (updated_at, id) < (after_updated_at, after_id)))
-            ORDER BY ",
-            pin_rank!(),
-            ", updated_at DESC, id DESC LIMIT $3 OFFSET $4"
+            " ORDER BY ",
+            place!(),
+            " DESC, updated_at DESC, id DESC LIMIT $3 OFFSET $4"
+        )
+    };
+}
+
+macro_rules! from_after {
+    () => {
+        concat!(
+            "(SELECT ",
+            place!(),
+            " AS after_place, updated_at AS after_updated_at, id AS after_id FROM chats WHERE id = $15 AND owner_id = $1)
+            after_chat JOIN chats ON (",
+            place!(),
+            ", updated_at, id) < (after_place, after_updated_at, after_id)"
         )
     };
 }
@@ -70,15 +78,15 @@ macro_rules! is_root_of_fitting {
 macro_rules! fits_sqlite {
     () => {
         fits!(
-            "NOT EXISTS (SELECT 1 FROM json_each($8) want WHERE NOT EXISTS (SELECT 1 FROM json_each(labels) label
+            "NOT EXISTS (SELECT 1 FROM json_each($7) want WHERE NOT EXISTS (SELECT 1 FROM json_each(labels) label
                 WHERE label.key = want.value ->> 0 AND (want.value ->> 1 IS NULL OR label.value = want.value ->> 1)))",
             "SELECT hit.chat_id FROM (
-                SELECT term.key AS term, m.chat_id FROM json_each($13) term JOIN chat_search s ON s.words MATCH term.value
+                SELECT term.key AS term, m.chat_id FROM json_each($12) term JOIN chat_search s ON s.words MATCH term.value
                     JOIN chat_messages m ON m.id = s.rowid / 65536
                 UNION
-                SELECT term.key, c.id FROM json_each($14) term
+                SELECT term.key, c.id FROM json_each($13) term
                     JOIN chats c ON c.owner_id = $1 AND c.title_words LIKE term.value
-                ) hit GROUP BY hit.chat_id HAVING COUNT(*) = $15"
+                ) hit GROUP BY hit.chat_id HAVING COUNT(*) = $14"
         )
     };
 }
@@ -86,25 +94,33 @@ macro_rules! fits_sqlite {
 macro_rules! fits_postgres {
     () => {
         fits!(
-            "NOT EXISTS (SELECT 1 FROM json_array_elements($8::json) want WHERE NOT EXISTS (
+            "NOT EXISTS (SELECT 1 FROM json_array_elements($7::json) want WHERE NOT EXISTS (
                 SELECT 1 FROM json_each_text(labels::json) label
                 WHERE label.key = want ->> 0 AND (want ->> 1 IS NULL OR label.value = want ->> 1)))",
             "SELECT hit.chat_id FROM (
-                SELECT term.at, s.chat_id FROM unnest($13::text[]) WITH ORDINALITY AS term (query, at)
+                SELECT term.at, s.chat_id FROM unnest($12::text[]) WITH ORDINALITY AS term (query, at)
                     JOIN chat_search s ON s.words @@ term.query::tsquery
                 UNION
-                SELECT term.at, c.id FROM unnest($14::text[]) WITH ORDINALITY AS term (pattern, at)
+                SELECT term.at, c.id FROM unnest($13::text[]) WITH ORDINALITY AS term (pattern, at)
                     JOIN chats c ON c.owner_id = $1 AND c.title_words LIKE term.pattern
-                ) hit GROUP BY hit.chat_id HAVING COUNT(*) = $15"
+                ) hit GROUP BY hit.chat_id HAVING COUNT(*) = $14"
         )
     };
 }
 
 statements! {
-    CHATS_FIND = { sqlite: find!(fits_sqlite!()), postgres: find!(fits_postgres!()) };
+    CHATS_FIND = { sqlite: find!("chats", fits_sqlite!()), postgres: find!("chats", fits_postgres!()) };
+    CHATS_FIND_AFTER = {
+        sqlite: find!(from_after!(), fits_sqlite!()),
+        postgres: find!(from_after!(), fits_postgres!())
+    };
     CHATS_FIND_ROOTS = {
-        sqlite: find!(is_root_of_fitting!(fits_sqlite!())),
-        postgres: find!(is_root_of_fitting!(fits_postgres!()))
+        sqlite: find!("chats", is_root_of_fitting!(fits_sqlite!())),
+        postgres: find!("chats", is_root_of_fitting!(fits_postgres!()))
+    };
+    CHATS_FIND_ROOTS_AFTER = {
+        sqlite: find!(from_after!(), is_root_of_fitting!(fits_sqlite!())),
+        postgres: find!(from_after!(), is_root_of_fitting!(fits_postgres!()))
     };
     CHATS_CHILDREN = {
         sqlite: concat!("SELECT ", chat_columns!(), " FROM chats WHERE root_chat_id IN (SELECT value FROM json_each($1))
@@ -141,7 +157,7 @@ pub struct ChatFilter {
 }
 
 impl ChatFilter {
-    /// In order of `fits!`: $6 to $15.
+    /// In order of `fits!`: $5 to $14.
     fn args(&self, engine: Engine) -> Vec<Arg> {
         let labels = (!self.labels.is_empty())
             .then(|| serde_json::to_string(&self.labels).expect("lists of strings always serialize"));
@@ -184,7 +200,7 @@ impl Store {
         filter: &ChatFilter,
         page: ChatPage,
     ) -> Result<Vec<ChatRow>, StoreError> {
-        self.chats_find(CHATS_FIND, owner, filter, page).await
+        self.chats_find(CHATS_FIND, CHATS_FIND_AFTER, owner, filter, page).await
     }
 
     /// A user's own root chats that fit, or of which a child does, in the same order.
@@ -194,19 +210,25 @@ impl Store {
         filter: &ChatFilter,
         page: ChatPage,
     ) -> Result<Vec<ChatRow>, StoreError> {
-        self.chats_find(CHATS_FIND_ROOTS, owner, filter, page).await
+        self.chats_find(CHATS_FIND_ROOTS, CHATS_FIND_ROOTS_AFTER, owner, filter, page).await
     }
 
     async fn chats_find(
         &self,
-        statement: crate::statement::Statement,
+        first: Statement,
+        behind: Statement,
         owner: UserId,
         filter: &ChatFilter,
         page: ChatPage,
     ) -> Result<Vec<ChatRow>, StoreError> {
-        let mut args = args![owner, filter.archived, page.limit, page.offset, page.after];
+        let mut args = args![owner, filter.archived, page.limit, page.offset];
         args.extend(filter.args(self.engine()));
-        self.fetch_all(statement, args).await?.iter().map(ChatRow::read).collect()
+        args.extend(page.after.map(Arg::from));
+        self.fetch_all(if page.after.is_none() { first } else { behind }, args)
+            .await?
+            .iter()
+            .map(ChatRow::read)
+            .collect()
     }
 
     /// The chats below these roots, newest first.
