@@ -166,7 +166,7 @@ async fn b113_models_say_what_may_be_used_and_why_not() {
 }
 
 #[tokio::test]
-async fn b116_model_configs_name_every_fault() {
+async fn b116_b117_model_configs_name_every_fault() {
     let host = Host::start().await;
     let admin = host.admin().await;
     let faults = async |body: Value| -> Vec<String> {
@@ -240,7 +240,7 @@ async fn b115_prices_come_back_as_decimal_texts() {
 }
 
 #[tokio::test]
-async fn b114_b119_there_is_one_default_and_members_see_less() {
+async fn b114_b118_b119_there_is_one_default_and_members_see_less() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);

@@ -40,7 +40,7 @@ async fn ready(chat: &Chat, cursor: Option<&str>) -> EventStream {
 }
 
 #[tokio::test]
-async fn b063_a_message_to_an_idle_chat_is_stored_and_answered() {
+async fn b029_b063_a_message_to_an_idle_chat_is_stored_and_answered() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
     let chat = idle(&ada, "hello").await;
@@ -288,5 +288,23 @@ async fn b107_each_change_has_its_kind_in_the_watch() {
             assert_eq!(frame.data["chat"]["id"], json!(own.id));
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn b105_the_turn_of_a_suspended_owner_ends_in_an_error() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let chat = hanging(&ada).await;
+        chat.send("next").await;
+        admin.put("/api/v2/users/ada/status/suspend", json!({})).await.expect(200);
+        let seen = chat.seen_by(&admin);
+        // the site owner stops what runs, and the next turn is looked at anew
+        seen.interrupt().await.expect(200);
+        let failed = seen.wait_for_status("error").await;
+        assert_eq!(failed["last_error_info"]["kind"], "owner_suspended");
+        assert_eq!(said(&seen).await, ["hang", "Looking", "next"]);
+        host.stop().await;
     }
 }

@@ -162,7 +162,7 @@ async fn ten_kills_leave_the_same_transcript_on_postgres() {
 
 /// The kill nobody plans: from outside, two seconds into a command of five.
 #[tokio::test]
-async fn a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() {
+async fn b104_a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() {
     for engine in Engine::ALL {
         let expected = undisturbed(engine).await;
         let mut server = start(engine, None).await;

@@ -268,7 +268,7 @@ async fn a_turn_with_tools() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_once() {
+async fn b093_a_provider_that_fails_once() {
     check("retry", whole_turn("fail once").await);
 }
 

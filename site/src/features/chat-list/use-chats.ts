@@ -36,8 +36,6 @@ const chatsQuery = (q: string) =>
     initialPageParam: null as string | null,
     // rows keep their identity by themselves; comparing thousands of them deeply at each event does not pay
     structuralSharing: false,
-    // a refusal says what is wrong with `q`: asking again changes nothing
-    retry: (count, error) => count < 3 && asFailure(error).status !== 400,
     getNextPageParam: (last: Chat[]) => (last.length < PAGE ? undefined : (last.at(-1)?.id ?? undefined)),
   });
 

@@ -127,16 +127,13 @@ export function useAttachments(organization: string | null, initial: readonly St
     }
   });
 
-  // those that wait: added, or to be tried again
-  const waiting = list.filter((each) => each.state === "uploading").map((each) => each.key);
-  const waitingKeys = waiting.join(" ");
+  // those that wait: added, or to be tried again; one that has begun begins no more
   useEffect(() => {
     if (organization === null) return;
     for (const each of list) {
       if (each.state === "uploading" && !uploads.current.has(each.key)) void begin(each.key, each.file, organization);
     }
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- progress begins nothing
-  }, [organization, waitingKeys]);
+  }, [organization, list]);
 
   useEffect(() => {
     const all = uploads.current;

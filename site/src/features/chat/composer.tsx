@@ -7,6 +7,7 @@ import {
   useEffectEvent,
   useImperativeHandle,
   useLayoutEffect,
+  useMemo,
   useRef,
   useState,
 } from "react";
@@ -58,8 +59,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
   const [draft] = useState(() => draftRead(user, chat));
   const [text, setText] = useState(draft.text);
   const attachments = useAttachments(props.organization, draft.files);
-  const files = storedFiles(attachments.list);
-  const fileIds = files.map((file) => file.id).join(" ");
+  const files = useMemo(() => storedFiles(attachments.list), [attachments.list]);
   const [isDropping, setDropping] = useState(false);
   const [isSending, setSending] = useState(false);
   /** The send before: the next goes out behind it. */
@@ -82,7 +82,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
   useEffect(() => {
     typed.current = { text, files };
     // what is on its way is kept until the server has it
-    if (text === "" && fileIds === "" && isSending) return;
+    if (text === "" && files.length === 0 && isSending) return;
     const draft: Draft = { text, model, files };
     const timer = setTimeout(() => draftSave(user, chat, draft), 300);
     const now = () => draftSave(user, chat, draft);
@@ -91,8 +91,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
       clearTimeout(timer);
       window.removeEventListener("pagehide", now);
     };
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- a list of files is the same when its ids are
-  }, [user, chat, text, fileIds, model, isSending]);
+  }, [user, chat, text, files, model, isSending]);
 
   useEffect(() => {
     if (!isArmed) return;
