@@ -1,5 +1,5 @@
 /** Live text comes in lumps; it is shown at an even pace that never falls far behind. */
-import { useEffect, useState } from "react";
+import { useEffect, useEffectEvent, useState } from "react";
 
 /** What is missing is caught up within about this time. */
 const CATCH_UP_MS = 250;
@@ -36,14 +36,13 @@ export function useRevealed(text: string, isLive: boolean): string {
   // a text that was replaced begins anew
   const known = Math.min(shown, text.length);
   const isBehind = isLive && known < text.length;
+  const show = useEffectEvent((elapsed: number) => setShown(revealed(known, text.length, elapsed)));
+  // not begun anew by text that arrives: where that comes faster than this fires, nothing would be shown
   useEffect(() => {
     if (!isBehind) return;
     const begun = performance.now();
-    const timer = setTimeout(
-      () => setShown(revealed(known, text.length, performance.now() - begun)),
-      document.hidden ? HIDDEN_MS : COMMIT_MS,
-    );
+    const timer = setTimeout(() => show(performance.now() - begun), document.hidden ? HIDDEN_MS : COMMIT_MS);
     return () => clearTimeout(timer);
-  }, [isBehind, known, text.length]);
+  }, [isBehind, known]);
   return isBehind ? text.slice(0, wholeLetters(text, known)) : text;
 }
