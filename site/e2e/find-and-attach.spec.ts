@@ -22,9 +22,7 @@ const rows = (page: Page) => page.getByRole("navigation", { name: "Chats" }).get
 
 test(
   "E17: words, keys and a bad search; a hit opens the message it was found in",
-  {
-    ...script(ANSWER, "refused"),
-  },
+  script(ANSWER, "refused"),
   async ({ page, demo }) => {
     const id = await demo.longChat(40);
     await demo.api("POST", "/api/experimental/chats", { content: [{ type: "text", text: "Étagère" }] });
@@ -38,8 +36,10 @@ test(
     await shots(page, "search-1-hit");
     await rows(page).getByRole("link").click();
     await expect(page).toHaveURL(new RegExp(`/agents/${id}\\?.*msg=\\d+`));
-    await expect(page.getByText("Question 7", { exact: true })).toBeInViewport();
-    await expect(page.getByText("Question 8", { exact: true })).toBeInViewport();
+    // in the conversation: the list shows the words that were found as well
+    const part = page.getByRole("region", { name: "Earlier part of the conversation" });
+    await expect(part.getByText("Question 7", { exact: true })).toBeInViewport();
+    await expect(part.getByText("Question 8", { exact: true })).toBeInViewport();
     await shots(page, "search-2-message");
     // the live end is another place, and a button leads there
     await expect(page.getByText("Question 40", { exact: true })).toBeHidden();
