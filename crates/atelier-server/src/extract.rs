@@ -210,22 +210,26 @@ impl Query {
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
-        match self.text(name)? {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => {
-                self.fault(name, "must be true or false");
-                None
-            }
+        let parsed = self.text(name)?.parse().ok();
+        self.known(name, parsed, "must be true or false")
+    }
+
+    /// The same of a key of `q`.
+    pub(crate) fn boolean_term(&mut self, terms: &Terms, key: &str) -> Option<bool> {
+        self.known(key, terms.value(key)?.parse().ok(), "must be true or false")
+    }
+
+    /// The value, if there is one; else its fault.
+    fn known<T>(&mut self, name: &str, value: Option<T>, fault: &str) -> Option<T> {
+        if value.is_none() {
+            self.fault(name, fault);
         }
+        value
     }
 
     pub(crate) fn id<T: FromStr>(&mut self, name: &str) -> Option<T> {
         let parsed = self.text(name)?.parse().ok();
-        if parsed.is_none() {
-            self.fault(name, "is not a valid id");
-        }
-        parsed
+        self.known(name, parsed, "is not a valid id")
     }
 
     pub(crate) fn finish(self) -> ApiResult<()> {

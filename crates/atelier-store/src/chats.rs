@@ -107,14 +107,13 @@ statements! {
     CHATS_BY_WORKSPACE = "SELECT id FROM chats WHERE workspace_id = $1 AND owner_id = $2 AND NOT archived
         ORDER BY updated_at DESC, id DESC LIMIT 1";
     PROMPT_SOURCES = "SELECT u.user_prompt, w.name AS workspace_name,
-        (SELECT m.content FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
-            ORDER BY m.id DESC LIMIT 1) AS system_content,
-        (SELECT m.content_version FROM chat_messages m WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted
-            ORDER BY m.id DESC LIMIT 1) AS system_version,
+        system.content AS system_content, system.content_version AS system_version,
         (SELECT s.value FROM site_settings s WHERE s.name = 'system_prompt') AS system_setting,
         COALESCE((SELECT m.turn_no FROM chat_messages m WHERE m.chat_id = c.id AND m.id = c.last_answer_id) = c.turn_no,
             false) AS has_answered
         FROM chats c JOIN users u ON u.id = c.owner_id LEFT JOIN workspaces w ON w.id = c.workspace_id AND NOT w.deleted
+        LEFT JOIN chat_messages system ON system.id = (SELECT m.id FROM chat_messages m
+            WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted ORDER BY m.id DESC LIMIT 1)
         WHERE c.id = $1 AND c.owner_id = $2";
     CHAT_OWNER_ACTIVE = "SELECT u.status FROM users u WHERE u.id = $1";
 }

@@ -113,11 +113,11 @@ impl Store {
         }
     }
 
-    /// What seals secrets, for functions that take it beside an open transaction.
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.inner.blobs
     }
 
+    /// What seals secrets, for functions that take it beside an open transaction.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.inner.secrets

@@ -66,15 +66,7 @@ fn includes_children(query: &mut Query) -> bool {
 }
 
 fn filter(query: &mut Query, terms: &Terms) -> ChatFilter {
-    let mut flag = |key: &str| match terms.value(key)? {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => {
-            query.fault(key, "must be true or false");
-            None
-        }
-    };
-    let (archived, has_unread) = (flag("archived"), flag("has_unread"));
+    let (archived, has_unread) = (query.boolean_term(terms, "archived"), query.boolean_term(terms, "has_unread"));
     if terms.value("pr_status").is_some_and(|states| states.split(',').any(|state| !PR_STATES.contains(&state))) {
         query.fault("pr_status", "must be a list of draft, open, merged, closed with commas between");
     }

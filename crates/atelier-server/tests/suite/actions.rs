@@ -4,13 +4,7 @@ use atelier_test_support::{Actor, Chat, ChatView, Engine, EventStream, Form, eve
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::host::{CHATS, Host};
-
-const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
-
-fn text(text: &str) -> Value {
-    json!([{"type": "text", "text": text}])
-}
+use crate::host::{CHATS, Host, UNKNOWN, text};
 
 /// A chat whose turn has ended.
 pub(crate) async fn idle(actor: &Actor, words: &str) -> Chat {

@@ -3,11 +3,7 @@
 use atelier_test_support::{Engine, Form};
 use serde_json::{Value, json};
 
-use crate::host::{CHATS, Host};
-
-fn text(text: &str) -> Value {
-    json!([{"type": "text", "text": text}])
-}
+use crate::host::{CHATS, Host, text};
 
 #[tokio::test]
 async fn b028_b047_a_chat_is_created_pending_and_answered() {

@@ -16,6 +16,7 @@ use atelier_stream::{Hubs, StreamConfig};
 use atelier_test_support::{Actor, Engine};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
 use atelier_workspaces::{WorkspaceService, WorkspacesConfig};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -23,6 +24,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const CHATS: &str = "/api/experimental/chats";
 pub(crate) const PLATFORM: &str = "/api/v2";
+
+/// An id that nothing has.
+pub(crate) const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
+
+/// Content of one text.
+pub(crate) fn text(text: &str) -> Value {
+    json!([{"type": "text", "text": text}])
+}
 
 /// The script of the default model. Messages choose what it does.
 const SCRIPT: &str = r#"

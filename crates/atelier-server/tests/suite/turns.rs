@@ -4,13 +4,7 @@ use atelier_test_support::{Chat, ChatView, Engine, EventStream, Form, eventually
 use serde_json::{Value, json};
 
 use crate::actions::{hanging, idle, watched};
-use crate::host::{CHATS, Host};
-
-const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
-
-fn text(text: &str) -> Value {
-    json!([{"type": "text", "text": text}])
-}
+use crate::host::{CHATS, Host, UNKNOWN, text};
 
 async fn said(chat: &Chat) -> Vec<String> {
     chat.messages().await.iter().map(text_of).collect()

@@ -8,8 +8,7 @@ import { Handle, usePane } from "../../ui/handle";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
-import { Composer, type ComposerHandle, type Written } from "./composer";
-import { inputParts } from "./input-parts";
+import { Composer, type ComposerHandle } from "./composer";
 import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
@@ -18,11 +17,12 @@ import { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import { transcriptRows } from "./model/transcript";
 import { type Chat, type ChatMessage, type ChatQueuedMessage, type ChatState, isBusy } from "./model/types";
-import { Queue, written } from "./queue";
+import { Queue } from "./queue";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
 import { chatQuery, StageContext, useStage } from "./workspace";
+import { inputParts, type Written, written } from "./written";
 
 /** What the summary needs; the ledger's margin still has its place beside it at 1440. */
 const PANEL = { initial: 360, min: 280 };

@@ -14,20 +14,15 @@ import {
 import { lookRead } from "../../app/look";
 import { Button, IconButton } from "../../ui/button";
 import { AttachmentTiles } from "./attachment-tiles";
-import { ACCEPTED, filesRefusal, type StoredFile, storedFiles, useAttachments } from "./attachments";
+import { ACCEPTED, filesRefusal, storedFiles, useAttachments } from "./attachments";
 import { type Draft, draftRead, draftSave } from "./drafts";
 import { sendRefusal } from "./model/chat-actions";
+import type { Written } from "./written";
 
 export interface ComposerHandle {
   focus: () => void;
   /** Puts a message in place of the present one, which is given back. */
   load: (message: Written) => Written;
-}
-
-/** What a person has written: text, and files that the server has. */
-export interface Written {
-  text: string;
-  files: readonly StoredFile[];
 }
 
 export interface ComposerProps {

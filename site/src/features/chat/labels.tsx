@@ -4,6 +4,7 @@ import { useState } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { labelOf } from "./model/labels";
 import type { Chat } from "./model/types";
+import { chatQuery } from "./workspace";
 
 /** A chat's labels. Each is set with all others: the server replaces them whole. */
 export function Labels({ chat, isMine }: { chat: Chat; isMine: boolean }) {
@@ -17,7 +18,7 @@ export function Labels({ chat, isMine }: { chat: Chat; isMine: boolean }) {
       await unwrap(
         client.PATCH("/api/experimental/chats/{chat}", { params: { path: { chat: chat.id } }, body: { labels } }),
       );
-      await queries.invalidateQueries({ queryKey: ["chat", chat.id] });
+      await queries.invalidateQueries({ queryKey: chatQuery(chat.id).queryKey });
       return true;
     } catch (error) {
       const failure = asFailure(error);

@@ -3,7 +3,6 @@
  * the live end of the chat: the way there is a button.
  */
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { ArrowDown } from "lucide-react";
 import { useEffect, useMemo, useRef } from "react";
 import { VList, type VListHandle } from "virtua";
 import { asFailure, client, unwrap } from "../../api/client";
@@ -12,7 +11,7 @@ import { Button } from "../../ui/button";
 import { Skeleton } from "../../ui/skeleton";
 import { rowOfMessage, windowRows } from "./model/message-rows";
 import type { ChatMessagePage } from "./model/types";
-import { TranscriptRow } from "./transcript";
+import { Latest, TranscriptRow } from "./transcript";
 import { usePrepended } from "./use-follow-end";
 
 /** Messages before the wanted one (itself among them), and behind it. */
@@ -24,7 +23,7 @@ interface Place {
   after_id?: string;
 }
 
-export function useMessageWindow(chatId: string, message: number) {
+function useMessageWindow(chatId: string, message: number) {
   const first: Place = { before_id: String(message + 1) };
   const query = useInfiniteQuery({
     queryKey: ["message-window", chatId, message],
@@ -124,13 +123,5 @@ export function MessageWindow(props: { chatId: string; message: number; onLatest
         <Latest onClick={onLatest} />
       </div>
     </section>
-  );
-}
-
-function Latest({ onClick }: { onClick: () => void }) {
-  return (
-    <Button className="shadow-floating" onClick={onClick}>
-      <ArrowDown aria-hidden className="size-4" /> Latest
-    </Button>
   );
 }

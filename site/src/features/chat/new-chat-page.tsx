@@ -5,11 +5,11 @@ import { workspacesQuery } from "../../api/queries";
 import { text } from "../../app/text";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Picker } from "../../ui/picker";
-import { Composer, type ComposerHandle, type Written } from "./composer";
+import { Composer, type ComposerHandle } from "./composer";
 import { NEW_CHAT } from "./drafts";
-import { inputParts } from "./input-parts";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import type { Chat } from "./model/types";
+import { inputParts, type Written } from "./written";
 
 const WHEN_NEEDED = "when-needed";
 

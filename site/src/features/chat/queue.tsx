@@ -1,20 +1,8 @@
 import { ArrowUp, Pencil, X } from "lucide-react";
 import { count } from "../../format/quantity";
 import { IconButton } from "../../ui/button";
-import type { Written } from "./composer";
-import type { ChatQueuedMessage, MessagePart } from "./model/types";
-
-/** A message as it is written again: its texts in one, and its files. */
-export function written(content: readonly MessagePart[]): Written {
-  return {
-    text: content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n"),
-    files: content.flatMap((part) =>
-      part.type === "file" && typeof part.file_id === "string"
-        ? [{ id: part.file_id, name: part.name ?? "file", media_type: part.media_type }]
-        : [],
-    ),
-  };
-}
+import type { ChatQueuedMessage } from "./model/types";
+import { written } from "./written";
 
 function queuedLine(entry: ChatQueuedMessage): string {
   const { text, files } = written(entry.content);

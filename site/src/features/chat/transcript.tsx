@@ -12,6 +12,7 @@ import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
 import { useFollowEnd } from "./use-follow-end";
+import { written } from "./written";
 
 export interface TranscriptProps {
   rows: readonly Row[];
@@ -47,12 +48,19 @@ export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: Transc
       </VList>
       {isFree && (
         <div className="absolute inset-x-0 bottom-3 flex justify-center">
-          <Button className="shadow-floating" onClick={toLatest}>
-            <ArrowDown aria-hidden className="size-4" /> Latest
-          </Button>
+          <Latest onClick={toLatest} />
         </div>
       )}
     </section>
+  );
+}
+
+/** The way to the end of the chat. */
+export function Latest({ onClick }: { onClick: () => void }) {
+  return (
+    <Button className="shadow-floating" onClick={onClick}>
+      <ArrowDown aria-hidden className="size-4" /> Latest
+    </Button>
   );
 }
 
@@ -140,7 +148,7 @@ function LiveText({ text, isLive }: { text: string; isLive: boolean }) {
 
 function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((message: ChatMessage) => void) | null }) {
   const [isWhole, setWhole] = useState(false);
-  const text = message.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
+  const { text } = written(message.content);
   const isLong = text.split("\n").length > 12 || text.length > 1500;
   return (
     <article aria-label={`You, ${clock(message.created_at)}`} className="group flex flex-col items-end pt-4">
