@@ -94,7 +94,7 @@ async fn open(setup: &Plan) -> Result<Store, StoreError> {
         Some(url) => Database::Postgres { url: url.clone() },
         None => Database::Sqlite { file: folder.join("data.db") },
     };
-    let blobs = BlobsConfig { place: BlobPlace::Database, folder: folder.join("files") };
+    let blobs = BlobsConfig { place: BlobPlace::Database, folder: folder.join("files"), bucket: None };
     Store::open(StoreConfig { database, secrets: SecretsConfig::Plaintext, blobs }).await
 }
 

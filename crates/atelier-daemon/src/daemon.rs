@@ -141,7 +141,8 @@ impl Daemon {
         let (store, clock, stop) = (self.commits.store().clone(), Arc::clone(&self.clock), self.stop_upkeep.clone());
         self.upkeep.spawn(async move {
             loop {
-                match store.files_remove_unused(clock.now() - FILES_KEPT, FILES_AT_ONCE).await {
+                let now = clock.now();
+                match store.files_remove_unused(now, now - FILES_KEPT, FILES_AT_ONCE).await {
                     Ok(0) => {}
                     Ok(removed) => tracing::info!("{removed} files that no message uses were removed"),
                     Err(error) => tracing::warn!("unused files could not be removed: {error}"),

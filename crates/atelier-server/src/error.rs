@@ -115,9 +115,12 @@ impl From<StoreError> for ApiError {
                 "The server's disk is full. Ask an administrator to make room.",
             ),
             _ if error.is_transient() || matches!(error, StoreError::Closed) => {
-                tracing::warn!("the database is away: {error}");
-                let mut error =
-                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database is away. Try again soon.");
+                tracing::warn!("the store is away: {error}");
+                let away = match error {
+                    StoreError::Files(_) => "The store of files is away. Try again soon.",
+                    _ => "The database is away. Try again soon.",
+                };
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", away);
                 error.retry_after = Some(1);
                 error
             }

@@ -17,8 +17,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlitePool, Transaction};
 
+use crate::blobs::{Blobs, BlobsConfig};
 use crate::error::StoreError;
-use crate::files::{Blobs, BlobsConfig};
 use crate::secrets::{Secrets, SecretsConfig};
 use crate::statement::{ABSENT, Statement};
 use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
@@ -87,12 +87,12 @@ enum Backend {
 impl Store {
     /// Opens the database, locks it (SQLite), brings its schema up to date and opens the sealed secrets.
     pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
+        let blobs = Blobs::open(&config.blobs)?;
         let backend = match &config.database {
             Database::Sqlite { file } => open_sqlite(file).await?,
             Database::Postgres { url } => open_postgres(url).await?,
         };
-        let mut store =
-            Self { inner: Arc::new(Inner { backend, secrets: Secrets::none(), blobs: Blobs::new(config.blobs) }) };
+        let mut store = Self { inner: Arc::new(Inner { backend, secrets: Secrets::none(), blobs }) };
         let secrets = match store.secrets_open(&config.secrets).await {
             Ok(secrets) => secrets,
             Err(error) => {

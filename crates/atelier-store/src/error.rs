@@ -33,8 +33,8 @@ pub enum StoreError {
     Setup(String),
     #[error("the statement failed")]
     Database(#[source] sqlx::Error),
-    #[error("the folder of files cannot be used")]
-    Files(#[source] std::io::Error),
+    #[error("bytes of files cannot be stored or read: {0}")]
+    Files(#[from] object_store::Error),
     #[error("the store is closed")]
     Closed,
 }
@@ -45,6 +45,8 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::StorageFull => true,
+            // tries are used up, or the connection failed
+            Self::Files(object_store::Error::Generic { .. }) => true,
             Self::Conflict { .. }
             | Self::Reference { .. }
             | Self::Aborted { .. }

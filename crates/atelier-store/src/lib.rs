@@ -9,6 +9,7 @@
 
 mod agents;
 mod audit;
+mod blobs;
 mod builds;
 mod chat_list;
 mod chats;
@@ -40,6 +41,7 @@ mod workspaces;
 
 pub use agents::*;
 pub use audit::*;
+pub use blobs::{BlobPlace, BlobsConfig, BucketConfig};
 pub use builds::*;
 pub use chat_list::*;
 pub use chats::*;
@@ -47,7 +49,7 @@ pub use coordination::{Coordination, Renewal, Replica};
 pub use credentials::*;
 pub use database::{Database, Engine, Store, StoreConfig, Tx};
 pub use error::StoreError;
-pub use files::{BlobPlace, BlobsConfig, FileNew, FileRow};
+pub use files::{FileNew, FileRow};
 pub use groups::*;
 pub use idempotency::*;
 pub use messages::*;
@@ -70,6 +72,7 @@ fn all_statements() -> Vec<statement::Statement> {
     [
         agents::STATEMENTS,
         audit::STATEMENTS,
+        blobs::STATEMENTS,
         builds::STATEMENTS,
         files::STATEMENTS,
         groups::STATEMENTS,

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
+use crate::blobs::{BlobPlace, BlobsConfig};
 use crate::database::{Database, Store, StoreConfig};
-use crate::files::{BlobPlace, BlobsConfig};
 use crate::secrets::SecretsConfig;
 
 /// Files in the database; a folder for those that lie outside.
 #[must_use]
 pub fn blobs(folder: &Path) -> BlobsConfig {
-    BlobsConfig { place: BlobPlace::Database, folder: folder.join("files") }
+    BlobsConfig { place: BlobPlace::Database, folder: folder.join("files"), bucket: None }
 }
 
 /// A store on SQLite in `folder`.

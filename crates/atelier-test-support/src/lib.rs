@@ -5,12 +5,14 @@
 //! does and start it again on the same data.
 
 mod actor;
+mod bucket;
 mod clock;
 mod database;
 mod server;
 mod stream;
 
 pub use actor::{Actor, Answer, Chat};
+pub use bucket::Bucket;
 pub use clock::PausedClock;
 pub use database::{Engine, PostgresDatabase};
 pub use server::{Builder, TestServer};

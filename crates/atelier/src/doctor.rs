@@ -24,8 +24,10 @@ struct Check {
 pub(crate) async fn run(settings: Settings) -> ExitCode {
     // the data folder is made first: the others need it
     let data_folder = data_folder(&settings);
-    let (database, providers) = database(&settings).await;
-    let mut checks = vec![data_folder, database, sandbox(&settings).await, git(), outgoing(&settings)];
+    let (stored, providers) = stored(&settings).await;
+    let mut checks = vec![data_folder];
+    checks.extend(stored);
+    checks.extend([sandbox(&settings).await, git(), outgoing(&settings)]);
     for provider in providers {
         checks.push(provider_check(&settings, provider).await);
     }
@@ -50,23 +52,25 @@ fn data_folder(settings: &Settings) -> Check {
     Check { name: "data folder".to_owned(), result }
 }
 
-/// The database, and the providers that are set up in it.
-async fn database(settings: &Settings) -> (Check, Vec<ProviderRow>) {
+/// The database and the place of files, and the providers that are set up.
+async fn stored(settings: &Settings) -> (Vec<Check>, Vec<ProviderRow>) {
     let opened = async {
         let store = open_store(settings, &settings.data_dir()?).await?;
         let (providers, models) = (store.provider_list().await?, store.model_list().await?.len());
-        let engine = store.engine();
+        let files = store.blobs_check().await.map(|place| place.as_str().to_owned());
+        let files = files.map_err(|error| format!("{error}\n      check ATELIER_FILE_STORE and what it names"));
+        let found = format!("{:?}, {} providers, {models} models", store.engine(), providers.len());
         store.close().await;
-        anyhow::Ok((format!("{engine:?}, {} providers, {models} models", providers.len()), providers))
+        anyhow::Ok((found, files, providers))
     };
-    let (result, providers) = match opened.await {
-        Ok((found, providers)) => (Ok(found), providers),
+    let check = |name: &str, result| Check { name: name.to_owned(), result };
+    match opened.await {
+        Ok((found, files, providers)) => (vec![check("database", Ok(found)), check("files", files)], providers),
         Err(error) => {
             let todo = "if a server runs on this data folder, stop it first; else check ATELIER_DATABASE_URL";
-            (Err(format!("{error:#}\n      {todo}")), Vec::new())
+            (vec![check("database", Err(format!("{error:#}\n      {todo}")))], Vec::new())
         }
-    };
-    (Check { name: "database".to_owned(), result }, providers)
+    }
 }
 
 /// Whether a provider can be used: it has a key if it needs one, and its server answers anything at all.

@@ -12,8 +12,8 @@ use atelier_egress::{Dialer, Egress, EgressPolicy};
 use atelier_llm::{ProviderKind, ProviderRegistry, RegistryParts, Scripts};
 use atelier_server::{Rates, Server, ServerConfig, ServerParts};
 use atelier_store::{
-    BlobPlace, BlobsConfig, Database, Engine, ProviderPreset, ProviderPresets, SecretString, SecretsConfig, Store,
-    StoreConfig,
+    BlobPlace, BlobsConfig, BucketConfig, Database, Engine, ProviderPreset, ProviderPresets, SecretString,
+    SecretsConfig, Store, StoreConfig,
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
@@ -47,6 +47,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let clock: SharedClock = Arc::new(SystemClock::new());
     let store = open_store(&settings, &data_dir).await?;
+    let files = store.clone();
+    // a bucket that is away holds nobody up but those who need it
+    tokio::spawn(async move {
+        if let Err(error) = files.blobs_check().await {
+            tracing::warn!("files cannot be stored now: {error}");
+        }
+    });
     let egress = egress(&settings)?;
     let registry = registry(&settings, egress.clone(), Arc::clone(&clock));
     let presets = Arc::new(presets());
@@ -186,11 +193,36 @@ pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::
         (Some(keys), _) => SecretsConfig::Keys(SecretString::new(keys.as_str())),
         (None, _) => SecretsConfig::File(private.join("secret.keys")),
     };
-    let place = BlobPlace::from_name(&settings.file_store).context("ATELIER_FILE_STORE cannot be read")?;
-    let folder = settings.file_dir.clone().unwrap_or_else(|| private.join("files"));
-    Store::open(StoreConfig { database, secrets, blobs: BlobsConfig { place, folder } })
-        .await
-        .context("the database cannot be opened")
+    let blobs = BlobsConfig {
+        place: BlobPlace::from_name(&settings.file_store).context("ATELIER_FILE_STORE cannot be read")?,
+        folder: settings.file_dir.clone().unwrap_or_else(|| private.join("files")),
+        bucket: bucket(settings)?,
+    };
+    if blobs.place == BlobPlace::S3 && blobs.bucket.is_none() {
+        bail!("ATELIER_FILE_STORE=s3 needs a bucket: set ATELIER_FILE_S3_URL=s3://BUCKET");
+    }
+    Store::open(StoreConfig { database, secrets, blobs }).await.context("the database cannot be opened")
+}
+
+/// The bucket of files, if there is one.
+fn bucket(settings: &Settings) -> anyhow::Result<Option<BucketConfig>> {
+    let Some(url) = &settings.file_s3_url else { return Ok(None) };
+    let Some((name, prefix)) = url
+        .strip_prefix("s3://")
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        .filter(|(name, _)| !name.is_empty())
+    else {
+        bail!("ATELIER_FILE_S3_URL must be s3://BUCKET or s3://BUCKET/PREFIX, and is {url:?}");
+    };
+    let endpoint = settings.file_s3_endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+    if endpoint.as_deref().is_some_and(|text| !text.starts_with("http://") && !text.starts_with("https://")) {
+        bail!("ATELIER_FILE_S3_ENDPOINT must begin with http:// or https://");
+    }
+    let variables = std::env::vars()
+        .filter(|(name, _)| name.starts_with("AWS_"))
+        .map(|(name, value)| (name, SecretString::new(value)))
+        .collect();
+    Ok(Some(BucketConfig { name: name.to_owned(), prefix: prefix.trim_matches('/').to_owned(), endpoint, variables }))
 }
 
 pub(crate) fn egress(settings: &Settings) -> anyhow::Result<Egress> {

@@ -94,14 +94,22 @@ pub(crate) struct Settings {
     #[arg(long, env = "ATELIER_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub(crate) log_format: String,
 
-    /// Where the bytes of new files are kept: in the database, or in a folder; a change moves nothing
-    #[arg(long, env = "ATELIER_FILE_STORE", default_value = "database", value_parser = ["database", "directory"],
+    /// Where the bytes of new files are kept: database, directory, or s3; a change moves nothing
+    #[arg(long, env = "ATELIER_FILE_STORE", default_value = "database", value_parser = ["database", "directory", "s3"],
           value_name = "PLACE")]
     pub(crate) file_store: String,
 
     /// Folder of files (default: private/files in the data folder); replicas share it
     #[arg(long, env = "ATELIER_FILE_DIR", value_name = "FOLDER")]
     pub(crate) file_dir: Option<PathBuf>,
+
+    /// Bucket of files, s3://BUCKET or s3://BUCKET/PREFIX; region and credentials as AWS_* variables
+    #[arg(long, env = "ATELIER_FILE_S3_URL", value_name = "URL")]
+    pub(crate) file_s3_url: Option<String>,
+
+    /// Address of an S3-compatible server that is not AWS
+    #[arg(long, env = "ATELIER_FILE_S3_ENDPOINT", value_name = "URL")]
+    pub(crate) file_s3_endpoint: Option<String>,
 
     /// Uploads of files a minute and user; 0 = no limit
     #[arg(long, env = "ATELIER_RATE_FILES", default_value_t = 120, value_name = "N")]

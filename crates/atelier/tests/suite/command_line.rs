@@ -163,7 +163,7 @@ async fn doctor_says_what_is_there() {
         .await
         .unwrap();
     let printed = text(&output.stdout) + &text(&output.stderr);
-    for check in ["database", "sandbox", "git"] {
+    for check in ["database", "files", "sandbox", "git"] {
         assert!(printed.contains(check), "{printed}");
     }
     assert!(output.status.success(), "{printed}");
