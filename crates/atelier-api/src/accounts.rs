@@ -212,3 +212,13 @@ pub struct BuildInfo {
     pub dashboard_url: String,
     pub deployment_id: String,
 }
+
+/// Names of features that are on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct Experiments(pub Vec<String>);
+
+/// What the site keeps for a user: any object of at most 16 KiB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct Preferences(pub serde_json::Map<String, serde_json::Value>);

@@ -53,6 +53,17 @@ pub struct Chat {
     pub search_match: Option<ChatSearchMatch>,
 }
 
+/// At most 25.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkspaceIds {
+    pub workspace_ids: Vec<Uuid>,
+}
+
+/// The caller's newest chat of each workspace; those without a chat are absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct ChatsByWorkspace(pub BTreeMap<Uuid, Uuid>);
+
 /// A file that was uploaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChatFile {

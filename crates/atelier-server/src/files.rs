@@ -13,6 +13,7 @@ use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+pub(crate) use self::kind::MEDIA_TYPES;
 use crate::auth::{Caller, LoggedIn};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{FileBody, Path, Query, id};

@@ -29,8 +29,8 @@ pub(crate) async fn build_info(State(app): State<Shared>) -> Json<api::BuildInfo
     })
 }
 
-pub(crate) async fn experiments() -> Json<[&'static str; 1]> {
-    Json(["agents"])
+pub(crate) async fn experiments() -> Json<api::Experiments> {
+    Json(api::Experiments(vec!["agents".to_owned()]))
 }
 
 pub(crate) async fn first_user_get(State(app): State<Shared>) -> ApiResult<Json<api::Response>> {

@@ -1,20 +1,27 @@
 //! The OpenAPI document. It is made of the routes as they are served, so that none is left out.
+//!
+//! Its examples are bodies that were sent and received: a test calls every operation and compares.
 
 use std::any::type_name_of_val;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use atelier_api as api;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+/// `request` and `response` by the name of the operation. `./dev generate` writes them.
+static EXAMPLES: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("openapi/examples.json")).expect("the committed examples are JSON")
+});
+
 /// What the document says of a route beside its path.
 pub(crate) struct Doc {
     summary: &'static str,
-    takes: Option<Type>,
+    takes: Option<Body>,
     status: u16,
-    gives: Option<Type>,
-    is_list: bool,
+    gives: Option<Body>,
     query: &'static [&'static str],
     refuses: &'static [&'static str],
 }
@@ -85,22 +92,64 @@ impl Type {
     }
 }
 
-/// A route that answers 200 with any JSON, until more is said.
+/// What a request or an answer holds.
+enum Body {
+    Json(Type),
+    JsonList(Type),
+    /// Bytes of these media types.
+    Bytes(&'static [&'static str]),
+}
+
+impl Body {
+    const fn json(&self) -> Option<&Type> {
+        match self {
+            Self::Json(of_type) | Self::JsonList(of_type) => Some(of_type),
+            Self::Bytes(_) => None,
+        }
+    }
+
+    /// The content by its media types; `example` is that of a JSON body.
+    fn content(&self, example: &Value) -> Value {
+        let schema = match self {
+            Self::Bytes(media_types) => {
+                return media_types.iter().map(|kind| ((*kind).to_owned(), json!({}))).collect();
+            }
+            Self::Json(of_type) => of_type.reference(),
+            Self::JsonList(of_type) => json!({"type": "array", "items": of_type.reference()}),
+        };
+        let mut media = json!({"schema": schema});
+        if !example.is_null() {
+            media["example"] = example.clone();
+        }
+        json!({"application/json": media})
+    }
+}
+
+/// A route that answers 200 with some text, until more is said.
 pub(crate) const fn does(summary: &'static str) -> Doc {
-    Doc { summary, takes: None, status: 200, gives: None, is_list: false, query: &[], refuses: &[] }
+    Doc { summary, takes: None, status: 200, gives: None, query: &[], refuses: &[] }
 }
 
 impl Doc {
     pub(crate) fn takes<T: ToSchema + PartialSchema>(self) -> Self {
-        Self { takes: Some(Type::of::<T>()), ..self }
+        Self { takes: Some(Body::Json(Type::of::<T>())), ..self }
+    }
+
+    /// A body that is a file of one of these media types.
+    pub(crate) fn takes_bytes(self, media_types: &'static [&'static str]) -> Self {
+        Self { takes: Some(Body::Bytes(media_types)), ..self }
+    }
+
+    pub(crate) fn gives_bytes(self, media_types: &'static [&'static str]) -> Self {
+        Self { gives: Some(Body::Bytes(media_types)), ..self }
     }
 
     pub(crate) fn gives<T: ToSchema + PartialSchema>(self) -> Self {
-        Self { gives: Some(Type::of::<T>()), ..self }
+        Self { gives: Some(Body::Json(Type::of::<T>())), ..self }
     }
 
     pub(crate) fn lists<T: ToSchema + PartialSchema>(self) -> Self {
-        Self { is_list: true, ..self.gives::<T>() }
+        Self { gives: Some(Body::JsonList(Type::of::<T>())), ..self }
     }
 
     /// Answers 201 with the new thing.
@@ -156,7 +205,7 @@ pub fn document() -> Value {
     for route in &routes {
         let entry = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
         entry[route.method] = operation(route);
-        for of_type in [&route.doc.takes, &route.doc.gives].into_iter().flatten() {
+        for of_type in [&route.doc.takes, &route.doc.gives].into_iter().flatten().filter_map(Body::json) {
             (of_type.collect)(&mut found);
         }
     }
@@ -187,11 +236,10 @@ fn operation(route: &Documented) -> Value {
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": text}))
         .chain(doc.query.iter().map(|name| json!({"name": name, "in": "query", "schema": text})))
         .collect();
-    let content = |schema: Value| json!({"application/json": {"schema": schema}});
+    let example = &EXAMPLES[&route.operation];
     let mut good = json!({"description": if doc.status == 101 { "The stream begins" } else { "Done" }});
     if let Some(gives) = &doc.gives {
-        let schema = if doc.is_list { json!({"type": "array", "items": gives.reference()}) } else { gives.reference() };
-        good["content"] = content(schema);
+        good["content"] = gives.content(&example["response"]);
     }
     let mut operation = json!({
         "operationId": route.operation,
@@ -199,18 +247,18 @@ fn operation(route: &Documented) -> Value {
         "parameters": parameters,
         "responses": {
             doc.status.to_string(): good,
-            "default": {"description": "Refused", "content": content(Type::of::<api::Error>().reference())},
+            "default": {"description": "Refused", "content": Body::Json(Type::of::<api::Error>()).content(&Value::Null)},
         },
     });
     for (status, codes) in refusals(route) {
         let example = json!({"message": "What is wrong, and what to do.", "code": codes[0]});
         operation["responses"][status.to_string()] = json!({
             "description": format!("`code` is one of {}", codes.join(", ")),
-            "content": {"application/json": {"schema": Type::of::<api::Error>().reference(), "example": example}},
+            "content": Body::Json(Type::of::<api::Error>()).content(&example),
         });
     }
     if let Some(takes) = &doc.takes {
-        operation["requestBody"] = json!({"required": true, "content": content(takes.reference())});
+        operation["requestBody"] = json!({"required": true, "content": takes.content(&example["request"])});
     }
     if !route.is_anonymous {
         operation["security"] = json!([{"token": []}, {"bearer": []}, {"cookie": []}]);
@@ -229,7 +277,10 @@ fn refusals(route: &Documented) -> BTreeMap<u16, Vec<&'static str>> {
         (changes && !route.is_anonymous, &["forbidden", "origin_mismatch"]),
         (route.path.contains('{'), &["invalid_id", "not_found"]),
         (!doc.query.is_empty(), &["validation_failed"]),
-        (doc.takes.is_some(), &["invalid_json", "validation_failed", "body_too_large"]),
+        (
+            doc.takes.as_ref().is_some_and(|takes| takes.json().is_some()),
+            &["invalid_json", "validation_failed", "body_too_large"],
+        ),
         (route.method == "post" && !route.is_anonymous, &["idempotency_in_progress", "idempotency_key_reused"]),
     ];
     let codes = cases.iter().filter(|(holds, _)| *holds).flat_map(|(_, codes)| *codes).chain(doc.refuses);

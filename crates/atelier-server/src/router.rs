@@ -126,7 +126,7 @@ fn outside() -> Section {
 
 fn platform() -> Section {
     let mut s = Section::new(PLATFORM);
-    s.get("/experiments", logins::experiments, does("Features that are on"));
+    s.get("/experiments", logins::experiments, does("Features that are on").gives::<api::Experiments>());
     s.post("/users/logout", logins::logout, does("End this session").gives::<api::Response>());
     s.get("/users", users::user_list, does("List users").gives::<api::UserPage>().query(PAGE));
     s.post(
@@ -151,8 +151,16 @@ fn platform() -> Section {
         users::user_password_set,
         does("Set the password").takes::<api::PasswordUpdate>().empty(),
     );
-    s.get("/users/{user}/preferences", users::user_preferences_get, does("A user's preferences"));
-    s.put("/users/{user}/preferences", users::user_preferences_set, does("Replace the preferences"));
+    s.get(
+        "/users/{user}/preferences",
+        users::user_preferences_get,
+        does("A user's preferences").gives::<api::Preferences>(),
+    );
+    s.put(
+        "/users/{user}/preferences",
+        users::user_preferences_set,
+        does("Replace the preferences").takes::<api::Preferences>().gives::<api::Preferences>(),
+    );
     s.get("/users/{user}/roles", users::user_roles_get, does("A user's roles").gives::<api::UserRoles>());
     s.put(
         "/users/{user}/roles",
@@ -314,17 +322,21 @@ fn chat_routes() -> Section {
     s.get(
         "/by-workspace",
         chats::chats_by_workspace_get,
-        does("The newest chat of each workspace").query(&["workspace_ids"]),
+        does("The newest chat of each workspace").gives::<api::ChatsByWorkspace>().query(&["workspace_ids"]),
     );
-    s.post("/by-workspace", chats::chats_by_workspace_post, does("The newest chat of each workspace"));
+    s.post(
+        "/by-workspace",
+        chats::chats_by_workspace_post,
+        does("The newest chat of each workspace").takes::<api::WorkspaceIds>().gives::<api::ChatsByWorkspace>(),
+    );
     s.post(
         "/files",
         files::file_upload,
-        does("Upload a file: the body is its bytes").makes::<api::ChatFile>().query(&["organization"]).refuses(&[
-            "unsupported_file_type",
-            "file_too_large",
-            "not_found",
-        ]),
+        does("Upload a file: the body is its bytes")
+            .takes_bytes(files::MEDIA_TYPES)
+            .makes::<api::ChatFile>()
+            .query(&["organization"])
+            .refuses(&["unsupported_file_type", "file_too_large", "not_found"]),
     );
     s.get("/models", models::model_list, does("Models a chat may use").gives::<api::Models>());
     s.get("/providers", providers::provider_list, does("Providers").lists::<api::Provider>());
@@ -486,7 +498,11 @@ fn chat_routes() -> Section {
 /// What goes out as it is, without compression: streams, and files.
 fn stream_routes() -> Section {
     let mut s = Section::new("");
-    s.get("/api/experimental/chats/files/{file}", files::file_download, does("The bytes of a file"));
+    s.get(
+        "/api/experimental/chats/files/{file}",
+        files::file_download,
+        does("The bytes of a file").gives_bytes(files::MEDIA_TYPES),
+    );
     s.get(
         "/api/experimental/chats/watch",
         streams::chat_watch,

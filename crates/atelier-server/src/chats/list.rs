@@ -153,7 +153,7 @@ pub(crate) async fn chats_by_workspace_get(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
     RawQuery(query): RawQuery<HashMap<String, String>>,
-) -> ApiResult<Json<BTreeMap<Uuid, Uuid>>> {
+) -> ApiResult<Json<api::ChatsByWorkspace>> {
     let ids = query.get("workspace_ids").map(String::as_str).unwrap_or_default();
     let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
     by_workspace(&app, &caller, &ids).await
@@ -163,7 +163,7 @@ pub(crate) async fn chats_by_workspace_post(
     State(app): State<Shared>,
     LoggedIn(caller): LoggedIn,
     body: RawBody,
-) -> ApiResult<Json<BTreeMap<Uuid, Uuid>>> {
+) -> ApiResult<Json<api::ChatsByWorkspace>> {
     let body: Value = body.json().await?;
     let ids: Option<Vec<&str>> = match &body["workspace_ids"] {
         Value::Null => Some(Vec::new()),
@@ -174,7 +174,7 @@ pub(crate) async fn chats_by_workspace_post(
     by_workspace(&app, &caller, &ids).await
 }
 
-async fn by_workspace(app: &Shared, caller: &Caller, ids: &[&str]) -> ApiResult<Json<BTreeMap<Uuid, Uuid>>> {
+async fn by_workspace(app: &Shared, caller: &Caller, ids: &[&str]) -> ApiResult<Json<api::ChatsByWorkspace>> {
     if ids.len() > MAX_WORKSPACES {
         return Err(ApiError::validation(vec![fault("workspace_ids", "has at most 25 ids")]));
     }
@@ -186,5 +186,5 @@ async fn by_workspace(app: &Shared, caller: &Caller, ids: &[&str]) -> ApiResult<
             found.insert(workspace.uuid(), chat.uuid());
         }
     }
-    Ok(Json(found))
+    Ok(Json(api::ChatsByWorkspace(found)))
 }

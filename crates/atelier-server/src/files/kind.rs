@@ -3,6 +3,19 @@
 /// So many bytes show what a file is.
 const SHOWN: usize = 512;
 
+/// What may be stored.
+pub(crate) const MEDIA_TYPES: &[&str] = &[
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "application/pdf",
+    "application/json",
+    "text/csv",
+    "text/markdown",
+    "text/plain",
+];
+
 const TEXTS: [&str; 4] = ["application/json", "text/csv", "text/markdown", "text/plain"];
 
 /// The kind to store a file under.

@@ -4,7 +4,9 @@
 mod bad_input;
 mod command_line;
 mod demo;
+mod examples;
 mod files;
+mod fixed;
 mod generated;
 mod kills;
 mod lives;

@@ -4,13 +4,13 @@
 //! of today sends must be what was recorded, as far as timing does not decide it: which parts share a
 //! frame, and where a text is cut into parts. `ATELIER_RECORD=1` records anew (`./dev generate`).
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use atelier_test_support::{Chat, ChatView, Form, TestServer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::fixed::Fixed;
 use crate::server;
 use crate::transcript::VARYING;
 
@@ -121,51 +121,6 @@ async fn takeover() -> Frames {
     frames
 }
 
-/// Replaces what differs from run to run by numbers in the order of appearance.
-#[derive(Default)]
-struct Fixed {
-    ids: HashMap<String, usize>,
-    times: HashMap<String, usize>,
-    calls: HashMap<String, usize>,
-}
-
-/// Durations and such: every run measures others.
-const MEASURED: &[&str] = &["runtime_ms", "wall_duration_ms", "duration_ms", "wait_ms", "delay_ms"];
-
-impl Fixed {
-    fn fix(&mut self, value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                for (name, value) in fields.iter_mut() {
-                    if MEASURED.contains(&name.as_str()) && value.is_number() {
-                        *value = json!(1500);
-                    } else {
-                        self.fix(value);
-                    }
-                }
-            }
-            Value::Array(values) => values.iter_mut().for_each(|value| self.fix(value)),
-            Value::String(text) => self.fix_text(text),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-
-    fn fix_text(&mut self, text: &mut String) {
-        let number = |known: &mut HashMap<String, usize>, text: &str| {
-            let next = known.len();
-            *known.entry(text.to_owned()).or_insert(next)
-        };
-        if uuid::Uuid::try_parse(text).is_ok() {
-            *text = format!("00000000-0000-4000-8000-{:012}", number(&mut self.ids, text));
-        } else if text.len() > 19 && text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok() {
-            let at = number(&mut self.times, text);
-            *text = format!("2026-01-02T03:{:02}:{:02}Z", at / 60 % 60, at % 60);
-        } else if text.starts_with("call_") && text.len() < 64 {
-            *text = format!("call_{}", number(&mut self.calls, text));
-        }
-    }
-}
-
 fn fixed(mut frames: Frames) -> Frames {
     let mut fixed = Fixed::default();
     frames.iter_mut().for_each(|frame| fixed.fix(frame));
@@ -239,7 +194,8 @@ fn strip(value: &mut Value) {
         Value::Object(fields) => {
             let is_cut = fields.get("finish_reason").is_some_and(|reason| reason == "interrupted");
             for (name, value) in fields {
-                let is_measured = VARYING.contains(&name.as_str()) || name == "output";
+                let is_measured = VARYING.contains(&name.as_str())
+                    || matches!(name.as_str(), "output" | "output_bytes" | "next_offset");
                 if is_measured || (is_cut && matches!(name.as_str(), "content" | "usage")) {
                     *value = Value::Null;
                 } else {
