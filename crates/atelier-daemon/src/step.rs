@@ -49,6 +49,7 @@ pub(crate) async fn request(step: StepRequest<'_>) -> Outcome {
     let open = step.provider.stream(step.request.clone());
     tokio::pin!(open);
     let mut stream = tokio::select! {
+        biased;
         // stop and hand-over only read a flag; dropping the opening request cancels it
         () = step.tokens.stop.cancelled() => return Outcome::Stopped(builder.into_answer(FinishReason::Interrupted)),
         () = step.tokens.hand_over.cancelled() => {

@@ -330,7 +330,15 @@ impl<'a> Turn<'a> {
                 .await
                 .map_err(RunEnd::failed)?;
             let mut step = prompt::step_messages(&rows, self.previous, self.reasoning);
-            self.turns.files.fill(&self.turns.store, &mut step.messages).await.map_err(RunEnd::failed)?;
+            tokio::select! {
+                biased;
+                // without all the bytes there is no request either: it meets the same tokens first
+                () = self.place.tokens.stop.cancelled() => {}
+                () = self.place.tokens.hand_over.cancelled() => {}
+                filled = self.turns.files.fill(&self.turns.store, &mut step.messages) => {
+                    filled.map_err(RunEnd::failed)?;
+                }
+            }
             let count = step.messages.len();
             let request = ModelRequest {
                 model: model.model.clone(),

@@ -1,9 +1,6 @@
 //! Files: upload, download, in messages, and what a model gets of them. Numbers are those of the contract.
 
-use std::sync::{Arc, Mutex};
-
 use atelier_test_support::{Actor, Answer, Engine};
-use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
@@ -11,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::actions::idle;
 use crate::host::{CHATS, Host, PLATFORM};
+use crate::provider::{ModelServer, answer};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot much of a picture";
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0 neither";
@@ -196,43 +194,17 @@ async fn uploads_repeat_and_have_a_rate() {
     assert_eq!(upload(&host.user("eve", &[]).await, "text/plain", "x", "x").await.status, 201);
 }
 
-/// A model server that notes what it is sent.
-async fn model_server() -> (String, Arc<Mutex<Vec<Value>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
-    let answer =
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Seen.\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-    let route = post(move |body: axum::Json<Value>| async move {
-        noted.lock().unwrap().push(body.0);
-        ([("content-type", "text/event-stream")], answer)
-    });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/v1/chat/completions", route)).await });
-    (url, seen)
-}
-
-/// Makes a model of such a server the default.
-pub(crate) async fn use_model_server(host: &Host) -> Arc<Mutex<Vec<Value>>> {
-    let admin = host.admin().await;
-    let (base_url, seen) = model_server().await;
-    let provider = json!({"provider": "openai-compat", "name": "local", "base_url": base_url});
-    admin.post(&format!("{CHATS}/providers"), provider).await.expect(201);
-    let model = json!({"provider": "local", "model": "m", "context_limit": 100_000});
-    admin.post(&format!("{CHATS}/model-configs"), model).await.expect(201);
-    seen
-}
-
 #[tokio::test]
 async fn a_model_gets_the_bytes_of_files() {
     let host = Host::builder().without_model().start().await;
-    let seen = use_model_server(&host).await;
+    let server = ModelServer::start(answer("Seen.", "stop")).await;
+    server.add(&host.admin().await, "openai-compat", "local").await;
     let ada = host.user("ada", &[]).await;
     let (picture, notes) =
         (uploaded(&ada, "image/png", "p.png", PNG).await, uploaded(&ada, "text/plain", "n.txt", b"remember").await);
     let chat = ada.chat_create_with(attached(&[&picture, &notes])).await;
     chat.wait_for_status("waiting").await;
-    let sent = seen.lock().unwrap()[0]["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+    let sent = server.seen()[0].body["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
     assert!(sent.contains(&format!("data:image/png;base64,{}", BASE64_STANDARD.encode(PNG))), "{sent}");
     assert!(sent.contains("File n.txt:\\nremember"), "{sent}");
     // what is stored has no bytes

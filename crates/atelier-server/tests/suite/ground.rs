@@ -4,7 +4,7 @@ use atelier_test_support::{Actor, Answer, Engine, Form, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::host::{CHATS, Host, PLATFORM};
+use crate::host::{CHATS, Host, PLATFORM, UNKNOWN};
 
 async fn with_header(actor: &Actor, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = actor.request(method, path);
@@ -385,5 +385,51 @@ async fn b012_a_credential_ends_at_once_and_takes_its_streams_along() {
     let last = last.unwrap();
     assert_eq!((last.kind.as_str(), last.data["code"].as_str()), ("error", Some("unauthenticated")));
     eventually("no viewer", || async { (host.anonymous().get("/healthz").await.status == 200).then_some(()) }).await;
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn b013_the_document_has_the_routes_of_the_contract_and_no_other() {
+    let host = Host::start().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let mut routes: Vec<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, operations)| {
+            operations.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    routes.sort_by(|left, right| left.split(' ').rev().cmp(right.split(' ').rev()));
+    let committed: Vec<&str> = include_str!("routes.txt").lines().collect();
+    assert!(routes == committed, "the routes changed; compare with the contract. They are now\n{}", routes.join("\n"));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn b014_every_refusal_has_a_message_and_a_code() {
+    let host = Host::start().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let mut refused = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for actor in [&host.anonymous(), &ada, &admin] {
+                for (id, body) in [("not-an-id", "{broken"), (UNKNOWN, "{}"), ("%2e%2e", "[]"), (UNKNOWN, "\u{0}")] {
+                    let request = actor.request(method.clone(), &filled(path, id));
+                    let answer = actor.send(if method == Method::GET { request } else { request.body(body) }).await;
+                    if answer.status < 400 {
+                        continue;
+                    }
+                    assert!(answer.status < 500, "{method} {path}: {} {}", answer.status, answer.text);
+                    let has = |field: &str| answer.body[field].as_str().is_some_and(|text| !text.trim().is_empty());
+                    assert!(has("message") && has("code"), "{method} {path}: {} {}", answer.status, answer.text);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
     host.stop().await;
 }

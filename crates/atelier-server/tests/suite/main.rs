@@ -10,6 +10,7 @@ mod host;
 mod listing;
 mod models;
 mod organizations;
+mod provider;
 mod repeats;
 mod roles;
 mod settings;

@@ -1,9 +1,10 @@
 //! Providers, model configs, models, settings.
 
-use atelier_test_support::{Actor, Engine};
+use atelier_test_support::{Actor, Engine, text_of};
 use serde_json::{Value, json};
 
-use crate::host::{CHATS, Host};
+use crate::host::{CHATS, Host, text};
+use crate::provider::{ModelServer, answer};
 
 fn providers() -> String {
     format!("{CHATS}/providers")
@@ -283,4 +284,39 @@ async fn b114_b118_b119_there_is_one_default_and_members_see_less() {
         ada.post(CHATS, chat).await.expect_error(400, "no_default_model");
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn b164_two_providers_of_one_type_have_addresses_and_keys_of_their_own() {
+    let host = Host::builder().without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let mut asked = Vec::new();
+    for name in ["left", "right"] {
+        let server = ModelServer::start(answer(name, "stop")).await;
+        let model = server.add(&admin, "openai-compat", name).await;
+        asked.push((name, server, model));
+    }
+    for (name, server, model) in &asked {
+        let body = json!({"content": text("hello"), "model_config_id": model});
+        let chat = ada.chat_create_with(body).await;
+        chat.wait_for_status("waiting").await;
+        assert_eq!(text_of(chat.messages().await.last().unwrap()), *name);
+        let keys: Vec<String> = server.seen().into_iter().map(|seen| seen.authorization).collect();
+        assert_eq!(keys, [format!("Bearer key of {name}")]);
+    }
+    let list = ada.get(&format!("{CHATS}/models")).await.body(200);
+    let mut ids: Vec<&str> = list["providers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|provider| provider["models"].as_array().unwrap())
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["left:m", "right:m"]);
+    // the type names neither of the two
+    let model = json!({"provider": "openai-compat", "model": "m", "context_limit": 1000});
+    let refused = admin.post(&configs(), model).await.body(400);
+    assert_eq!(refused["validations"][0]["field"], "provider", "{refused}");
+    host.stop().await;
 }

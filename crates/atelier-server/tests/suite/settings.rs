@@ -3,8 +3,8 @@
 use atelier_test_support::{Actor, Engine};
 use serde_json::{Value, json};
 
-use crate::files::use_model_server;
 use crate::host::{CHATS, Host};
+use crate::provider::{ModelServer, answer};
 
 fn config(name: &str) -> String {
     format!("{CHATS}/config/{name}")
@@ -35,11 +35,11 @@ async fn b140_the_system_prompt_is_set_cleared_and_bounded() {
 async fn b140_a_changed_system_prompt_holds_from_the_next_turn_of_every_chat() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;
-        let seen = use_model_server(&host).await;
+        let server = ModelServer::start(answer("Seen.", "stop")).await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        server.add(&admin, "openai-compat", "local").await;
         let systems = || -> Vec<String> {
-            let seen = seen.lock().unwrap();
-            seen.iter().map(|request| request["messages"][0]["content"].to_string()).collect()
+            server.seen().iter().map(|request| request.body["messages"][0]["content"].to_string()).collect()
         };
         let set = async |prompt: &str| {
             admin.put(&config("system-prompt"), json!({"system_prompt": prompt})).await.expect(204);

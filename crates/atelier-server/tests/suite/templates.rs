@@ -124,6 +124,96 @@ async fn b023_b024_workspaces_are_their_owners_and_built_one_at_a_time() {
     }
 }
 
+#[tokio::test]
+async fn b160_a_specification_comes_back_as_it_was_or_with_every_fault() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let spec = json!({
+            "directory": "/home/atelier/work",
+            "startup_script": "cargo fetch",
+            "shutdown_script": "true",
+            "startup_timeout_ms": 60_000,
+            "env": {"RUST_LOG": "debug", "OWNER": "{{owner.username}}"},
+            "repository": {"url": "https://git.example.com/a/b.git", "branch": "{{param.branch}}", "path": "~/work"},
+            "resources": {"memory_mb": 1024, "cpu": 2.0, "pids": 512},
+            "network": {"policy": "open"},
+            "autostop": {"default_ttl_ms": 3_600_000, "user_autostop_enabled": false},
+            "desktop": {"enabled": false},
+            "parameters": [
+                {"name": "branch", "type": "string", "default": "main", "mutable": true},
+                {"name": "token", "type": "string", "sensitive": true},
+            ],
+        });
+        let body = json!({"name": "whole", "driver": "local", "spec": spec});
+        let made = admin.post(TEMPLATES, body).await.body(201);
+        let path = format!("/api/v2/templates/{}", made["id"].as_str().unwrap());
+        let read = admin.get(&path).await.body(200);
+        for (field, value) in spec.as_object().unwrap() {
+            assert_eq!(&read["spec"][field], value, "{field}");
+        }
+        assert_eq!((&read["default_ttl_ms"], &read["user_autostop_enabled"]), (&json!(3_600_000), &json!(false)));
+        assert_eq!((&read["desktop_enabled"], &read["network_policy"]), (&json!(false), &json!("open")));
+        // the same as a document
+        let toml = "startup_script = \"true\"\n[env]\nA = \"b\"\n";
+        let body = json!({"name": "text", "driver": "local", "spec": toml, "spec_format": "toml"});
+        assert_eq!(admin.post(TEMPLATES, body).await.body(201)["spec"]["env"]["A"], "b");
+
+        let broken = json!({
+            "nothing": 1,
+            "startup_timeout_ms": "soon",
+            "env": {"A": 5},
+            "repository": {"branch": "main"},
+            "parameters": [{"type": "string"}],
+        });
+        let refused = admin.post(TEMPLATES, json!({"name": "x", "driver": "local", "spec": broken})).await.body(400);
+        let faults = refused["validations"].as_array().unwrap();
+        let mut fields: Vec<&str> = faults.iter().map(|fault| fault["field"].as_str().unwrap()).collect();
+        fields.sort_unstable();
+        assert_eq!(
+            fields,
+            ["spec.env.A", "spec.nothing", "spec.parameters[0].name", "spec.repository.url", "spec.startup_timeout_ms"]
+        );
+
+        let secret = "hunter2-is-no-word";
+        let workspace =
+            json!({"template_id": made["id"], "name": "box", "parameters": {"token": secret, "branch": "next"}});
+        let workspace = ada.post("/api/v2/users/me/workspaces", workspace).await;
+        assert!(!workspace.text.contains(secret), "{}", workspace.text);
+        let one = format!("/api/v2/workspaces/{}", workspace.body(201)["id"].as_str().unwrap());
+        for path in [one.clone(), format!("{one}/builds"), "/api/v2/workspaces".to_owned(), path] {
+            for actor in [&ada, &admin] {
+                let answer = actor.get(&path).await;
+                assert!(!answer.text.contains(secret), "{path}: {}", answer.text);
+            }
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b165_a_user_has_so_many_workspaces_and_tokens_of_their_own_only() {
+    let host = Host::start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let demo = template(&admin, "demo").await;
+    let create = async |n: usize| {
+        let body = json!({"template_id": demo["id"], "name": format!("box-{n}")});
+        ada.post("/api/v2/users/me/workspaces", body).await
+    };
+    for n in 0..20 {
+        let made = create(n).await.body(201);
+        let one = format!("/api/v2/workspaces/{}", made["id"].as_str().unwrap());
+        ended(&ada, &one).await;
+        ada.post(&format!("{one}/builds"), json!({"transition": "stop"})).await.expect(201);
+        ended(&ada, &one).await;
+    }
+    create(20).await.expect_error(409, "quota_exceeded");
+    let token = json!({"token_name": "t"});
+    admin.post("/api/v2/users/ada/keys/tokens", token.clone()).await.expect_error(403, "forbidden");
+    ada.post("/api/v2/users/me/keys/tokens", token).await.expect(201);
+    host.stop().await;
+}
+
 /// Waits until no build is under way.
 async fn ended(actor: &Actor, workspace: &str) {
     atelier_test_support::eventually("the build to end", || async {

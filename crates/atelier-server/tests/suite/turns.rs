@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::actions::{hanging, idle, watched};
 use crate::host::{CHATS, Host, UNKNOWN, text};
+use crate::provider::{ModelServer, answer};
 
 async fn said(chat: &Chat) -> Vec<String> {
     chat.messages().await.iter().map(text_of).collect()
@@ -301,4 +302,119 @@ async fn b105_the_turn_of_a_suspended_owner_ends_in_an_error() {
         assert_eq!(said(&seen).await, ["hang", "Looking", "next"]);
         host.stop().await;
     }
+}
+
+/// What a provider says beside the words: signatures, encrypted blocks, a block that nobody knows.
+const RICH: &str = include_str!("rich-answer.sse");
+
+/// The fields that a part of each type may have.
+const FIELDS: &[(&str, &[&str])] = &[
+    ("text", &["text"]),
+    ("reasoning", &["text", "created_at", "completed_at"]),
+    (
+        "tool-call",
+        &[
+            "tool_call_id",
+            "tool_name",
+            "args",
+            "args_delta",
+            "provider_executed",
+            "mcp_server_config_id",
+            "created_at",
+        ],
+    ),
+    (
+        "tool-result",
+        &[
+            "tool_call_id",
+            "tool_name",
+            "result",
+            "result_delta",
+            "is_error",
+            "is_media",
+            "provider_executed",
+            "mcp_server_config_id",
+            "created_at",
+        ],
+    ),
+    ("source", &["url", "title", "source_id"]),
+    ("file", &["media_type", "file_id", "name", "data"]),
+    ("file-reference", &["file_name", "start_line", "end_line", "content"]),
+    ("diff-comment", &["file_name", "start_line", "end_line", "side", "content"]),
+];
+
+fn check_parts(parts: &Value) -> Vec<String> {
+    let parts = parts.as_array().unwrap();
+    for part in parts {
+        let kind = part["type"].as_str().unwrap();
+        let (_, allowed) = FIELDS.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{part}"));
+        for field in part.as_object().unwrap().keys().filter(|field| *field != "type") {
+            assert!(allowed.contains(&field.as_str()), "{field} in {part}");
+        }
+    }
+    parts.iter().map(|part| part["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn b071_parts_have_their_fields_only_and_nothing_of_the_provider() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).without_model().start().await;
+        let server = ModelServer::start(RICH.to_owned()).await;
+        server.add(&host.admin().await, "anthropic", "anthropic").await;
+        let ada = host.user("ada", &[]).await;
+        let file = crate::files::uploaded(&ada, "text/plain", "notes.txt", b"remember").await;
+        let content = json!([
+            {"type": "text", "text": "look", "side": "left", "data": "aGk="},
+            {"type": "file", "file_id": file},
+            {"type": "file-reference", "file_name": "a.rs", "start_line": 1, "end_line": 2, "content": "fn"},
+            {"type": "diff-comment", "file_name": "a.rs", "start_line": 1, "end_line": 1, "content": "why?"},
+        ]);
+        let chat = ada.chat_create_with(json!({"content": content})).await;
+        let mut stream = chat.stream(Form::WebSocket, Some("")).await;
+        let over = |event: &Value| ["waiting", "error"].iter().any(|status| event["status"]["status"] == *status);
+        let mut streamed = until(&mut stream, over).await;
+        assert_eq!(chat.get().await["last_error"], Value::Null);
+        let mut late = chat.stream(Form::WebSocket, Some("")).await;
+        streamed.extend(until(&mut late, |event| event["type"] == "ready").await);
+        let messages = chat.messages().await;
+        assert_eq!(check_parts(&messages[0]["content"]), ["text", "file", "file-reference", "diff-comment"]);
+        let kinds = check_parts(&messages[1]["content"]);
+        for kind in ["reasoning", "text", "tool-call", "tool-result", "source"] {
+            assert!(kinds.iter().any(|found| found == kind), "{kind} in {kinds:?}");
+        }
+        for event in &streamed {
+            if let Some(content) = event["message"].get("content") {
+                check_parts(content);
+            }
+            if event["type"] == "message_part" {
+                check_parts(&json!([event["message_part"]["part"]]));
+            }
+        }
+        let shown = format!("{messages:?} {streamed:?}");
+        for hidden in ["SIGNATURE", "ENCRYPTED", "REDACTED", "hologram", "native", "metadata", "aGk="] {
+            assert!(!shown.contains(hidden), "{hidden} in {shown}");
+        }
+        // and yet the provider gets it back
+        chat.send("again").await;
+        chat.wait_for_status("waiting").await;
+        let second = eventually("the second request", async || server.seen().get(1).cloned()).await.body.to_string();
+        for kept in ["SIGNATURE", "ENCRYPTED", "REDACTED"] {
+            assert!(second.contains(kept), "{kept} is missing in {second}");
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn b166_a_cut_answer_and_a_stopped_one_say_so() {
+    let host = Host::start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let model = ModelServer::start(answer("Half a", "length")).await.add(&admin, "openai-compat", "local").await;
+    let cut = ada.chat_create_with(json!({"content": text("hello"), "model_config_id": model})).await;
+    cut.wait_for_status("waiting").await;
+    assert_eq!(cut.messages().await[1]["finish_reason"], "length");
+    let stopped = hanging(&ada).await;
+    stopped.interrupt().await.expect(200);
+    assert_eq!(stopped.messages().await[1]["finish_reason"], "interrupted");
+    host.stop().await;
 }

@@ -1,0 +1,58 @@
+//! A model server of somebody else, which notes what it is sent.
+
+use std::sync::{Arc, Mutex};
+
+use atelier_test_support::Actor;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use crate::host::CHATS;
+
+/// One answer of an OpenAI-compatible server: a word, and why it ends.
+pub(crate) fn answer(word: &str, finish_reason: &str) -> String {
+    let chunk = json!({"choices": [{"delta": {"content": word}, "finish_reason": finish_reason}]});
+    format!("data: {chunk}\n\ndata: [DONE]\n\n")
+}
+
+#[derive(Clone)]
+pub(crate) struct Seen {
+    /// The whole `Authorization`.
+    pub(crate) authorization: String,
+    pub(crate) body: Value,
+}
+
+/// Answers every request with the same Server-Sent Events.
+pub(crate) struct ModelServer {
+    pub(crate) url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl ModelServer {
+    pub(crate) async fn start(answer: String) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        let route = post(move |headers: HeaderMap, body: axum::Json<Value>| async move {
+            let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            noted.lock().unwrap().push(Seen { authorization: authorization.to_owned(), body: body.0 });
+            ([("content-type", "text/event-stream")], answer)
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(route)).await });
+        Self { url, seen }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Makes a provider of this server and a model `m` of it; gives the model's id.
+    pub(crate) async fn add(&self, admin: &Actor, kind: &str, name: &str) -> String {
+        let provider =
+            json!({"provider": kind, "name": name, "base_url": self.url, "api_key": format!("key of {name}")});
+        admin.post(&format!("{CHATS}/providers"), provider).await.expect(201);
+        let model = json!({"provider": name, "model": "m", "context_limit": 100_000});
+        admin.post(&format!("{CHATS}/model-configs"), model).await.body(201)["id"].as_str().unwrap().to_owned()
+    }
+}
