@@ -1,7 +1,5 @@
 //! A bucket of an S3 server on a free port, which checks signatures.
 
-use std::path::PathBuf;
-
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use s3s::auth::SimpleAuth;
@@ -74,20 +72,8 @@ impl Bucket {
     #[must_use]
     pub fn objects(&self) -> Vec<String> {
         let root = self.folder.path().join(NAME);
-        let mut folders = vec![root.clone()];
-        let mut keys = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("the folder is there") {
-                let path: PathBuf = entry.expect("the folder is there").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    keys.push(path.strip_prefix(&root).expect("it lies below").display().to_string());
-                }
-            }
-        }
-        keys.sort();
-        keys
+        let files = crate::files_below(&root);
+        files.iter().map(|path| path.strip_prefix(&root).expect("it lies below").display().to_string()).collect()
     }
 }
 

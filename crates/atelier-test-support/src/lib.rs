@@ -4,6 +4,8 @@
 //! For integration tests only. Servers are processes, so that a test can kill one the way a power cut
 //! does and start it again on the same data.
 
+use std::path::{Path, PathBuf};
+
 mod actor;
 mod bucket;
 mod clock;
@@ -20,6 +22,24 @@ pub use stream::{ChatView, EventStream, Form, Frame, text_of};
 
 /// How long a test waits for something that must happen. Never a measure of speed.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// All files below a folder, in order.
+///
+/// # Panics
+/// When a folder cannot be read.
+#[must_use]
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("the folder is there").path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
 
 /// Looks every few milliseconds until `probe` gives something.
 ///

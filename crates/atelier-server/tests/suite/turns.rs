@@ -313,15 +313,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("reasoning", &["text", "created_at", "completed_at"]),
     (
         "tool-call",
-        &[
-            "tool_call_id",
-            "tool_name",
-            "args",
-            "args_delta",
-            "provider_executed",
-            "mcp_server_config_id",
-            "created_at",
-        ],
+        &["tool_call_id", "tool_name", "args", "args_delta", "provider_executed", "mcp_server_config_id", "created_at"],
     ),
     (
         "tool-result",
@@ -416,5 +408,23 @@ async fn b166_a_cut_answer_and_a_stopped_one_say_so() {
     let stopped = hanging(&ada).await;
     stopped.interrupt().await.expect(200);
     assert_eq!(stopped.messages().await[1]["finish_reason"], "interrupted");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn b073_answers_carry_cost_and_runtime() {
+    let host = Host::builder().without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let model = ModelServer::start(answer("Hi", "stop")).await.add(&admin, "openai-compat", "local").await;
+    let path = format!("{CHATS}/model-configs/{model}");
+    // without prices nothing is said of cost, which is not the same as free
+    let unpriced = idle(&ada, "hello").await.messages().await;
+    assert!(unpriced[1].get("cost_micros").is_none(), "{}", unpriced[1]);
+    let cost = json!({"input_price_per_million_tokens": "1.5", "output_price_per_million_tokens": "10"});
+    admin.patch(&path, json!({"model_config": {"cost": cost}})).await.expect(200);
+    let priced = idle(&ada, "hello").await.messages().await;
+    assert_eq!(priced[1]["cost_micros"], 1000 * 3 / 2 + 100 * 10, "{}", priced[1]);
+    assert!(priced[1]["runtime_ms"].is_u64() && priced[0].get("runtime_ms").is_none(), "{priced:?}");
+    assert_eq!(unpriced[1]["usage"], priced[1]["usage"]);
     host.stop().await;
 }

@@ -1,13 +1,11 @@
 //! Files: their bytes in each place, and the removal of those that nobody uses.
 
-use std::path::{Path, PathBuf};
-
 use atelier_domain::message::{FilePart, MessagePart, Role};
 use atelier_store::{
     BlobPlace, BlobsConfig, BucketConfig, FileNew, FileRow, MessageNew, SecretString, SecretsConfig, Store,
     StoreConfig, StoreError,
 };
-use atelier_test_support::Bucket;
+use atelier_test_support::{Bucket, files_below};
 
 use crate::fixture::{Fixture, at, on_both_engines};
 
@@ -46,19 +44,6 @@ async fn reopened(fixture: &Fixture, place: BlobPlace, bucket: Option<BucketConf
     let secrets = SecretsConfig::File(fixture.folder.path().join("secret.keys"));
     fixture.store.close().await;
     Store::open(StoreConfig { database: fixture.database(), secrets, blobs }).await.unwrap()
-}
-
-/// All files below a folder.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files
 }
 
 /// Stores contents twice and once, and removes them; `count` counts what lies in the place outside.

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::{PROGRAM, server};
 
-async fn upload(actor: &Actor, data: &'static [u8]) -> Answer {
+pub(crate) async fn upload(actor: &Actor, data: &'static [u8]) -> Answer {
     let me = actor.get("/api/v2/users/me").await.body(200);
     let path = format!("/api/experimental/chats/files?organization={}", me["organization_ids"][0].as_str().unwrap());
     actor.send(actor.request(Method::POST, &path).header("content-type", "text/plain").body(data)).await

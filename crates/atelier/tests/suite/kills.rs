@@ -182,7 +182,7 @@ async fn b104_a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() 
 
 /// A viewer that was in the middle of the answer comes back with its cursor and has every message once.
 #[tokio::test]
-async fn a_viewer_comes_back_after_the_kill_with_its_cursor() {
+async fn b092_a_viewer_comes_back_after_the_kill_with_its_cursor() {
     let mut server = start(Engine::Sqlite, Some("part_published:10")).await;
     let chat = server.admin().await.chat_create("work").await;
     let mut view = ChatView::default();
@@ -201,4 +201,6 @@ async fn a_viewer_comes_back_after_the_kill_with_its_cursor() {
     let ids: Vec<i64> = view.messages.keys().copied().collect();
     let stored: Vec<i64> = chat.messages().await.iter().map(|message| message["id"].as_i64().unwrap()).collect();
     assert_eq!(ids, stored);
+    let takeovers = view.retries.iter().filter(|retry| retry["kind"] == "takeover").count();
+    assert!(takeovers <= 1, "{:?}", view.retries);
 }

@@ -15,6 +15,7 @@ mod secrets;
 mod stops;
 mod streams;
 mod terminal;
+mod tools;
 mod transcript;
 
 use atelier_test_support::{Builder, TestServer};

@@ -45,15 +45,49 @@ async fn cut_twenty_times(engine: Engine, form: Form) {
 }
 
 #[tokio::test]
-async fn a_web_socket_cut_twenty_times_loses_and_doubles_nothing() {
+async fn b091_a_web_socket_cut_twenty_times_loses_and_doubles_nothing() {
     for engine in Engine::ALL {
         cut_twenty_times(engine, Form::WebSocket).await;
     }
 }
 
 #[tokio::test]
-async fn server_sent_events_cut_twenty_times_lose_and_double_nothing() {
+async fn b091_server_sent_events_cut_twenty_times_lose_and_double_nothing() {
     for engine in Engine::ALL {
         cut_twenty_times(engine, Form::ServerSentEvents).await;
+    }
+}
+
+/// A thousand parts at once, and then nothing more.
+const PAUSED: &str = r#"
+rules:
+  - steps:
+      - {text: "word {n} ", repeat: 1000}
+      - hang: true
+"#;
+
+#[tokio::test]
+async fn b095_a_late_viewer_gets_the_beginning_in_few_parts() {
+    for engine in Engine::ALL {
+        let server = server().engine(engine).script("paused", PAUSED).start().await;
+        let chat = server.admin().await.chat_create("go").await;
+        let expected: String = (1..=1000).map(|n| format!("word {n} ")).collect();
+        let mut view = ChatView::default();
+        let mut stream = chat.stream(Form::WebSocket, None).await;
+        while view.live.values().next_back() != Some(&expected) {
+            view.apply(&stream.next().await.expect("the stream goes on"));
+        }
+        let mut late = chat.stream(Form::WebSocket, Some("")).await;
+        let (mut parts, mut text) = (0, String::new());
+        while text != expected {
+            let frame = late.next().await.expect("the stream goes on");
+            let events = frame.data.as_array().map_or(&[][..], Vec::as_slice);
+            for event in events.iter().filter(|event| event["type"] == "message_part") {
+                parts += 1;
+                text.push_str(event["message_part"]["part"]["text"].as_str().unwrap_or_default());
+            }
+            assert!(expected.starts_with(&text), "{text}");
+        }
+        assert!(parts <= 4, "{parts} parts for {} bytes", text.len());
     }
 }
