@@ -1,5 +1,6 @@
 /** Finding chats, and files in messages (E13, E14, E17 of ui.md 10.3). */
 import type { Page } from "@playwright/test";
+import { PICTURE } from "./picture";
 import { composer, expect, say, script, shots, signIn, test } from "./server";
 
 const ANSWER = `
@@ -10,12 +11,6 @@ rules:
   - steps:
       - text: "Seen."
 `;
-
-/** A picture of 64 x 64 points. */
-const PICTURE = Buffer.from(
-  "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEUAAAD///+l2Z/dAAAAHElEQVQoz2NgGAWjYBSMglEwCkbBKBgFo2AUAAAQQAAB0mQ+xQAAAABJRU5ErkJggg==",
-  "base64",
-);
 
 const search = (page: Page) => page.getByRole("searchbox", { name: "Search chats" });
 const rows = (page: Page) => page.getByRole("navigation", { name: "Chats" }).getByRole("listitem");

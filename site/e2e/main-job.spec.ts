@@ -249,6 +249,31 @@ test("E16: status, title and archive follow in another tab without reload", asyn
   await expect(other.getByRole("link", { name: /Greetings/ })).toBeVisible();
 });
 
+test(
+  "E15: archiving a chat that runs stops it and keeps what it said; Undo brings it back to its place",
+  script(SLOW),
+  async ({ page, demo }) => {
+    await signIn(page, demo);
+    await say(page, "talk");
+    await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
+    const row = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /talk/ });
+    await page.getByRole("button", { name: "More about talk" }).click();
+    await page.getByRole("menuitem", { name: "Stop and archive" }).click();
+    await expect(row).toBeHidden();
+    await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
+    // the turn that was stopped tells the list of its end
+    const archived = () => demo.api("GET", "/api/experimental/chats?q=archived:true");
+    await expect.poll(archived).toMatchObject([{ title: "talk", status: "waiting" }]);
+    await expect(row).toBeHidden();
+    await page.getByRole("button", { name: "Undo" }).click();
+    await row.click();
+    await expect(page.getByText("Stopped here")).toBeVisible();
+    await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
+    await say(page, "again");
+    await expect(page.getByRole("article", { name: "Answer" })).toHaveCount(2);
+  },
+);
+
 test("E17: 120 chats come page by page, each once", async ({ page, demo }) => {
   for (let at = 0; at < 120; at += 10) {
     await Promise.all(

@@ -37,3 +37,10 @@ export const workspacesQuery = queryOptions({
   queryFn: () => unwrap(client.GET("/api/v2/workspaces", { params: { query: { q: "owner:me" } } })),
   staleTime: 10_000,
 });
+
+/** A chat as it is; the watch stream keeps it so. */
+export const chatQuery = (chat: string) =>
+  queryOptions({
+    queryKey: ["chat", chat],
+    queryFn: () => unwrap(client.GET("/api/experimental/chats/{chat}", { params: { path: { chat } } })),
+  });

@@ -26,7 +26,7 @@ export function Picker(props: {
     >
       <Base.Trigger
         aria-label={`${props.label}: ${chosen?.label ?? props.placeholder}`}
-        className="inline-flex min-h-8 max-w-64 items-center gap-1 rounded-control px-2 text-sm text-muted hover:bg-hover hover:text-text pointer-coarse:min-h-11"
+        className="inline-flex min-h-8 max-w-64 min-w-12 items-center gap-1 rounded-control px-2 text-sm text-muted hover:bg-hover hover:text-text pointer-coarse:min-h-11"
       >
         <span className="truncate">{chosen?.label ?? props.placeholder}</span>
         <ChevronDown aria-hidden className="size-4 shrink-0" />

@@ -4,13 +4,17 @@ import type { ReactNode } from "react";
 
 const manager = Base.createToastManager();
 
-/** Says something at the edge of the page for a while; with an action, for 8 s. */
+/** Says something at the edge of the page for a while; with an action, for 8 s or until it is taken. */
 export function toast(title: string, action?: { label: string; run: () => void }): void {
-  manager.add({
-    title,
-    timeout: action === undefined ? 4000 : 8000,
-    ...(action === undefined ? {} : { actionProps: { children: action.label, onClick: action.run } }),
-  });
+  if (action === undefined) {
+    manager.add({ title, timeout: 4000 });
+    return;
+  }
+  const run = () => {
+    manager.close(id);
+    action.run();
+  };
+  const id = manager.add({ title, timeout: 8000, actionProps: { children: action.label, onClick: run } });
 }
 
 export function ToastProvider({ children }: { children: ReactNode }) {
@@ -18,7 +22,8 @@ export function ToastProvider({ children }: { children: ReactNode }) {
     <Base.Provider toastManager={manager}>
       {children}
       <Base.Portal>
-        <Base.Viewport className="fixed right-4 bottom-4 z-50 flex w-[min(22rem,calc(100vw-2rem))] flex-col gap-2">
+        {/* on a phone the composer is at the bottom */}
+        <Base.Viewport className="fixed top-14 right-4 z-50 sm:top-auto sm:bottom-4 flex w-[min(22rem,calc(100vw-2rem))] flex-col gap-2">
           <Toasts />
         </Base.Viewport>
       </Base.Portal>

@@ -58,6 +58,12 @@ it("an archived root goes with its whole tree in one step", () => {
   expect(ids(withEvent(list, { kind: "deleted", chat: chat("a", { archived: true }) }))).toEqual(["b"]);
 });
 
+it("a turn that ends because its chat was archived does not bring the chat back", () => {
+  const list = pages([chat("b")]);
+  const stopped = chat("a", { archived: true, updated_at: "2026-01-02T00:00:00.000000Z" });
+  expect(ids(withEvent(list, { kind: "status_change", chat: stopped }))).toEqual(["b"]);
+});
+
 it("pinned chats stand first, in their order", () => {
   const list = pages([chat("a"), chat("b", { pin_order: 2 }), chat("c", { pin_order: 1 })]);
   expect(ids(list)).toEqual(["c", "b", "a"]);

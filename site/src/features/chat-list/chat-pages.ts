@@ -36,8 +36,8 @@ export function withEvent(pages: ChatPages, { kind, chat }: ChatWatchEvent): Cha
     return mapped(pages, (rows) => rows.filter((row) => row.id !== chat.id && row.root_chat_id !== chat.id));
   }
   if (!isListed(pages, { kind, chat })) {
-    // an older row that no page holds yet comes with its page
-    const belongs = kind === "created" || kind === "status_change";
+    // an older row that no page holds yet comes with its page; one that was archived stops as it goes
+    const belongs = (kind === "created" || kind === "status_change") && !chat.archived;
     return belongs && chat.root_chat_id === chat.id ? { ...pages, pages: withFirst(pages.pages, chat) } : pages;
   }
   return mapped(pages, (rows) => {

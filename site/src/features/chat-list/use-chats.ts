@@ -9,6 +9,7 @@ import {
 import { useEffect } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { LiveSocket } from "../../api/live-socket";
+import { chatQuery } from "../../api/queries";
 import { type Chat, type ChatPages, type ChatWatchEvent, isListed, rowsOf, withEvent } from "./chat-pages";
 
 const PAGE = 50;
@@ -73,7 +74,12 @@ export function useChatWatch(): void {
         `/api/experimental/chats/watch${cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`}`,
       onData: (event) => {
         if (event.kind === "resync") refetch();
-        else applyEvent(queries, event);
+        else {
+          applyEvent(queries, event);
+          // what the open chat shows of it follows too
+          const { chat } = event;
+          if (chat) queries.setQueryData(chatQuery(chat.id).queryKey, (known) => known && chat);
+        }
         return true;
       },
       onState: () => undefined,

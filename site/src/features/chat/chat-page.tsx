@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { PanelRight } from "lucide-react";
 import { type CSSProperties, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiFailure, asFailure, client, unwrap } from "../../api/client";
+import { chatQuery } from "../../api/queries";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
 import { Handle, usePane } from "../../ui/handle";
@@ -21,7 +22,7 @@ import { Queue } from "./queue";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
-import { chatQuery, StageContext, useStage } from "./workspace";
+import { StageContext, useStage } from "./workspace";
 import { inputParts, type Written, written } from "./written";
 
 /** What the summary needs; the ledger's margin still has its place beside it at 1440. */

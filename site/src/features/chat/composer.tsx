@@ -198,7 +198,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
         }}
         className="block w-full resize-none bg-transparent px-4 pt-3 pb-1 text-md outline-none placeholder:text-faint"
       />
-      <div className="flex flex-wrap items-center gap-1 px-2 pb-2">
+      <div className="flex items-end gap-1 px-2 pb-2">
         <input
           ref={picker}
           type="file"
@@ -214,8 +214,7 @@ export function Composer({ ref, ...props }: ComposerProps) {
         <IconButton label="Attach files" onClick={() => picker.current?.click()}>
           <Paperclip aria-hidden className="size-4" />
         </IconButton>
-        {props.tools}
-        <span className="grow" />
+        <div className="flex min-w-0 grow flex-wrap items-center gap-x-1">{props.tools}</div>
         {isArmed && (
           <span role="status" className="text-xs text-warn">
             Press Esc again to stop

@@ -2,9 +2,9 @@ import { useQueryClient } from "@tanstack/react-query";
 import { X } from "lucide-react";
 import { useState } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
+import { chatQuery } from "../../api/queries";
 import { labelOf } from "./model/labels";
 import type { Chat } from "./model/types";
-import { chatQuery } from "./workspace";
 
 /** A chat's labels. Each is set with all others: the server replaces them whole. */
 export function Labels({ chat, isMine }: { chat: Chat; isMine: boolean }) {

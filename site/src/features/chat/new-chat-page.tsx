@@ -59,7 +59,7 @@ export function NewChatPage({ userId, organization, lead, onCreated, noModel }: 
   return (
     <div className="flex h-full flex-col">
       <header className="flex min-h-12 items-center px-3">{lead}</header>
-      <div className="grid grow place-items-center p-4">
+      <div className="grid grow grid-cols-[minmax(0,1fr)] place-items-center p-4">
         <div className="flex w-full max-w-[45rem] flex-col gap-4 pb-[12vh]">
           <h1 className="text-2xl font-semibold">{text.ask}</h1>
           {!choice.isLoading && choice.model === null && noModel}

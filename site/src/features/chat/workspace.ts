@@ -2,18 +2,13 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { createContext } from "react";
 import { client, type Schemas, unwrap } from "../../api/client";
+import { chatQuery } from "../../api/queries";
 
 type Workspace = Schemas["Workspace"];
 
 const BUILDING_MS = 400;
 const MOVING_MS = 3000;
 const AT_REST_MS = 30_000;
-
-export const chatQuery = (chat: string) =>
-  queryOptions({
-    queryKey: ["chat", chat],
-    queryFn: () => unwrap(client.GET("/api/experimental/chats/{chat}", { params: { path: { chat } } })),
-  });
 
 export const workspaceQuery = (id: string | null) =>
   queryOptions({

@@ -54,3 +54,26 @@ test("T13: a promoted message stays away until a queue without it has come", () 
   // a promotion that failed shows it again
   expect(shown(reduceAction(hidden, { type: "queue_show", id: 1 }))).toEqual([1, 2]);
 });
+
+test("who comes back to a chat sees an answer that was stored meanwhile once", () => {
+  const question = { ...message("user", [text("Question")]), id: 10 };
+  const left = stateAfter([
+    { type: "status", status: { status: "running" } },
+    { type: "message", message: question },
+    { type: "ready" },
+  ]);
+  const part = { role: "assistant", part: text("I begin."), step: 1, attempt: 1, seq: 1, index: 0 };
+  const live = frame(left, { type: "message_part", message_part: part });
+  expect(live.live?.blocks).toHaveLength(1);
+  const page = (...messages: ReturnType<typeof message>[]) =>
+    reduceAction(live, {
+      type: "first_page",
+      page: { messages, queued_messages: [], has_more: false },
+      resetsSeen: 0,
+      replace: false,
+    });
+  const answer = { ...message("assistant", [text("I begin. And end.")]), id: 11 };
+  expect(page(answer, question).live?.blocks).toEqual([]);
+  // while it is still written, it stays until the stream goes on
+  expect(page(question).live?.blocks).toHaveLength(1);
+});

@@ -256,13 +256,26 @@ function withMessage(state: ChatState, message: ChatMessage, step: number | null
     }
     if (retry !== null && retry.step <= step) retry = null;
   }
-  if (message.role === "tool" && live !== null) {
-    const stored = new Set(message.content.flatMap((part) => (part.type === "tool-result" ? [part.tool_call_id] : [])));
-    const outputs = live.outputs.filter((output) => !stored.has(output.toolCallId));
-    if (outputs.length !== live.outputs.length) live = { ...live, outputs };
-  }
+  live = withoutStoredOutputs(live, message);
   if (messages !== state.messages) stepSince = now;
   return { ...state, messages, live, retry, answeredStep, stepOfMessage, stepSince };
+}
+
+/** What a call has printed so far goes as its result comes. */
+function withoutStoredOutputs(live: LiveStep | null, message: ChatMessage): LiveStep | null {
+  if (live === null || message.role !== "tool") return live;
+  const stored = new Set(message.content.flatMap((part) => (part.type === "tool-result" ? [part.tool_call_id] : [])));
+  const outputs = live.outputs.filter((output) => !stored.has(output.toolCallId));
+  return outputs.length === live.outputs.length ? live : { ...live, outputs };
+}
+
+/** What was live when a chat was left is stored by the time of these rows, or the stream brings it again. */
+function withoutStored(live: LiveStep | null, rows: readonly ChatMessage[]): LiveStep | null {
+  if (live === null || rows.length === 0) return live;
+  const rest = rows.reduce(withoutStoredOutputs, live);
+  return rest !== null && rows.some((row) => row.role === "assistant")
+    ? { ...rest, blocks: [], outdated: false }
+    : rest;
 }
 
 /** The list with this row in its place; a row that is known stays the object it was. */
@@ -398,9 +411,14 @@ export function reduceAction(state: ChatState, action: ChatAction): ChatState {
       const { page, resetsSeen, replace } = action;
       const rows = survivors(state, page.messages, resetsSeen);
       const base = replace ? forgotten(state, rows) : state;
+      const last = base.messages.at(-1)?.id ?? 0;
       return withQueue(
         {
           ...base,
+          live: withoutStored(
+            base.live,
+            rows.filter((row) => row.id > last),
+          ),
           messages: merged(base.messages, rows),
           hasOlder: page.has_more,
           load: { phase: "ready" },
