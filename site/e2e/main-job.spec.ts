@@ -234,6 +234,8 @@ test("E16: status, title and archive follow in another tab without reload", asyn
   await signIn(page, demo);
   const other = await context.newPage();
   await other.goto(`${demo.url}/agents`);
+  // a page behind another is drawn once a second
+  await page.bringToFront();
   await say(page, "hello");
   const row = other.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /hello/ });
   await expect(row).toBeVisible();

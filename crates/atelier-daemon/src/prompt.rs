@@ -2,6 +2,7 @@
 
 pub(crate) mod files;
 pub(crate) mod history;
+mod kept;
 pub(crate) mod text;
 pub(crate) mod transcript;
 

@@ -55,7 +55,7 @@ export function IconButton({ label, className = "", ...rest }: IconButtonProps) 
       aria-label={label}
       title={label}
       {...rest}
-      className={`size-8 px-0 pointer-coarse:size-11 ${className}`}
+      className={`size-8 shrink-0 px-0 pointer-coarse:size-11 ${className}`}
     />
   );
 }

@@ -140,6 +140,8 @@ export default {
         await page.getByRole("button", { name: "Tell" }).click();
         await expect.element(page.getByRole("button", { name: "Undo" })).toBeVisible();
         expect(places()).toEqual(before);
+        await page.getByRole("button", { name: "Undo" }).click();
+        await expect.element(page.getByRole("button", { name: "Undo" })).not.toBeInTheDocument();
       },
     },
   },

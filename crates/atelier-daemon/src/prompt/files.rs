@@ -1,7 +1,7 @@
 //! Bytes of files, put into a request when it is made: messages hold only ids.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use atelier_domain::FileId;
 use atelier_domain::message::{FilePart, MessagePart};
@@ -10,22 +10,22 @@ use atelier_store::{Store, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::kept::Kept;
+
 /// Bytes kept by one replica, in base64.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Older pictures are named only.
 const MAX_IMAGES: usize = 100;
 
-/// Encoded bytes by their hash. A cache: losing it costs one read.
-#[derive(Default)]
+/// Encoded bytes by their hash.
 pub(crate) struct Files {
-    state: Mutex<State>,
+    kept: Kept<String, Arc<str>>,
 }
 
-#[derive(Default)]
-struct State {
-    entries: HashMap<String, (Arc<str>, u64)>,
-    bytes: usize,
-    uses: u64,
+impl Default for Files {
+    fn default() -> Self {
+        Self { kept: Kept::new(MAX_BYTES) }
+    }
 }
 
 impl Files {
@@ -40,45 +40,18 @@ impl Files {
             store.files_get_for_system(&ids).await?.into_iter().map(|row| (row.id, row)).collect();
         for part in &mut parts {
             let Some(row) = part.file_id.and_then(|id| rows.get(&id)) else { continue };
-            let data = match self.get(&row.hash) {
+            let data = match self.kept.get(row.hash.as_str()) {
                 Some(data) => data,
-                None => match store.file_bytes_for_system(row).await? {
-                    Some(bytes) => self.put(row.hash.clone(), STANDARD.encode(bytes).into()),
-                    None => continue,
-                },
+                None => {
+                    let Some(bytes) = store.file_bytes_for_system(row).await? else { continue };
+                    let data: Arc<str> = STANDARD.encode(bytes).into();
+                    self.kept.put(row.hash.clone(), Arc::clone(&data), data.len());
+                    data
+                }
             };
             part.data = Some(data.to_string());
         }
         Ok(())
-    }
-
-    fn get(&self, hash: &str) -> Option<Arc<str>> {
-        let mut state = self.lock();
-        state.uses += 1;
-        let now = state.uses;
-        let (data, last_use) = state.entries.get_mut(hash)?;
-        *last_use = now;
-        Some(Arc::clone(data))
-    }
-
-    fn put(&self, hash: String, data: Arc<str>) -> Arc<str> {
-        let mut state = self.lock();
-        state.uses += 1;
-        let now = state.uses;
-        state.bytes += data.len();
-        if let Some((before, _)) = state.entries.insert(hash, (Arc::clone(&data), now)) {
-            state.bytes -= before.len();
-        }
-        while state.bytes > MAX_BYTES {
-            let oldest = state.entries.iter().min_by_key(|(_, (_, last_use))| *last_use).map(|(hash, _)| hash.clone());
-            let Some((gone, _)) = oldest.and_then(|hash| state.entries.remove(&hash)) else { break };
-            state.bytes -= gone.len();
-        }
-        data
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,17 +103,5 @@ mod tests {
         assert_eq!(wanted.len(), 102);
         assert!(wanted.iter().all(|file| file.file_id != newest_out));
         assert_eq!(wanted.last().unwrap().media_type, "application/pdf");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let files = Files::default();
-        let big: Arc<str> = "x".repeat(MAX_BYTES / 2).into();
-        for hash in ["a", "b", "c"] {
-            files.put(hash.to_owned(), Arc::clone(&big));
-            files.get("a");
-        }
-        assert!(files.get("b").is_none());
-        assert!(files.get("a").is_some() && files.get("c").is_some());
     }
 }
