@@ -218,7 +218,8 @@ fn bucket(settings: &Settings) -> anyhow::Result<Option<BucketConfig>> {
     if endpoint.as_deref().is_some_and(|text| !text.starts_with("http://") && !text.starts_with("https://")) {
         bail!("ATELIER_FILE_S3_ENDPOINT must begin with http:// or https://");
     }
-    let variables = std::env::vars()
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("AWS_"))
         .map(|(name, value)| (name, SecretString::new(value)))
         .collect();
