@@ -38,6 +38,23 @@ impl Clock for TestClock {
     }
 }
 
+/// A clock on which every wait is over at once.
+struct Impatient;
+
+impl Clock for Impatient {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic_now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep_until(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// Remembers what an executor would be told.
 #[derive(Default)]
 pub(crate) struct Signals {
@@ -103,7 +120,7 @@ impl Fixture {
         };
         let model = store.model_create((None, "scripted".into(), "scripted".into()), fields, now).await.unwrap();
         let signals = Arc::new(Signals::default());
-        let (commits, hubs) = commits(&store, Arc::clone(&signals));
+        let (commits, hubs) = commits(&store, Arc::clone(&signals), Arc::new(TestClock(Instant::now())));
         Self {
             chats: Chats::new(commits.clone()),
             store,
@@ -118,7 +135,12 @@ impl Fixture {
 
     /// Another process on the same database.
     pub(crate) fn other_replica(&self) -> Commits {
-        commits(&self.store, Arc::new(Signals::default())).0
+        commits(&self.store, Arc::new(Signals::default()), Arc::new(TestClock(Instant::now()))).0
+    }
+
+    /// The operations of somebody whose waits are over at once.
+    pub(crate) fn impatient(&self) -> Chats {
+        Chats::new(commits(&self.store, Arc::new(Signals::default()), Arc::new(Impatient)).0)
     }
 
     pub(crate) async fn create(&self, text: &str) -> ChatRow {
@@ -256,8 +278,7 @@ impl Fixture {
     }
 }
 
-fn commits(store: &Store, signals: Arc<Signals>) -> (Commits, Hubs) {
-    let clock: SharedClock = Arc::new(TestClock(Instant::now()));
+fn commits(store: &Store, signals: Arc<Signals>, clock: SharedClock) -> (Commits, Hubs) {
     let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
     (Commits::new(store.clone(), hubs.clone(), clock, Incarnation::new(), signals), hubs)
 }

@@ -1,11 +1,11 @@
 //! Creating, sending, queueing and interrupting.
 
-use atelier_daemon::chats::Sent;
+use atelier_daemon::chats::{Promoted, Sent};
 use atelier_daemon::commit::{CommitError, Fail, Settle};
-use atelier_domain::ChatId;
 use atelier_domain::chat::{BusyBehavior, CallClass, CallState, ChatStatus, StopKind};
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::message::{MessagePart, Role};
+use atelier_domain::{ChatId, QueueEntryId};
 
 use crate::fixture::{Fixture, call, call_part, on_both, result_part};
 
@@ -209,6 +209,28 @@ async fn an_interrupt_of_a_chat_without_a_run_is_done_at_once() {
 
         let unknown = fixture.chats.chat_interrupt(ChatId::new()).await;
         assert!(matches!(unknown, Err(CommitError::NotFound)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b166_a_promotion_that_waits_too_long_leaves_its_message_to_be_sent_first() {
+    on_both(async |fixture: &Fixture| {
+        // a run that does not end
+        let chat = fixture.running("one").await.chat.id;
+        for text in ["first", "second"] {
+            fixture.queue(chat, text).await.unwrap();
+        }
+        let second = fixture.store.queue_list(chat).await.unwrap()[1].id;
+        match fixture.impatient().queue_promote(chat, second).await.unwrap() {
+            Promoted::Waiting(row) => assert_eq!(row.id, second),
+            Promoted::Stored(row) => panic!("stored as {}", row.id),
+        }
+        let urgent: Vec<bool> =
+            fixture.store.queue_list(chat).await.unwrap().iter().map(|row| row.urgent_no.is_some()).collect();
+        assert_eq!((urgent, fixture.row(chat).await.status()), (vec![false, true], ChatStatus::Running));
+        let unknown = fixture.impatient().queue_promote(chat, QueueEntryId(9_999)).await;
+        assert!(matches!(unknown, Err(CommitError::EntryNotFound)));
     })
     .await;
 }
