@@ -93,11 +93,7 @@ impl Blobs {
         let prefix = Path::from_absolute_path(&folder).map_err(|error| StoreError::Setup(error.to_string()))?;
         let folder = Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix));
         let bucket = config.bucket.as_ref().map(open_bucket).transpose()?;
-        let blobs = Self { place: config.place, folder, bucket };
-        if config.place == BlobPlace::S3 {
-            blobs.outside(BlobPlace::S3)?;
-        }
-        Ok(blobs)
+        Ok(Self { place: config.place, folder, bucket })
     }
 
     /// A place outside of the database.

@@ -16,8 +16,6 @@ pub(crate) const MEDIA_TYPES: &[&str] = &[
     "text/plain",
 ];
 
-const TEXTS: [&str; 4] = ["application/json", "text/csv", "text/markdown", "text/plain"];
-
 /// The kind to store a file under.
 ///
 /// # Errors
@@ -41,8 +39,9 @@ pub(super) fn media_type(declared: &str, data: &[u8]) -> Result<&'static str, &'
         "application/pdf" => {
             found.filter(|found| *found == "application/pdf").ok_or("The file says it is a PDF, and is none.")
         }
-        declared => match TEXTS.into_iter().find(|text| *text == declared) {
-            Some(text) if is_text => Ok(text),
+        // what is left of them is text
+        declared => match MEDIA_TYPES.iter().find(|kind| **kind == declared) {
+            Some(kind) if is_text => Ok(kind),
             Some(_) => Err("The file says it is text, and is not text in UTF-8."),
             None => {
                 Err("Only pictures (PNG, JPEG, GIF, WebP), PDF, JSON, CSV, Markdown and plain text can be attached.")

@@ -331,8 +331,9 @@ fn tidy(value: &mut Value, server: &TestServer) {
             values.iter_mut().for_each(|value| tidy(value, server));
         }
         Value::String(text) => {
-            let text_of_all = text.replace(&server.url(), "https://atelier.example.com");
-            *text = text_of_all.replace(&server.data_dir().display().to_string(), "/var/lib/atelier");
+            *text = text
+                .replace(&server.url(), "https://atelier.example.com")
+                .replace(&server.data_dir().display().to_string(), "/var/lib/atelier");
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use atelier_test_support::{Actor, Answer, Bucket, Engine, eventually};
+use atelier_test_support::{Actor, Answer, Bucket, Builder, Engine, eventually};
 use reqwest::Method;
 use tokio::process::Command;
 
@@ -14,19 +14,26 @@ pub(crate) async fn upload(actor: &Actor, data: &'static [u8]) -> Answer {
     actor.send(actor.request(Method::POST, &path).header("content-type", "text/plain").body(data)).await
 }
 
+/// What a server needs to keep files in a bucket.
+fn settings(bucket: &Bucket, prefix: &str) -> Vec<(&'static str, String)> {
+    let mut settings = vec![
+        ("ATELIER_FILE_STORE", "s3".to_owned()),
+        ("ATELIER_FILE_S3_URL", format!("s3://{}{prefix}", bucket.name())),
+        ("ATELIER_FILE_S3_ENDPOINT", bucket.endpoint()),
+    ];
+    settings.extend(bucket.environment());
+    settings
+}
+
+fn with(builder: Builder, settings: &[(&str, String)]) -> Builder {
+    settings.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+}
+
 #[tokio::test]
 async fn files_lie_in_the_bucket_and_outlive_a_kill() {
     for engine in Engine::ALL {
         let bucket = Bucket::start().await;
-        let mut builder = server()
-            .engine(engine)
-            .env("ATELIER_FILE_STORE", "s3")
-            .env("ATELIER_FILE_S3_URL", &format!("s3://{}/of/people/", bucket.name()))
-            .env("ATELIER_FILE_S3_ENDPOINT", &bucket.endpoint());
-        for (name, value) in bucket.environment() {
-            builder = builder.env(name, &value);
-        }
-        let mut server = builder.start().await;
+        let mut server = with(server().engine(engine), &settings(&bucket, "/of/people/")).start().await;
         let file = upload(&server.admin().await, b"what was said").await.body(201);
         let twin = upload(&server.admin().await, b"what was said").await.body(201);
         server.kill().await;
@@ -46,17 +53,8 @@ async fn files_lie_in_the_bucket_and_outlive_a_kill() {
 #[tokio::test]
 async fn a_bucket_that_refuses_is_told_and_the_upload_fails() {
     let bucket = Bucket::start().await;
-    let settings = [
-        ("ATELIER_FILE_STORE", "s3".to_owned()),
-        ("ATELIER_FILE_S3_URL", format!("s3://{}", bucket.name())),
-        ("ATELIER_FILE_S3_ENDPOINT", bucket.endpoint()),
-        ("AWS_ACCESS_KEY_ID", Bucket::ACCESS_KEY.to_owned()),
-    ];
-    let mut builder = server().env("AWS_SECRET_ACCESS_KEY", "not the secret");
-    for (name, value) in &settings {
-        builder = builder.env(name, value);
-    }
-    let server = builder.start().await;
+    let settings = settings(&bucket, "");
+    let server = with(server(), &settings).env("AWS_SECRET_ACCESS_KEY", "not the secret").start().await;
     eventually("the warning", async || server.log().contains("files cannot be stored now").then_some(())).await;
     upload(&server.admin().await, b"lost").await.expect_error(500, "internal");
     assert!(bucket.objects().is_empty());

@@ -1,6 +1,6 @@
 //! Turns that work in a workspace. Numbers are those of the contract.
 
-use atelier_test_support::{Actor, Engine, Form, TestServer, eventually, files_below, text_of};
+use atelier_test_support::{Actor, Engine, Form, eventually, files_below, text_of};
 use serde_json::{Value, json};
 
 use crate::server;
@@ -38,13 +38,6 @@ async fn running(admin: &Actor, workspace: &str) -> Value {
         (row["latest_build"]["agents"][0]["lifecycle_state"] == "ready").then_some(row)
     })
     .await
-}
-
-/// The workspace's home, as the server's machine sees it.
-fn home(server: &TestServer, workspace: &Value) -> std::path::PathBuf {
-    let root = server.data_dir().join("workspaces").join(workspace["id"].as_str().unwrap()).join("home");
-    let inner = root.join("atelier");
-    if inner.is_dir() { inner } else { root }
 }
 
 #[tokio::test]
@@ -106,7 +99,8 @@ async fn b094_an_answer_is_there_before_its_calls_end_and_a_fast_call_before_a_s
             }
             // the slow call waits for this, so nothing here is a race
             if !is_released && seen.iter().any(|message| message["role"] == "tool") {
-                std::fs::write(home(&server, &workspace).join("go"), "").unwrap();
+                let id = workspace["id"].as_str().unwrap();
+                std::fs::write(server.data_dir().join("workspaces").join(id).join("home/go"), "").unwrap();
                 is_released = true;
             }
         }

@@ -5,20 +5,22 @@
  */
 import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { ApiFailure, asFailure, sessionEnded } from "../../api/client";
+import type { operations } from "../../api/schema";
 
 export const MAX_FILES = 20;
 const MAX_BYTES = 10 * 1024 * 1024;
-const TYPES = [
-  "image/png",
-  "image/jpeg",
-  "image/gif",
-  "image/webp",
-  "application/pdf",
-  "application/json",
-  "text/csv",
-  "text/markdown",
-  "text/plain",
-];
+/** The media types that an upload may have; the compiler compares them with the document's. */
+const TYPES = Object.keys({
+  "image/png": true,
+  "image/jpeg": true,
+  "image/gif": true,
+  "image/webp": true,
+  "application/pdf": true,
+  "application/json": true,
+  "text/csv": true,
+  "text/markdown": true,
+  "text/plain": true,
+} satisfies Record<keyof operations["file_upload"]["requestBody"]["content"], true>);
 /** For the picker of the system. */
 export const ACCEPTED = [...TYPES, ".md", ".log", ".toml", ".yaml", ".yml", ".rs", ".ts", ".py", ".go"].join(",");
 
