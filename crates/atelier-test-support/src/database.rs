@@ -11,6 +11,20 @@ pub enum Engine {
 
 impl Engine {
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+
+    /// The database of tests that name none: SQLite, or PostgreSQL with `ATELIER_TEST_ENGINE=postgres`,
+    /// so that each black-box suite runs on both.
+    ///
+    /// # Panics
+    /// When `ATELIER_TEST_ENGINE` has another value.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        match std::env::var("ATELIER_TEST_ENGINE").as_deref() {
+            Err(_) | Ok("sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres,
+            Ok(other) => panic!("ATELIER_TEST_ENGINE is {other:?}; use \"sqlite\" or \"postgres\""),
+        }
+    }
 }
 
 /// One empty database in the PostgreSQL server that `./dev test` starts. Dropped at the end.

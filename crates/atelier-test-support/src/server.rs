@@ -132,12 +132,12 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// A server of `program`, on SQLite until told otherwise.
+    /// A server of `program`, on the database of the environment unless the test names one.
     #[must_use]
     pub fn builder(program: impl Into<PathBuf>) -> Builder {
         Builder {
             program: program.into(),
-            engine: Engine::Sqlite,
+            engine: Engine::of_environment(),
             scripts: Vec::new(),
             environment: Vec::new(),
             demo: false,

@@ -224,7 +224,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn builder() -> Builder {
         Builder {
-            engine: Engine::Sqlite,
+            engine: Engine::of_environment(),
             rates: Rates { requests: 0, logins: 0, files: 0 },
             demo: None,
             access_url: "http://atelier.example".into(),
