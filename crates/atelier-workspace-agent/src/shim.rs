@@ -93,9 +93,7 @@ fn keep(folder: &Path) -> anyhow::Result<()> {
             begun.pid = Some(pid);
             begun.started = crate::process_tree::look(pid).map(|seen| seen.started);
             storage::write_json(Path::new(BEGUN_FILE), &begun, Durability::Written)?;
-            let mut output = io::stdout();
-            output.write_all(READY.as_bytes())?;
-            output.flush()?;
+            announce();
             read_pipe(&keeper, events.clone())?;
             reap(pid, events)?;
             keeper.follow(&incoming)
@@ -106,6 +104,13 @@ fn keep(folder: &Path) -> anyhow::Result<()> {
             keeper.finish(Some(127), None)
         }
     }
+}
+
+/// Tells the agent that the command has begun. An agent that was killed meanwhile reads it from the folder
+/// later, so a closed output must not end the command.
+fn announce() {
+    let mut output = io::stdout();
+    let _ = output.write_all(READY.as_bytes()).and_then(|()| output.flush());
 }
 
 /// The read end of the command's pipe, and the command's pid. The write end is the command's alone.

@@ -9,5 +9,6 @@ mod link;
 mod output;
 mod processes;
 mod sandbox;
+mod shim;
 mod startup;
 mod support;
