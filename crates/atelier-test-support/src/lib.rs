@@ -10,6 +10,7 @@ mod actor;
 mod bucket;
 mod clock;
 mod database;
+mod processes;
 mod server;
 mod stream;
 
@@ -17,6 +18,7 @@ pub use actor::{Actor, Answer, Chat};
 pub use bucket::Bucket;
 pub use clock::PausedClock;
 pub use database::{Engine, PostgresDatabase};
+pub use processes::kill_processes_of;
 pub use server::{Builder, TestServer};
 pub use stream::{ChatView, EventStream, Form, Frame, text_of};
 

@@ -318,24 +318,9 @@ impl Drop for TestServer {
         // workspaces outlive a server on purpose; those of a test end with it
         let workspaces = self.data_dir().join("workspaces");
         if workspaces.is_dir() {
-            let folder = workspaces.display().to_string();
-            for pid in processes_naming(&folder) {
-                let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-            }
+            crate::kill_processes_of(&workspaces);
         }
     }
-}
-
-/// Processes whose command line names `folder`: the sandboxes of its workspaces.
-fn processes_naming(folder: &str) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(folder))
-        })
-        .collect()
 }
 
 fn port_in(line: &str) -> Option<u16> {

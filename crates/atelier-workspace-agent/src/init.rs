@@ -3,6 +3,9 @@
 //! Everything in the workspace descends from it, for it adopts orphans. It reaps, restarts the agent and,
 //! on SIGTERM or when the agent ends with code 3, ends everything: SIGTERM, some seconds, SIGKILL. It ends
 //! only its own descendants, so it is right also where the workspace shares its user with others.
+//!
+//! Where it is process 1 of a namespace, commands can neither kill nor trace it, and a SIGTERM counts only
+//! if it comes from outside of the namespace.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,11 +16,17 @@ use anyhow::Context as _;
 use atelier_workspace_protocol::AgentLimits;
 use rustix::fs::FlockOperation;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, WaitOptions};
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Origin;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::command::{EXIT_RETIRED, InitArgs, complain};
-use crate::process_tree;
+use crate::sandbox::seccomp;
+use crate::{hardening, process_tree};
 
 /// The program itself, also when the file it came from was replaced.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -42,6 +51,10 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    hardening::own_keyring()?;
+    if args.filter {
+        seccomp::apply()?;
+    }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // A lock of the process, not of the file: others see who holds it. Opening the file a second time
     // anywhere in this process would lose it.
@@ -60,7 +73,7 @@ fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
 
 async fn supervise(run_folder: &Path) -> anyhow::Result<ExitCode> {
     let mut children = signal(SignalKind::child())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut terminate = terminations()?;
     let mut backoff = FIRST_BACKOFF;
     let code = 'workspace: loop {
         let agent = start_agent(run_folder)?;
@@ -73,7 +86,7 @@ async fn supervise(run_folder: &Path) -> anyhow::Result<ExitCode> {
                         break exit_code;
                     }
                 }
-                _ = terminate.recv() => break 'workspace ExitCode::SUCCESS,
+                Some(()) = terminate.recv() => break 'workspace ExitCode::SUCCESS,
             }
         };
         if exit_code == Some(i32::from(EXIT_RETIRED)) {
@@ -91,12 +104,32 @@ async fn supervise(run_folder: &Path) -> anyhow::Result<ExitCode> {
                 _ = children.recv() => {
                     reap(agent);
                 }
-                _ = terminate.recv() => break 'workspace ExitCode::SUCCESS,
+                Some(()) = terminate.recv() => break 'workspace ExitCode::SUCCESS,
             }
         }
     };
     end_all(&mut children).await;
     Ok(code)
+}
+
+/// A message for each SIGTERM that is to end the workspace.
+fn terminations() -> anyhow::Result<mpsc::Receiver<()>> {
+    let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM])?;
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::Builder::new().name("terminate".into()).stack_size(128 * 1024).spawn(move || {
+        for _ in signals.forever().filter(ends_the_workspace) {
+            // One that waits already is enough.
+            let _ = sender.try_send(());
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Whether the sender may end the workspace. The kernel names a sender outside of the process namespace 0;
+/// inside of it commands send too, perhaps to all processes that they can reach.
+fn ends_the_workspace(signal: &Origin) -> bool {
+    let has_namespace = rustix::process::getpid() == rustix::process::Pid::INIT;
+    !has_namespace || signal.process.is_none_or(|sender| sender.pid == 0)
 }
 
 fn start_agent(run_folder: &Path) -> anyhow::Result<i32> {

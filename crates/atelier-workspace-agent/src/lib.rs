@@ -18,6 +18,7 @@ mod context;
 mod environment;
 mod events;
 mod files;
+mod hardening;
 mod init;
 mod ledger;
 mod paths;

@@ -5,7 +5,7 @@
 //! stay inside where the kernel can do that, and system calls that no workspace needs are refused. The
 //! network is not shut off, and sockets with a name are not either; the driver says so.
 
-mod seccomp;
+pub(crate) mod seccomp;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -20,6 +20,7 @@ use landlock::{
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::command::{SandboxExecArgs, complain};
+use crate::hardening;
 
 /// The newest rules this code knows; an older kernel applies those it has.
 const RULES: ABI = ABI::V6;
@@ -45,6 +46,8 @@ fn check() -> anyhow::Result<()> {
 
 fn exec(args: &SandboxExecArgs) -> anyhow::Result<()> {
     let Some((program, arguments)) = args.program.split_first() else { bail!("no program is named") };
+    // The filter of system calls keeps init from doing it later.
+    hardening::own_keyring()?;
     drop_capabilities()?;
     restrict(&args.read_only, &args.writable)?;
     seccomp::apply()?;

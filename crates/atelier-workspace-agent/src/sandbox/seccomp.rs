@@ -58,15 +58,30 @@ const REFUSED: &[libc::c_long] = &[
 const UNKNOWN: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
-pub(super) fn apply() -> anyhow::Result<()> {
+/// Applies to this thread and all that it starts from now on.
+pub(crate) fn apply() -> anyhow::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut refused = always(REFUSED);
     // New user namespaces open much of the kernel; `clone3` hides its flags, so it is not there.
     let namespaces = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
     let new_user = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(namespaces), namespaces)?;
-    refused.insert(libc::SYS_clone, vec![SeccompRule::new(vec![new_user])?]);
+    for call in numbers(libc::SYS_clone) {
+        refused.insert(call, vec![SeccompRule::new(vec![new_user.clone()])?]);
+    }
     install(refused, libc::EPERM)?;
-    install(UNKNOWN.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS)
+    install(always(UNKNOWN), libc::ENOSYS)
+}
+
+fn always(calls: &[libc::c_long]) -> BTreeMap<i64, Vec<SeccompRule>> {
+    calls.iter().flat_map(|call| numbers(*call)).map(|number| (number, Vec::new())).collect()
+}
+
+/// The numbers that reach a call: some kernels know most calls a second time, for programs with short
+/// pointers (x32).
+fn numbers(call: libc::c_long) -> impl Iterator<Item = i64> {
+    const SHORT_POINTERS: i64 = 0x4000_0000;
+    let second = cfg!(target_arch = "x86_64").then_some(call | SHORT_POINTERS);
+    std::iter::once(call).chain(second)
 }
 
 fn install(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> anyhow::Result<()> {

@@ -28,15 +28,15 @@ pub use sandbox::{Sandbox, SandboxChoice};
 use crate::templates::{NetworkPolicy, ResolvedSpec};
 use cgroup::Delegation;
 use folders::{Folders, Owner};
-use life::Life;
+use life::{Life, Tree};
 
 /// How long the first process may take to appear.
 const APPEAR: Duration = Duration::from_secs(20);
 
 /// The file that says which build a running tree belongs to.
 const BUILD_FILE: &str = "build";
-/// The file that says how a running tree is shut in.
-const SANDBOX_FILE: &str = "sandbox";
+/// The file that says how a running tree is shaped.
+const TREE_FILE: &str = "sandbox";
 
 #[derive(Clone, Debug)]
 pub struct LocalSettings {
@@ -154,11 +154,10 @@ impl LocalDriver {
         Folders::of(&self.shared.settings.data_dir, id, self.shared.owner)
     }
 
-    /// Whether a running tree has a process namespace of its own. The setting may have changed since it was
-    /// started.
-    fn has_inner_pids(&self, id: WorkspaceId) -> bool {
-        let file = self.folders(id).outer.join(SANDBOX_FILE);
-        std::fs::read_to_string(file).is_ok_and(|name| name == Sandbox::BUBBLEWRAP)
+    /// The shape of a running tree. The server and its setting may have changed since it was started.
+    fn tree(&self, id: WorkspaceId) -> Tree {
+        let name = std::fs::read_to_string(self.folders(id).outer.join(TREE_FILE)).unwrap_or_default();
+        Tree::from_name(&name)
     }
 
     pub(crate) fn stop_grace(&self) -> Duration {
@@ -224,14 +223,14 @@ impl LocalDriver {
         let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
         let files = start.files;
         let key = start.key.to_owned();
-        let sandbox_name = sandbox.name();
+        let tree = sandbox.tree();
         let folders = {
             let folders = folders.clone();
             blocking(move || {
                 for (name, content) in &files {
                     folders.put(name, content)?;
                 }
-                std::fs::write(folders.outer.join(SANDBOX_FILE), sandbox_name)?;
+                std::fs::write(folders.outer.join(TREE_FILE), tree.name())?;
                 std::fs::write(folders.outer.join(BUILD_FILE), key)?;
                 Ok(folders)
             })
@@ -285,11 +284,11 @@ impl LocalDriver {
 
     async fn end_tree(&self, id: WorkspaceId) -> Result<(), DriverError> {
         if let Some(life) = self.life(id)? {
-            let inner = self.has_inner_pids(id);
-            if !life.terminate(inner, self.shared.settings.stop_grace).await {
+            let tree = self.tree(id);
+            if !life.terminate(tree, self.shared.settings.stop_grace).await {
                 tracing::warn!(workspace.id = %id, "the workspace does not end by itself, killing it");
             }
-            if !life.kill(inner).await {
+            if !life.kill(tree).await {
                 return Err(DriverError::Refused("the workspace's processes cannot be ended".into()));
             }
         }

@@ -25,6 +25,12 @@ use tempfile::TempDir;
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Waits to be ended, and as long as `hold` lies in its home not even that.
+const WAITS: &str = concat!(
+    include_str!("../first-process.sh"),
+    "trap 'while [ -e hold ]; do sleep 0.02; done; exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n"
+);
+
 pub(crate) struct SystemClock(std::time::Instant);
 
 impl Clock for SystemClock {
@@ -119,7 +125,7 @@ impl Host {
     pub(crate) async fn without_agent(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
-        std::fs::write(&program, "#!/bin/sh\ntrap 'while [ -e hold ]; do sleep 0.02; done; exit 0' TERM\nwhile :; do sleep 60 & wait $!; done\n").unwrap();
+        std::fs::write(&program, WAITS).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut host =
             Self::with_program(engine, &program, Duration::from_millis(300), SandboxChoice::Bubblewrap).await;
@@ -248,16 +254,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // What a failed test leaves behind: trees outlive the server on purpose.
-        let workspaces = self.data.path().join("workspaces").display().to_string();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(&workspaces)
-                && let Some(pid) = rustix::process::Pid::from_raw(pid)
-            {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
+        atelier_test_support::kill_processes_of(&self.data.path().join("workspaces"));
     }
 }
 

@@ -20,6 +20,7 @@ macro_rules! on_both_databases {
 
 mod agent;
 mod fake_agent;
+mod hardening;
 mod host;
 mod links;
 mod network;

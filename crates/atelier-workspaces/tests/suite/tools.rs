@@ -124,7 +124,7 @@ async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop(engine: Engin
     host.service.build_create(build(Transition::Start)).await.unwrap();
     host.wait_for_status(id, "running").await;
 
-    kill_tree(&host, id);
+    atelier_test_support::kill_processes_of(&host.folder(id));
     let view = host.wait_for_status(id, "stopped").await;
     assert_eq!((view.build.reason.as_str(), view.build.state), ("lost", BuildState::Succeeded));
     let error = host.tools().connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
@@ -139,20 +139,6 @@ async fn w60_and_w66_one_build_at_a_time_and_a_lost_tree_is_a_stop(engine: Engin
     assert!(!host.folder(id).exists());
     let error = host.tools().connect(id, host.ada, std::time::Duration::ZERO).await.err().unwrap();
     assert_eq!(error.code, ToolErrorCode::WorkspaceDeleted);
-}
-
-/// Kills every process of the workspace from outside.
-fn kill_tree(host: &Host, id: atelier_domain::WorkspaceId) {
-    let folder = host.folder(id).display().to_string();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&line).contains(&folder)
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 async fn a_build_that_cannot_work_fails_with_its_reason(engine: Engine) {

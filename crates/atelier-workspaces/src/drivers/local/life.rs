@@ -21,6 +21,37 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Rounds of killing what forks while it is killed.
 const KILL_ROUNDS: usize = 50;
 
+/// How the processes of a workspace hang together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// Init is process 1 of a namespace: nothing outlives it.
+    Namespace,
+    /// Process 1 is a reaper of bubblewrap's, which holds the lock and passes no signal on; init is its
+    /// child. Servers before 0.2 started such trees.
+    ReaperNamespace,
+    /// Init adopts orphans, and they outlive it.
+    Descendants,
+}
+
+impl Tree {
+    /// The name that is kept with a running tree.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::ReaperNamespace => "bubblewrap",
+            Self::Descendants => "descendants",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Self {
+        match name {
+            "namespace" => Self::Namespace,
+            "bubblewrap" => Self::ReaperNamespace,
+            _ => Self::Descendants,
+        }
+    }
+}
+
 /// The living first process of a workspace.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -65,11 +96,10 @@ impl Life {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Asks the workspace's init to end and waits for that. With `inner` the lock's holder is the reaper
-    /// of a process namespace, which passes no signal on, and init is its child. Returns whether init
-    /// ended in time; something of the tree may be left, so [`Self::kill`] follows in any case.
-    pub(crate) async fn terminate(&self, inner: bool, grace: Duration) -> bool {
-        if !inner {
+    /// Asks the workspace's init to end and waits for that. Returns whether init ended in time; something
+    /// of the tree may be left, so [`Self::kill`] follows in any case.
+    pub(crate) async fn terminate(&self, tree: Tree, grace: Duration) -> bool {
+        if tree != Tree::ReaperNamespace {
             let _ = pidfd_send_signal(self.handle.get_ref(), Signal::TERM);
             return self.wait(grace).await;
         }
@@ -92,10 +122,10 @@ impl Life {
         .is_ok()
     }
 
-    /// Ends the whole tree. In a process namespace (`inner`) the kernel ends all with the first one.
+    /// Ends the whole tree. In a process namespace the kernel ends all with the first one.
     /// Elsewhere the first process adopts orphans, so its descendants are killed before it.
-    pub(crate) async fn kill(&self, inner: bool) -> bool {
-        if !inner {
+    pub(crate) async fn kill(&self, tree: Tree) -> bool {
+        if tree == Tree::Descendants {
             for _ in 0..KILL_ROUNDS {
                 let descendants = descendants(self.pid());
                 if descendants.is_empty() {

@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::folders::{Folders, Owner};
+use super::life::Tree;
 use crate::templates::{NetworkPolicy, ResolvedSpec};
 
 /// The home folder as a workspace in bubblewrap sees it.
 pub(crate) const INNER_HOME: &str = "/home/atelier";
 pub(crate) const INNER_RUN: &str = "/.atelier/run";
 pub(crate) const INNER_PROGRAM: &str = "/.atelier/bin/atelier";
+const DISABLE_USERNS: &str = "--disable-userns";
 const INNER_LOCK: &str = "/.atelier/lock";
 pub(crate) const USER: &str = "atelier";
 
@@ -70,20 +72,30 @@ impl SandboxChoice {
 /// How workspaces of this host are shut in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sandbox {
-    Bubblewrap { program: PathBuf },
+    Bubblewrap {
+        program: PathBuf,
+        /// Whether it can keep user namespaces from being made inside (0.8 on).
+        disables_user_namespaces: bool,
+    },
     Landlock,
     Off,
 }
 
 impl Sandbox {
-    pub(crate) const BUBBLEWRAP: &str = "bubblewrap";
-
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Bubblewrap { .. } => Self::BUBBLEWRAP,
+            Self::Bubblewrap { .. } => "bubblewrap",
             Self::Landlock => "landlock",
             Self::Off => "off",
+        }
+    }
+
+    /// How a tree that is started now is shaped.
+    pub(crate) const fn tree(&self) -> Tree {
+        match self {
+            Self::Bubblewrap { .. } => Tree::Namespace,
+            Self::Landlock | Self::Off => Tree::Descendants,
         }
     }
 
@@ -104,10 +116,10 @@ impl Sandbox {
         let bubblewrap = match choice {
             SandboxChoice::Off => return Ok(Self::Off),
             SandboxChoice::Landlock => return try_landlock(agent_program).await,
-            SandboxChoice::Auto | SandboxChoice::Bubblewrap => try_bubblewrap(owner).await,
+            SandboxChoice::Auto | SandboxChoice::Bubblewrap => find_bubblewrap(owner).await,
         };
         match (bubblewrap, choice) {
-            (Ok(program), _) => Ok(Self::Bubblewrap { program }),
+            (Ok(found), _) => Ok(found),
             (Err(reason), SandboxChoice::Bubblewrap) => Err(reason),
             (Err(reason), _) => try_landlock(agent_program).await.map_err(|other| format!("{reason}; {other}")),
         }
@@ -134,14 +146,33 @@ async fn try_landlock(agent_program: &Path) -> Result<Sandbox, String> {
     }
 }
 
-async fn try_bubblewrap(owner: Option<Owner>) -> Result<PathBuf, String> {
+async fn find_bubblewrap(owner: Option<Owner>) -> Result<Sandbox, String> {
     let Some(program) = BUBBLEWRAP_PLACES.iter().map(PathBuf::from).find(|place| place.is_file()) else {
         return Err("bubblewrap is not installed (apt-get install bubblewrap)".into());
     };
-    let mut command = Command::new(&program);
+    let disables_user_namespaces = try_bubblewrap(&program, &[DISABLE_USERNS], owner).await.is_ok();
+    if !disables_user_namespaces {
+        try_bubblewrap(&program, &[], owner).await?;
+    }
+    Ok(Sandbox::Bubblewrap { program, disables_user_namespaces })
+}
+
+async fn try_bubblewrap(program: &Path, more: &[&str], owner: Option<Owner>) -> Result<(), String> {
+    let mut command = Command::new(program);
     command
         .args(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"])
-        .args(["--unshare-net", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--ro-bind", "/", "/"])
+        .args(more)
+        .args([
+            "--unshare-net",
+            "--as-pid-1",
+            "--cap-drop",
+            "ALL",
+            "--new-session",
+            "--die-with-parent",
+            "--ro-bind",
+            "/",
+            "/",
+        ])
         .args(["--proc", "/proc", "--dev", "/dev", "--", "/bin/true"])
         .env_clear()
         .current_dir("/")
@@ -152,7 +183,7 @@ async fn try_bubblewrap(owner: Option<Owner>) -> Result<PathBuf, String> {
     become_owner(&mut command, owner);
     let run = tokio::time::timeout(Duration::from_secs(10), command.output());
     match run.await {
-        Ok(Ok(output)) if output.status.success() => Ok(program),
+        Ok(Ok(output)) if output.status.success() => Ok(()),
         Ok(Ok(output)) => {
             let words = String::from_utf8_lossy(&output.stderr);
             Err(format!("bubblewrap does not work here: {}", atelier_domain::text::head(words.trim(), 500)))
@@ -186,17 +217,24 @@ pub(crate) struct View {
     pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
     pub(crate) program: PathBuf,
+    pub(crate) lock: PathBuf,
 }
 
 impl Sandbox {
     pub(crate) fn view(&self, folders: &Folders, program: &Path) -> View {
         match self {
-            Self::Bubblewrap { .. } => {
-                View { home: INNER_HOME.into(), run: INNER_RUN.into(), program: INNER_PROGRAM.into() }
-            }
-            Self::Landlock | Self::Off => {
-                View { home: folders.home.clone(), run: folders.run.clone(), program: program.to_owned() }
-            }
+            Self::Bubblewrap { .. } => View {
+                home: INNER_HOME.into(),
+                run: INNER_RUN.into(),
+                program: INNER_PROGRAM.into(),
+                lock: INNER_LOCK.into(),
+            },
+            Self::Landlock | Self::Off => View {
+                home: folders.home.clone(),
+                run: folders.run.clone(),
+                program: program.to_owned(),
+                lock: folders.lock.clone(),
+            },
         }
     }
 
@@ -213,7 +251,9 @@ impl Sandbox {
             line.extend(["--clear-groups", "--"].map(OsString::from));
         }
         line.extend(match self {
-            Self::Bubblewrap { program } => bubblewrap(program, launch),
+            Self::Bubblewrap { program, disables_user_namespaces } => {
+                bubblewrap(self, program, *disables_user_namespaces, launch)
+            }
             Self::Landlock => landlock_line(launch),
             Self::Off => init_line(self, launch),
         });
@@ -259,14 +299,16 @@ impl Sandbox {
     }
 }
 
-/// The first process. Bubblewrap holds the lock itself; elsewhere init does.
+/// The first process, which holds the lock.
 fn init_line(sandbox: &Sandbox, launch: &Launch<'_>) -> Vec<OsString> {
     let view = sandbox.view(launch.folders, launch.program);
     let mut line = vec![view.program.into(), "agent".into(), "init".into(), "--run".into(), view.run.into()];
-    if !sandbox.has_namespaces() {
-        line.push("--lock".into());
-        line.push(launch.folders.lock.clone().into());
+    if sandbox.has_namespaces() {
+        // Landlock mode has set the filter before.
+        line.push("--filter".into());
     }
+    line.push("--lock".into());
+    line.push(view.lock.into());
     line
 }
 
@@ -289,13 +331,17 @@ fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
     line.0
 }
 
-fn bubblewrap(program: &Path, launch: &Launch<'_>) -> Vec<OsString> {
+fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool, launch: &Launch<'_>) -> Vec<OsString> {
     let mut line = Line(vec![program.into()]);
     line.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if disables_user_namespaces {
+        line.add([DISABLE_USERNS]);
+    }
     if launch.spec.network_policy != NetworkPolicy::Open {
         line.add(["--unshare-net"]);
     }
-    line.add(["--cap-drop", "ALL", "--new-session", "--hostname", launch.hostname]);
+    // Init is process 1: commands cannot kill or trace it.
+    line.add(["--as-pid-1", "--cap-drop", "ALL", "--new-session", "--hostname", launch.hostname]);
     line.add(["--ro-bind", "/usr", "/usr"]);
     for name in ["bin", "sbin", "lib", "lib64", "lib32", "libx32"] {
         let path = Path::new("/").join(name);
@@ -334,8 +380,8 @@ fn bubblewrap(program: &Path, launch: &Launch<'_>) -> Vec<OsString> {
     }
     // What bubblewrap itself made lies in memory: without this it would be writable and without limit.
     line.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
-    line.add(["--lock-file", INNER_LOCK, "--chdir", INNER_HOME, "--"]);
-    line.0.extend(init_line(&Sandbox::Bubblewrap { program: program.into() }, launch));
+    line.add(["--chdir", INNER_HOME, "--"]);
+    line.0.extend(init_line(sandbox, launch));
     line.0
 }
 

@@ -9,7 +9,9 @@ use super::*;
 use crate::templates::{Facts, SpecRules, SpecSource, TemplateSpec};
 
 /// Looks around, writes what it sees to `~/seen`, then waits until it is told to end.
-const PROGRAM: &str = r#"#!/bin/sh
+const PROGRAM: &str = concat!(
+    include_str!("../../../tests/first-process.sh"),
+    r#"
 trap 'echo ended > "$HOME/ended"; exit 0' TERM
 {
     echo "uid $(id -u)"
@@ -29,7 +31,8 @@ trap 'echo ended > "$HOME/ended"; exit 0' TERM
 } > "$HOME/seen.new" 2>/dev/null
 mv "$HOME/seen.new" "$HOME/seen"
 while :; do sleep 60 & wait $!; done
-"#;
+"#
+);
 
 struct Host {
     data: tempfile::TempDir,
