@@ -32,6 +32,9 @@ pub struct InitArgs {
     /// File to hold a lock on as long as this process lives
     #[arg(long)]
     pub lock: Option<PathBuf>,
+    /// Processes and threads that the workspace may have at once
+    #[arg(long)]
+    pub processes: Option<u64>,
     /// Refuse system calls that reach for the kernel or the host, to all that runs in the workspace
     #[arg(long)]
     pub filter: bool,

@@ -4,6 +4,11 @@ use std::io;
 
 use anyhow::Context as _;
 use keyutils::Keyring;
+use rustix::process::{Resource, Rlimit};
+
+const OUT_OF_MEMORY_SCORE: &str = "/proc/self/oom_score_adj";
+/// Of 1000. The server stays at what its administrator chose, mostly 0.
+const WORKSPACE_SCORE: i32 = 500;
 
 /// Leaves the session keyring of whoever started this process for an empty one: keys of a login, of
 /// Kerberos or of mounted shares lie there, and workspaces would share it.
@@ -14,4 +19,22 @@ pub(crate) fn own_keyring() -> anyhow::Result<()> {
         Err(error) if matches!(error.0, libc::EPERM | libc::ENOSYS) => Ok(()),
         Err(error) => Err(io::Error::from_raw_os_error(error.0)).context("join a session keyring of its own"),
     }
+}
+
+/// When the host's memory runs out, the kernel ends this process and its children before the server. Only
+/// works as long as the process may look into itself.
+pub(crate) fn go_first() -> anyhow::Result<()> {
+    let score = std::fs::read_to_string(OUT_OF_MEMORY_SCORE).context("read the score for lack of memory")?;
+    if score.trim().parse::<i32>().is_ok_and(|score| score >= WORKSPACE_SCORE) {
+        return Ok(());
+    }
+    std::fs::write(OUT_OF_MEMORY_SCORE, WORKSPACE_SCORE.to_string()).context("raise the score for lack of memory")
+}
+
+/// Lets the user of this process have at most `count` processes and threads in its user namespace.
+pub(crate) fn limit_processes(count: u64) -> anyhow::Result<()> {
+    let allowed = rustix::process::getrlimit(Resource::Nproc).maximum;
+    let count = Some(allowed.map_or(count, |allowed| allowed.min(count)));
+    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: count, maximum: count })
+        .context("limit the number of processes")
 }

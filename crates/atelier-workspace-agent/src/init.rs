@@ -49,9 +49,13 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 }
 
 fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    hardening::go_first()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     hardening::own_keyring()?;
+    if let Some(count) = args.processes {
+        hardening::limit_processes(count)?;
+    }
     if args.filter {
         seccomp::apply()?;
     }

@@ -46,8 +46,9 @@ fn check() -> anyhow::Result<()> {
 
 fn exec(args: &SandboxExecArgs) -> anyhow::Result<()> {
     let Some((program, arguments)) = args.program.split_first() else { bail!("no program is named") };
-    // The filter of system calls keeps init from doing it later.
+    // Init could not do it later: the filter and Landlock keep it from both.
     hardening::own_keyring()?;
+    hardening::go_first()?;
     drop_capabilities()?;
     restrict(&args.read_only, &args.writable)?;
     seccomp::apply()?;

@@ -60,9 +60,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long an idle thread for blocking work stays: for good. Without any, a host that is out of threads for a
+/// moment would end whatever needs one with a panic; with one, the work waits for it.
+const KEEP_THREADS: std::time::Duration = std::time::Duration::from_hours(24 * 365);
+
 fn runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(KEEP_THREADS).build() {
+        Ok(runtime) => runtime.block_on(async {
+            // From now on there is a thread for blocking work also when the host gives out no more.
+            let _ = tokio::task::spawn_blocking(|| ()).await;
+            work.await
+        }),
         Err(error) => failed(&error.into(), 1),
     }
 }

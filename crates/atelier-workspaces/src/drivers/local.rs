@@ -25,13 +25,16 @@ use tokio::time::Instant;
 
 pub use sandbox::{Sandbox, SandboxChoice};
 
-use crate::templates::{NetworkPolicy, ResolvedSpec};
+use crate::templates::{NetworkPolicy, ResolvedSpec, Resources};
 use cgroup::Delegation;
 use folders::{Folders, Owner};
 use life::{Life, Tree};
 
 /// How long the first process may take to appear.
 const APPEAR: Duration = Duration::from_secs(20);
+
+/// Processes and threads of a workspace whose template names no number.
+const DEFAULT_PROCESSES: i64 = 4096;
 
 /// The file that says which build a running tree belongs to.
 const BUILD_FILE: &str = "build";
@@ -207,10 +210,9 @@ impl LocalDriver {
             )));
         }
         let folders = self.folders(start.workspace_id);
-        let mut notes = Vec::new();
         if self.life(start.workspace_id)?.is_some() {
             if std::fs::read_to_string(folders.outer.join(BUILD_FILE)).is_ok_and(|key| key == start.key) {
-                return Ok(Started { notes });
+                return Ok(Started { notes: Vec::new() });
             }
             // Only the tree: the socket of this start is there already.
             self.end_tree(start.workspace_id).await?;
@@ -218,7 +220,7 @@ impl LocalDriver {
         let extra_paths = self.real_extra_paths(start.spec)?;
         let program = self.program().await?.to_owned();
         let accounts = self.accounts().await?;
-        let cgroup = self.cgroup(&start, &mut notes);
+        let cgroup = self.cgroup(&start)?;
 
         let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
         let files = start.files;
@@ -227,6 +229,7 @@ impl LocalDriver {
         let folders = {
             let folders = folders.clone();
             blocking(move || {
+                folders.empty_tmp()?;
                 for (name, content) in &files {
                     folders.put(name, content)?;
                 }
@@ -248,6 +251,7 @@ impl LocalDriver {
                 spec: &spec,
                 hostname: start.hostname,
                 cgroup: cgroup.as_deref(),
+                processes: spec.resources.pids.unwrap_or(DEFAULT_PROCESSES),
             })
             .stdout(log)
             .stderr(errors)
@@ -273,7 +277,7 @@ impl LocalDriver {
             let _ = child.wait().await;
         });
         match ended {
-            None => Ok(Started { notes }),
+            None => Ok(Started { notes: Vec::new() }),
             Some(reason) => {
                 let words = folders.log_tail();
                 let separator = if words.is_empty() { "" } else { ": " };
@@ -411,26 +415,31 @@ impl LocalDriver {
         Ok(folder)
     }
 
-    fn cgroup(&self, start: &Start<'_>, notes: &mut Vec<String>) -> Option<PathBuf> {
-        let wanted = start.spec.resources != crate::templates::Resources::default();
-        let Some(delegation) = &self.shared.delegation else {
-            if wanted {
-                notes.push(
-                    "warning: resource limits are not applied: no control group (version 2) is delegated to the server"
-                        .into(),
-                );
-            }
-            return None;
+    /// The control group of a start.
+    ///
+    /// # Errors
+    /// The template asks for limits that nothing on this host keeps.
+    fn cgroup(&self, start: &Start<'_>) -> Result<Option<PathBuf>, DriverError> {
+        let asked = start.spec.resources;
+        let limits = Resources { pids: Some(asked.pids.unwrap_or(DEFAULT_PROCESSES)), ..asked };
+        let made = self.shared.delegation.as_ref().map(|delegation| delegation.create(start.workspace_id, limits));
+        let reason = match made {
+            Some(Ok(group)) => return Ok(Some(group)),
+            Some(Err(error)) => format!("the server cannot use its control group: {error}"),
+            None => "no control group (version 2) is delegated to the server".to_owned(),
         };
-        match delegation.create(start.workspace_id, start.spec.resources) {
-            Ok(group) => Some(group),
-            Err(error) => {
-                if wanted {
-                    notes.push(format!("warning: resource limits are not applied: {error}"));
-                }
-                None
-            }
+        // Init limits the number of processes itself.
+        let kept_by_group =
+            [("resources.cpu", asked.cpu.is_some()), ("resources.memory_mb", asked.memory_mb.is_some())];
+        let names: Vec<&str> = kept_by_group.into_iter().filter_map(|(name, asked)| asked.then_some(name)).collect();
+        if names.is_empty() {
+            return Ok(None);
         }
+        Err(DriverError::Refused(format!(
+            "the template's limits {} cannot be kept on this host: {reason}; run the server with Delegate=yes in its \
+             systemd unit, or take them out of the template",
+            names.join(" and ")
+        )))
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use atelier_daemon::workspace::Method;
 use atelier_domain::{CallToken, WorkspaceId};
+use atelier_store::Transition;
+use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use serde_json::json;
@@ -124,4 +126,56 @@ async fn answers_with(host: &Host, id: WorkspaceId, name: &str) -> bool {
     tokio::time::timeout(PATIENCE, connection.request(look))
         .await
         .is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
+}
+
+async fn limits_are_kept(sandbox: SandboxChoice) {
+    let host = Host::with_agent(Engine::Sqlite, sandbox).await;
+    let id = host.workspace("box", json!({})).await;
+    let connection = host.connect(id).await;
+    let output = run(&*connection, "cat /proc/self/oom_score_adj; grep 'Max processes' /proc/self/limits").await;
+    let words: Vec<&str> = output.split_ascii_whitespace().collect();
+    assert_eq!(words[..5], ["500", "Max", "processes", "4096", "4096"], "{output}");
+
+    let small = host.workspace("small", json!({ "resources": { "pids": 80 } })).await;
+    let connection = host.connect(small).await;
+    let bomb = r#"perl -e 'for (1..100) { my $child = fork; if (!defined $child) { print "refused"; last }
+        if (!$child) { sleep 60; exit } push @children, $child }
+        kill "KILL", @children; waitpid $_, 0 for @children'"#;
+    assert_eq!(run(&*connection, bomb).await, "refused");
+    assert_eq!(run(&*connection, "echo here").await, "here\n", "the agent is still there");
+    assert_eq!(run(&*host.connect(id).await, "sleep 0 & wait; echo here").await, "here\n");
+}
+
+#[tokio::test]
+async fn a_workspace_goes_first_and_has_a_limit_of_processes_in_bubblewrap() {
+    limits_are_kept(SandboxChoice::Bubblewrap).await;
+}
+
+#[tokio::test]
+async fn a_workspace_goes_first_and_has_a_limit_of_processes_with_landlock() {
+    if rustix::process::geteuid().is_root() {
+        limits_are_kept(SandboxChoice::Landlock).await;
+    }
+}
+
+#[tokio::test]
+async fn tmp_lies_on_the_disk_and_is_empty_at_each_start() {
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
+    let id = host.workspace("box", json!({})).await;
+    let look = "stat -c %d /tmp; stat -c %d ~; ls -A /tmp; touch /tmp/left";
+    let output = run(&*host.connect(id).await, look).await;
+    let devices: Vec<&str> = output.lines().collect();
+    assert_eq!(devices[..], [devices[0]; 2], "{output}");
+    for transition in [Transition::Stop, Transition::Start] {
+        let build = BuildCreate {
+            workspace_id: id,
+            initiator_id: host.ada,
+            transition,
+            template_version_id: None,
+            parameters: Vec::new(),
+        };
+        host.service.build_create(build).await.unwrap();
+        host.wait_for_status(id, if transition == Transition::Stop { "stopped" } else { "running" }).await;
+    }
+    assert_eq!(run(&*host.connect(id).await, "ls -A /tmp").await, "");
 }

@@ -27,7 +27,7 @@ pub(crate) struct Folders {
     pub(crate) outer: PathBuf,
     pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
-    /// In place of `/tmp` where the workspace has none of its own.
+    /// What the workspace sees as `/tmp`, or as `TMPDIR` where it has no view of its own. Empty at each start.
     pub(crate) tmp: PathBuf,
     /// Held by the first process as long as it lives.
     pub(crate) lock: PathBuf,
@@ -119,15 +119,14 @@ impl Folders {
 
     /// Removes everything. Repeatable.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match std::fs::remove_dir_all(&self.outer) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                // Folders that their owner may not write into, as some package caches make them.
-                open_up(&self.outer, 0)?;
-                std::fs::remove_dir_all(&self.outer)
-            }
-            other => other,
-        }
-        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        remove_folder(&self.outer)
+    }
+
+    /// Takes out what the last start left in `tmp`. Only while nothing of the workspace runs.
+    pub(crate) fn empty_tmp(&self) -> io::Result<()> {
+        remove_folder(&self.tmp)?;
+        DirBuilder::new().mode(0o700).create(&self.tmp)?;
+        self.give(&self.tmp)
     }
 
     fn give(&self, path: &Path) -> io::Result<()> {
@@ -163,6 +162,18 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+fn remove_folder(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Folders that their owner may not write into, as some package caches make them.
+            open_up(path, 0)?;
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+    .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Gives the owner all rights on every folder below `path`; links are not followed.
@@ -217,6 +228,17 @@ mod tests {
         folders.remove().unwrap();
         assert!(!folders.outer.exists());
         folders.remove().unwrap();
+    }
+
+    #[test]
+    fn a_start_finds_an_empty_tmp() {
+        let (_data, folders) = folders();
+        std::fs::create_dir(folders.tmp.join("closed")).unwrap();
+        std::fs::write(folders.tmp.join("closed/file"), "").unwrap();
+        std::fs::set_permissions(folders.tmp.join("closed"), Permissions::from_mode(0o500)).unwrap();
+        folders.empty_tmp().unwrap();
+        assert_eq!(std::fs::read_dir(&folders.tmp).unwrap().count(), 0);
+        assert_eq!(std::fs::metadata(&folders.tmp).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

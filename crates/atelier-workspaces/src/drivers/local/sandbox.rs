@@ -39,8 +39,7 @@ const ETC: [&str; 14] = [
     "X11",
 ];
 
-/// Bytes of a workspace's private /tmp, which lies in memory.
-const TMP_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes that a workspace may share between its processes in memory.
 const SHARED_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The setting `ATELIER_LOCAL_SANDBOX`.
@@ -210,6 +209,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) spec: &'a ResolvedSpec,
     pub(crate) hostname: &'a str,
     pub(crate) cgroup: Option<&'a Path>,
+    /// Processes and threads that the workspace may have at once.
+    pub(crate) processes: i64,
 }
 
 /// The paths a workspace sees its parts under.
@@ -307,8 +308,8 @@ fn init_line(sandbox: &Sandbox, launch: &Launch<'_>) -> Vec<OsString> {
         // Landlock mode has set the filter before.
         line.push("--filter".into());
     }
-    line.push("--lock".into());
-    line.push(view.lock.into());
+    line.extend(["--processes".into(), launch.processes.to_string().into()]);
+    line.extend(["--lock".into(), view.lock.into()]);
     line
 }
 
@@ -365,11 +366,11 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
         line.add([OsStr::new("--ro-bind"), source.as_os_str(), path.as_os_str()]);
     }
     line.add(["--dev", "/dev", "--proc", "/proc"]);
-    for (size, place) in [(TMP_BYTES, "/tmp"), (SHARED_MEMORY_BYTES, "/dev/shm")] {
-        line.add(["--perms", "1777", "--size", &size.to_string(), "--tmpfs", place]);
-    }
+    line.add(["--perms", "1777", "--size", &SHARED_MEMORY_BYTES.to_string(), "--tmpfs", "/dev/shm"]);
     line.add(["--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]);
-    for (source, place) in [(&launch.folders.home, INNER_HOME), (&launch.folders.run, INNER_RUN)] {
+    let folders = launch.folders;
+    // /tmp lies on the disk: in memory it would be the server's memory.
+    for (source, place) in [(&folders.home, INNER_HOME), (&folders.run, INNER_RUN), (&folders.tmp, "/tmp")] {
         line.add([OsStr::new("--bind"), source.as_os_str(), OsStr::new(place)]);
     }
     for (source, place) in [(launch.program, INNER_PROGRAM), (launch.folders.lock.as_path(), INNER_LOCK)] {

@@ -224,3 +224,18 @@ async fn a_closed_data_folder_is_named() {
     let error = host.driver.prepare(WorkspaceId::new()).await.unwrap_err().to_string();
     assert!(error.contains("10000") && error.contains("ATELIER_DATA_DIR"), "{error}");
 }
+
+#[tokio::test]
+async fn limits_that_nothing_keeps_fail_the_start_and_are_named() {
+    if Delegation::find().is_some() {
+        return; // this host keeps them
+    }
+    let host = host().await;
+    let id = WorkspaceId::new();
+    let asked = spec(&serde_json::json!({"resources": {"memory_mb": 256, "pids": 64}}));
+    let error = host.start(id, "one", &asked).await.unwrap_err().to_string();
+    assert!(error.contains("resources.memory_mb") && !error.contains("pids"), "{error}");
+    assert_eq!(host.driver.running(id).unwrap(), None);
+    host.start(id, "one", &spec(&serde_json::json!({"resources": {"pids": 64}}))).await.unwrap();
+    host.driver.delete(id).await.unwrap();
+}
