@@ -1,4 +1,4 @@
-//! Who is calling: passwords, sessions, tokens, and the check of origins.
+//! Who is calling: passwords, sessions, tokens.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, ApiResult};
+use crate::origin::OwnOrigin;
 use crate::state::Shared;
 
 pub(crate) const COOKIE: &str = "coder_session_token";
@@ -37,7 +38,7 @@ pub(crate) struct Logins {
     memory: Mutex<Memory>,
     hashing: Arc<Semaphore>,
     pub(crate) is_https: bool,
-    access_origin: String,
+    pub(crate) origin: OwnOrigin,
 }
 
 #[derive(Default)]
@@ -104,7 +105,7 @@ impl Logins {
             memory: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
             is_https: access_url.starts_with("https://"),
-            access_origin: origin_of(access_url).to_ascii_lowercase(),
+            origin: OwnOrigin::new(access_url),
         }
     }
 
@@ -186,15 +187,9 @@ pub(crate) fn session_end(now: Timestamp) -> Timestamp {
 
 /// Puts the caller into the request, or answers 401; checks the origin of browsers.
 pub(crate) async fn authenticate(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let found = match Presented::of(&request) {
-        None => Err(ApiError::unauthenticated()),
-        Some(presented) => match caller_by_token(&app, presented.token_hash).await {
-            Ok(_) if presented.needs_origin && !is_own_origin(&app.logins, request.headers()) => {
-                let message = "The request comes from another site.";
-                Err(ApiError::new(StatusCode::FORBIDDEN, "origin_mismatch", message))
-            }
-            found => found,
-        },
+    let found = match Presented::of(&app.logins, &request) {
+        Ok(presented) => presented.caller(&app).await,
+        Err(error) => Err(error),
     };
     match found {
         Ok(caller) => {
@@ -206,14 +201,16 @@ pub(crate) async fn authenticate(State(app): State<Shared>, mut request: Request
 }
 
 /// The credential of a request: the first one present decides.
-struct Presented {
+pub(crate) struct Presented {
     token_hash: [u8; 32],
-    /// A cookie comes along by itself, so it does not prove that this site sent the request.
-    needs_origin: bool,
+    /// A cookie comes along by itself, so it does not prove that a page of this site sent the request.
+    origin: ApiResult<()>,
 }
 
 impl Presented {
-    fn of(request: &Request) -> Option<Self> {
+    /// # Errors
+    /// 401: there is none.
+    pub(crate) fn of(logins: &Logins, request: &Request) -> ApiResult<Self> {
         let headers = request.headers();
         let is_upgrade =
             headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -226,10 +223,18 @@ impl Presented {
         } else if let Some(token) = bearer(headers).or_else(from_query) {
             (token.as_bytes(), false)
         } else {
-            (cookie(headers)?.as_bytes(), true)
+            (cookie(headers).ok_or_else(ApiError::unauthenticated)?.as_bytes(), true)
         };
         let changes = is_upgrade || !request.method().is_safe();
-        Some(Self { token_hash: Sha256::digest(token).into(), needs_origin: is_cookie && changes })
+        let origin = if is_cookie && changes { logins.origin.check(request) } else { Ok(()) };
+        Ok(Self { token_hash: Sha256::digest(token).into(), origin })
+    }
+
+    /// # Errors
+    /// 401: it opens nothing. 403: it is a cookie that another site made the browser send.
+    pub(crate) async fn caller(self, app: &Shared) -> ApiResult<Arc<Caller>> {
+        let caller = caller_by_token(app, self.token_hash).await?;
+        self.origin.map(|()| caller)
     }
 }
 
@@ -295,23 +300,4 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
-/// Whether the request was sent by a page of this site, as far as its browser tells.
-fn is_own_origin(logins: &Logins, headers: &HeaderMap) -> bool {
-    let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
-    if let Some(origin) = headers.get(header::ORIGIN).map(text) {
-        let host = headers.get(header::HOST).map(text).unwrap_or_default();
-        return origin == logins.access_origin || origin.split_once("://").is_some_and(|(_, of)| of == host);
-    }
-    match headers.get("sec-fetch-site").map(text) {
-        Some(site) => ["same-origin", "none"].contains(&site.as_str()),
-        None => true,
-    }
-}
-
-fn origin_of(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
-    &url[..end]
 }

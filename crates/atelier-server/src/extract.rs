@@ -78,11 +78,11 @@ impl RawBody {
         self.repeatable.as_ref().map(|repeatable| repeatable.scope())
     }
 
-    /// The body as JSON of this type; an empty one counts as `{}`. U+0000 is refused outside of message content,
-    /// which is read with [`RawBody::json_with_any_text`].
+    /// The body as a JSON object of this type. U+0000 is refused outside of message content, which is read with
+    /// [`RawBody::json_with_any_text`].
     pub(crate) async fn json<T: DeserializeOwned>(&self) -> ApiResult<T> {
         self.begin().await?;
-        if self.bytes.windows(6).any(|window| window == b"\\u0000") || self.bytes.contains(&0) {
+        if holds_nul(&self.bytes) {
             return Err(ApiError::bad_request("invalid_json", "The request holds U+0000, which no field may contain."));
         }
         self.parse()
@@ -94,15 +94,30 @@ impl RawBody {
     }
 
     fn parse<T: DeserializeOwned>(&self) -> ApiResult<T> {
-        let text: &[u8] = if self.bytes.is_empty() { b"{}" } else { &self.bytes };
-        // a list would be read as the fields of a struct in their order
-        if text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
-            return Err(ApiError::bad_request("invalid_json", "The body is a list; an object is expected."));
+        // serde reads a list as the fields of a struct in their order, and null as nothing
+        match self.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => {}
+            Some(_) => return Err(ApiError::bad_request("invalid_json", "The body must be a JSON object.")),
+            None => return Err(ApiError::bad_request("invalid_json", "The body is empty and must be a JSON object.")),
         }
-        serde_json::from_slice(text).map_err(|error| {
+        serde_json::from_slice(&self.bytes).map_err(|error| {
             ApiError::bad_request("invalid_json", format!("The body is not the JSON expected here: {error}."))
         })
     }
+}
+
+/// Whether a string of this JSON holds U+0000: `\u0000` does, `\\u0000` only shows it.
+fn holds_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = &rest[at + 1..];
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // what is escaped may be a backslash itself
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// The bytes of a file. They are read when the handler asks for them.
@@ -153,9 +168,10 @@ pub(crate) fn id<T: FromStr>(text: &str, name: &str) -> ApiResult<T> {
     text.parse().map_err(|_| ApiError::invalid_id(name))
 }
 
-/// The number of a message or queue entry in a path.
+/// The number of a message or queue entry in a path: they count from 1.
 pub(crate) fn number(text: &str, name: &str) -> ApiResult<i64> {
-    id(text, name)
+    let number: i64 = id(text, name)?;
+    if number > 0 { Ok(number) } else { Err(ApiError::invalid_id(name)) }
 }
 
 /// A query, with all that is wrong with it collected.

@@ -15,6 +15,7 @@ mod logs;
 mod models;
 mod openapi;
 mod organizations;
+mod origin;
 mod providers;
 mod repeats;
 mod router;

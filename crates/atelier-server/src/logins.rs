@@ -45,11 +45,11 @@ pub(crate) async fn first_user_create(
     State(app): State<Shared>,
     body: RawBody,
 ) -> ApiResult<(StatusCode, Json<api::FirstUserCreated>)> {
-    let create: api::UserCreate = body.json().await?;
-    check_user(&create)?;
     if app.store.user_exists().await? {
         return Err(ApiError::conflict("first_user_exists", "The first user exists already."));
     }
+    let create: api::UserCreate = body.json().await?;
+    check_user(&create)?;
     let password_hash = app.logins.hash_password(create.password.clone()).await?;
     let user = user_new(create, vec!["owner".to_owned()], password_hash);
     let (row, organization) = app.store.user_create_first(user, app.now()).await?;

@@ -270,11 +270,12 @@ fn operation(route: &Documented) -> Value {
 fn refusals(route: &Documented) -> BTreeMap<u16, Vec<&'static str>> {
     let doc = &route.doc;
     let changes = route.method != "get";
-    let cases: [(bool, &[&'static str]); 8] = [
+    let cases: [(bool, &[&'static str]); 9] = [
         (true, &["internal", "unavailable"]),
         (route.path.starts_with("/api/v2") || route.path.starts_with("/api/experimental"), &["rate_limited"]),
         (!route.is_anonymous, &["unauthenticated"]),
-        (changes && !route.is_anonymous, &["forbidden", "origin_mismatch"]),
+        (changes && !route.is_anonymous, &["forbidden"]),
+        (changes, &["origin_mismatch"]),
         (route.path.contains('{'), &["invalid_id", "not_found"]),
         (!doc.query.is_empty(), &["validation_failed"]),
         (

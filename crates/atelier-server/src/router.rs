@@ -7,22 +7,22 @@
 use std::sync::atomic::Ordering;
 
 use atelier_api as api;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use crate::auth::Presented;
 use crate::error::ApiError;
 use crate::openapi::{Doc, Documented, does, operation_of};
-use crate::site::site;
 use crate::state::Shared;
 use crate::{
-    auth, chats, files, layers, logins, logs, models, organizations, providers, repeats, settings, streams, templates,
-    users, workspaces,
+    auth, chats, files, layers, logins, logs, models, organizations, origin, providers, repeats, settings, streams,
+    templates, users, workspaces,
 };
 
 /// Prefix of the platform's routes, and of the chats'.
@@ -548,17 +548,18 @@ pub(crate) fn router(app: Shared) -> Router {
             .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_user))
             .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
     };
-    let anonymous = anonymous()
-        .router
+    let for_anybody =
+        |router: Router<Shared>| router.route_layer(middleware::from_fn_with_state(app.clone(), origin::own_origin));
+    let anonymous = for_anybody(anonymous().router)
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_address));
     let answers = for_users(platform().router.merge(chat_routes().router))
         .merge(anonymous)
-        .merge(outside().router)
+        .merge(for_anybody(outside().router))
         .layer(CompressionLayer::new());
     answers
         .merge(for_users(stream_routes().router))
-        .fallback(site)
+        .fallback(not_routed)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| ApiError::failed().into_response()))
         .layer(middleware::from_fn(layers::frame))
@@ -580,14 +581,33 @@ async fn openapi_document() -> Response {
     ([(header::CONTENT_TYPE, json)], include_str!("../../../openapi/atelier.json")).into_response()
 }
 
-pub(crate) fn route_not_found(uri: &Uri) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "route_not_found", format!("There is no route {}.", uri.path()))
+/// What no route takes: a file or page of the site, else nothing.
+async fn not_routed(State(app): State<Shared>, request: Request) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    if let Some(page) = app.site.answer(request.method(), path, request.headers()) {
+        return Ok(page);
+    }
+    let error = ApiError::new(StatusCode::NOT_FOUND, "route_not_found", format!("There is no route {path}."));
+    Err(told_to_callers(&app, request, error).await)
 }
 
-async fn method_not_allowed(method: Method) -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{method} is not possible here; the Allow header says what is."),
-    )
+async fn method_not_allowed(State(app): State<Shared>, request: Request) -> ApiError {
+    let message = format!("{} is not possible here; the Allow header says what is.", request.method());
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    told_to_callers(&app, request, error).await
+}
+
+/// The error; below `/api` a credential comes first, as on every route there.
+async fn told_to_callers(app: &Shared, request: Request, error: ApiError) -> ApiError {
+    if !is_of_api(request.uri().path()) {
+        return error;
+    }
+    match Presented::of(&app.logins, &request) {
+        Ok(presented) => presented.caller(app).await.err().unwrap_or(error),
+        Err(nobody) => nobody,
+    }
+}
+
+pub(crate) fn is_of_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
 }

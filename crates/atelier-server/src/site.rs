@@ -7,16 +7,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::ApiError;
-use crate::router::route_not_found;
-use crate::state::Shared;
+use crate::router::is_of_api;
 
 const INDEX: &str = "index.html";
 /// Files below it carry a hash in their name.
@@ -83,11 +80,11 @@ impl Site {
     }
 
     /// The answer to a GET or HEAD that no route takes, unless it is for the API.
-    fn answer(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
-        let path = path.strip_prefix('/').unwrap_or(path);
-        if path == "api" || path.starts_with("api/") || path == "healthz" {
+    pub(crate) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
+        if ![Method::GET, Method::HEAD].contains(method) || is_of_api(path) || path == "/healthz" {
             return None;
         }
+        let path = path.strip_prefix('/').unwrap_or(path);
         let (name, file) = match self.files.get_key_value(path) {
             Some(found) => found,
             // browsers ask for HTML by name; scripts, which take anything, get the error they can read
@@ -133,18 +130,6 @@ impl Site {
         answer.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
         response
     }
-}
-
-/// What no route takes: a file or page of the site, else an error of the API.
-pub(crate) async fn site(
-    State(app): State<Shared>,
-    method: Method,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let is_read = method == Method::GET || method == Method::HEAD;
-    let answer = is_read.then(|| app.site.answer(uri.path(), &headers)).flatten();
-    answer.ok_or_else(|| route_not_found(&uri))
 }
 
 /// Whether a list of preferences names this value, or `*`, with a weight above zero.
@@ -235,7 +220,8 @@ mod tests {
             ("identity", None, "plain"),
             ("", None, "plain"),
         ] {
-            let response = built().answer("/assets/a-1.js", &headers(&[(header::ACCEPT_ENCODING, asked)])).unwrap();
+            let response =
+                built().answer(&Method::GET, "/assets/a-1.js", &headers(&[(header::ACCEPT_ENCODING, asked)])).unwrap();
             let found = response.headers().get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap());
             assert_eq!(found, coding, "{asked}");
             assert_eq!(response.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
@@ -246,10 +232,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_known_is_not_sent_again() {
-        let first = built().answer("/", &page()).unwrap();
+        let first = built().answer(&Method::GET, "/", &page()).unwrap();
         let mut again = page();
         again.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        let second = built().answer("/agents/settings/general", &again).unwrap();
+        let second = built().answer(&Method::GET, "/agents/settings/general", &again).unwrap();
         assert_eq!(second.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(second.headers()[header::CACHE_CONTROL], "no-cache");
         assert!(body(second).await.is_empty());
@@ -257,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_policy_names_the_scripts_of_the_page_and_no_others() {
-        let response = built().answer("/agents", &page()).unwrap();
+        let response = built().answer(&Method::GET, "/agents", &page()).unwrap();
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         let hash = BASE64_STANDARD.encode(Sha256::digest("let a = 1"));
         assert!(policy.contains(&format!("script-src 'self' 'sha256-{hash}'; ")), "{policy}");
@@ -267,16 +253,16 @@ mod tests {
     fn pages_are_for_people_and_the_api_is_never_a_page() {
         let site = built();
         for path in ["/api", "/api/v2/nothing", "/healthz", "/assets/gone-2.js"] {
-            assert!(site.answer(path, &page()).is_none(), "{path}");
+            assert!(site.answer(&Method::GET, path, &page()).is_none(), "{path}");
         }
-        assert!(site.answer("/agents", &headers(&[(header::ACCEPT, "application/json")])).is_none());
-        assert!(site.answer("/agents", &headers(&[(header::ACCEPT, "*/*")])).is_none());
-        assert!(site.answer("/", &HeaderMap::new()).is_some());
+        assert!(site.answer(&Method::GET, "/agents", &headers(&[(header::ACCEPT, "application/json")])).is_none());
+        assert!(site.answer(&Method::GET, "/agents", &headers(&[(header::ACCEPT, "*/*")])).is_none());
+        assert!(site.answer(&Method::GET, "/", &HeaderMap::new()).is_some());
     }
 
     #[tokio::test]
     async fn a_server_without_its_site_says_what_to_do() {
-        let response = Site::of(HashMap::new()).answer("/", &page()).unwrap();
+        let response = Site::of(HashMap::new()).answer(&Method::GET, "/", &page()).unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert!(String::from_utf8_lossy(&body(response).await).contains("./dev build"));
     }

@@ -8,7 +8,7 @@ use atelier_domain::{ChatId, WorkspaceId};
 use atelier_store::{ChatFilter, ChatPage, SearchHit};
 use axum::Json;
 use axum::extract::{Query as RawQuery, State};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{ChatAccess, Read};
@@ -164,11 +164,11 @@ pub(crate) async fn chats_by_workspace_post(
     LoggedIn(caller): LoggedIn,
     body: RawBody,
 ) -> ApiResult<Json<api::ChatsByWorkspace>> {
-    let body: Value = body.json().await?;
-    let ids: Option<Vec<&str>> = match &body["workspace_ids"] {
-        Value::Null => Some(Vec::new()),
-        Value::Array(ids) => ids.iter().map(Value::as_str).collect(),
-        _ => None,
+    let body: Map<String, Value> = body.json().await?;
+    let ids: Option<Vec<&str>> = match body.get("workspace_ids") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(Value::as_str).collect(),
+        Some(_) => None,
     };
     let ids = ids.ok_or_else(|| ApiError::validation(vec![fault("workspace_ids", "must be a list of ids")]))?;
     by_workspace(&app, &caller, &ids).await

@@ -4,7 +4,7 @@ use atelier_test_support::{Actor, Answer, Engine, Form, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::host::{CHATS, Host, PLATFORM, UNKNOWN};
+use crate::host::{CHATS, Host, PLATFORM, UNKNOWN, text};
 
 async fn with_header(actor: &Actor, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = actor.request(method, path);
@@ -135,6 +135,50 @@ async fn b004_a_cookie_works_from_this_site_only() {
     host.stop().await;
 }
 
+/// A page of another site needs no cookie to create the first user or to log somebody in.
+#[tokio::test]
+async fn b168_anonymous_changes_are_refused_to_pages_of_other_sites() {
+    let host = Host::start().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let mut routes = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            if operation.get("security").is_none() && !method.is_safe() {
+                routes.push((method, filled(path, "x")));
+            }
+        }
+    }
+    let own_host = format!("http://127.0.0.1:{}", host.port);
+    assert!(routes.iter().any(|(_, path)| path == "/api/v2/users/first"), "{routes:?}");
+    assert!(routes.iter().any(|(_, path)| path == "/api/v2/users/login"), "{routes:?}");
+    for (method, path) in routes {
+        for more in [
+            vec![("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site"), ("Content-Type", "text/plain")],
+            vec![("Origin", "null")],
+            vec![("Sec-Fetch-Site", "cross-site")],
+            vec![("Sec-Fetch-Site", "same-site"), ("Cookie", "coder_session_token=x")],
+        ] {
+            let answer = with_header(&host.anonymous(), method.clone(), &path, &more).await;
+            let detail = answer.body["detail"].as_str().unwrap_or_default();
+            for part in [more[0].1, "http://atelier.example", "ATELIER_ACCESS_URL", &own_host["http://".len()..]] {
+                assert!(detail.contains(part), "{part} is not named: {}", answer.text);
+            }
+            answer.expect_error(403, "origin_mismatch");
+        }
+        for more in [
+            vec![],
+            vec![("Origin", own_host.as_str()), ("Sec-Fetch-Site", "same-origin")],
+            vec![("Origin", "http://atelier.example:80")],
+            vec![("Sec-Fetch-Site", "none")],
+        ] {
+            let answer = with_header(&host.anonymous(), method.clone(), &path, &more).await;
+            assert_ne!(answer.body["code"], "origin_mismatch", "{method} {path} {more:?}");
+        }
+    }
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn b005_ids_paths_and_methods_have_their_own_refusals() {
     let host = Host::start().await;
@@ -166,6 +210,53 @@ async fn b005_ids_paths_and_methods_have_their_own_refusals() {
     ada.get(&format!("{CHATS}/")).await.expect(200);
     ada.get(CHATS).await.expect(200);
     ada.get("/api/v2/users/me/").await.expect(200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_login_nobody_learns_which_paths_and_methods_there_are() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let stranger = host.anonymous().with_token("no such token");
+    for (method, path, status) in [
+        (Method::GET, "/api".to_owned(), 404),
+        (Method::GET, "/api/".to_owned(), 404),
+        (Method::GET, "/api/v2/nothing".to_owned(), 404),
+        (Method::POST, "/api/v2/nothing".to_owned(), 404),
+        (Method::GET, "/api/experimental".to_owned(), 404),
+        (Method::GET, format!("{CHATS}/{UNKNOWN}/diff-status"), 404),
+        (Method::DELETE, format!("{CHATS}/{UNKNOWN}"), 405),
+        (Method::PATCH, "/api/v2/users/me".to_owned(), 405),
+        (Method::PATCH, "/api/v2/buildinfo".to_owned(), 405),
+        (Method::POST, "/api/openapi.json".to_owned(), 405),
+    ] {
+        for nobody in [&host.anonymous(), &stranger] {
+            nobody.send(nobody.request(method.clone(), &path)).await.expect_error(401, "unauthenticated");
+        }
+        assert_eq!(ada.send(ada.request(method.clone(), &path)).await.status, status, "{method} {path}");
+    }
+    // the site itself is open
+    let page = host.anonymous().request(Method::GET, "/agents").header("Accept", "text/html");
+    host.anonymous().send(page).await.expect(200);
+    host.anonymous().get("/nothing").await.expect_error(404, "route_not_found");
+    host.anonymous().get("/apis").await.expect_error(404, "route_not_found");
+    host.anonymous().delete("/healthz").await.expect_error(405, "method_not_allowed");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn numbers_of_messages_and_queue_entries_are_positive() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = ada.chat_create("hello").await;
+    for number in ["0", "-1", "x", "1.5", "9223372036854775808"] {
+        let message = chat.path(&format!("/messages/{number}"));
+        ada.patch(&message, json!({"content": text("x")})).await.expect_error(400, "invalid_id");
+        let queued = chat.path(&format!("/queue/{number}"));
+        ada.delete(&queued).await.expect_error(400, "invalid_id");
+        ada.post(&format!("{queued}/promote"), json!({})).await.expect_error(400, "invalid_id");
+    }
+    ada.delete(&chat.path("/queue/9223372036854775807")).await.expect_error(404, "not_found");
     host.stop().await;
 }
 
@@ -214,6 +305,98 @@ async fn b007_bodies_are_bounded_and_read_once() {
     send(&format!("{PLATFORM}/users/me/keys/tokens"), b"{\"other\": 1}".to_vec()).await.expect(201);
     ada.get("/api/v2/users/me").await.expect(200);
     host.stop().await;
+}
+
+/// Every route that takes JSON, by the document.
+#[tokio::test]
+async fn a_body_that_is_no_object_is_refused_by_every_route() {
+    let host = Host::start().await;
+    let admin = host.admin().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let chat = admin.chat_create("hello").await;
+    chat.wait_for_status("waiting").await;
+    let message = chat.messages().await[0]["id"].to_string();
+    let made =
+        async |path: &str, body: Value| admin.post(path, body).await.body(201)["id"].as_str().unwrap().to_owned();
+    let organization = made("/api/v2/organizations", json!({"name": "lab"})).await;
+    let group = made("/api/v2/organizations/lab/groups", json!({"name": "people"})).await;
+    let template = json!({"name": "base", "driver": "local", "spec": {}});
+    let template = made("/api/v2/organizations/default/templates", template).await;
+    let workspace = made("/api/v2/users/me/workspaces", json!({"template_id": template, "name": "desk"})).await;
+    let of = async |path: &str| admin.get(path).await.body(200)[0]["id"].as_str().unwrap().to_owned();
+    let provider = of(&format!("{CHATS}/providers")).await;
+    let model = of(&format!("{CHATS}/model-configs")).await;
+    let (mut asked, own) = (0, "me".to_owned());
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if operation["requestBody"]["content"].get("application/json").is_none() {
+                continue;
+            }
+            let path = path
+                .split('/')
+                .map(|piece| match piece.strip_prefix('{').and_then(|piece| piece.strip_suffix('}')) {
+                    None => piece,
+                    Some("user") => &own,
+                    Some("chat") => &chat.id,
+                    Some("message") => &message,
+                    Some("organization") => &organization,
+                    Some("group") => &group,
+                    Some("template") => &template,
+                    Some("workspace") => &workspace,
+                    Some("provider") => &provider,
+                    Some("model") => &model,
+                    Some(other) => panic!("{other} is a parameter that this test does not know"),
+                })
+                .collect::<Vec<_>>()
+                .join("/");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for body in ["", " ", "null", "17", "\"x\"", "true", "[]", "[{}]", "{", "{}{}"] {
+                let answer = admin.send(admin.request(method.clone(), &path).body(body)).await;
+                let code = answer.body["code"].as_str();
+                if path.ends_with("/users/first") {
+                    // there is a first user, which comes before what the body holds
+                    assert_eq!(code, Some("first_user_exists"));
+                } else {
+                    assert_eq!((answer.status, code), (400, Some("invalid_json")), "{method} {path} {body:?}");
+                }
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 250, "{asked}");
+    // what takes no body needs none
+    for path in ["/interrupt", "/archive", "/unarchive"] {
+        let answer = admin.send(admin.request(Method::POST, &chat.path(path))).await;
+        assert!((200..300).contains(&answer.status), "{path}: {}", answer.text);
+    }
+    host.stop().await;
+}
+
+/// `\u0000` in JSON is U+0000; a backslash before it makes it six characters that anybody may write.
+#[tokio::test]
+async fn text_that_shows_an_escape_of_u0000_is_taken_everywhere() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let admin = host.admin().await;
+        let shown = r"printf '\u0000' and \\u0000";
+        for (path, field) in [
+            (format!("{CHATS}/config/user-prompt"), "custom_prompt"),
+            (format!("{CHATS}/config/system-prompt"), "system_prompt"),
+            ("/api/v2/users/me/preferences".to_owned(), "note"),
+        ] {
+            let answer = admin.put(&path, json!({field: shown})).await;
+            assert!((200..300).contains(&answer.status), "{path}: {}", answer.text);
+            assert_eq!(admin.get(&path).await.body(200)[field], shown);
+            for inside in [r"a\u0000", r"a\\\u0000b", "a\0b"] {
+                let body = format!("{{\"{field}\": \"{inside}\"}}");
+                admin.send(admin.request(Method::PUT, &path).body(body)).await.expect_error(400, "invalid_json");
+            }
+        }
+        let template = json!({"name": "nul", "driver": "local", "spec": {"startup_script": shown}});
+        let made = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
+        assert_eq!(made["spec"]["startup_script"], shown);
+        host.stop().await;
+    }
 }
 
 #[tokio::test]
