@@ -17,6 +17,8 @@ use crate::extract::{Path, Query, RawBody};
 use crate::state::Shared;
 
 const MAX_PREFERENCES_BYTES: usize = 16 * 1024;
+/// What stands where paths name a user; a test compares it with the routes.
+const RESERVED: [&str; 6] = ["authmethods", "first", "login", "logout", "me", "roles"];
 
 pub(crate) async fn user_list(
     State(app): State<Shared>,
@@ -154,12 +156,12 @@ pub(crate) async fn user_preferences_set(
     body: RawBody,
 ) -> ApiResult<Json<serde_json::Value>> {
     let row = own_user(&app, &caller, &user).await?;
-    let preferences: serde_json::Value = body.json().await?;
-    let text = preferences.to_string();
-    if !preferences.is_object() || body.len() > MAX_PREFERENCES_BYTES {
+    let preferences: serde_json::Map<String, serde_json::Value> = body.json().await?;
+    if body.len() > MAX_PREFERENCES_BYTES {
         return Err(ApiError::bad_request("validation_failed", "Preferences are a JSON object of at most 16 KiB."));
     }
-    app.store.user_preferences_set(row.id, text).await?;
+    let preferences = serde_json::Value::Object(preferences);
+    app.store.user_preferences_set(row.id, preferences.to_string()).await?;
     Ok(Json(preferences))
 }
 
@@ -318,14 +320,18 @@ fn is_username(name: &str) -> bool {
 }
 
 fn check_username(username: &str, faults: &mut Vec<api::Validation>) {
-    if !is_username(username) || username.eq_ignore_ascii_case("me") {
-        faults.push(fault("username", "must be 1 to 32 letters and digits, with single - between them, and not me"));
+    if !is_username(username) {
+        faults.push(fault("username", "must be 1 to 32 letters and digits, with single - between them"));
+    } else if RESERVED.iter().any(|reserved| username.eq_ignore_ascii_case(reserved)) {
+        faults.push(fault("username", format!("must not be one of {}", RESERVED.join(", "))));
     }
 }
 
 fn check_password(password: &str, faults: &mut Vec<api::Validation>) {
     if !(8..=128).contains(&password.len()) {
         faults.push(fault("password", "must have 8 to 128 bytes"));
+    } else if password.trim().is_empty() {
+        faults.push(fault("password", "must not be blank"));
     }
 }
 

@@ -190,6 +190,48 @@ async fn b017_b020_users_are_made_found_and_deleted() {
     }
 }
 
+/// A user of such a name could not be reached by it.
+#[tokio::test]
+async fn names_that_stand_in_routes_are_no_usernames() {
+    let host = Host::start().await;
+    let admin = host.admin().await;
+    let document = host.anonymous().get("/api/openapi.json").await.body(200);
+    let mut names: Vec<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter_map(|path| path.strip_prefix("/api/v2/users/")?.split('/').next())
+        .filter(|name| !name.starts_with('{'))
+        .collect();
+    names.push("me");
+    assert!(names.contains(&"first") && names.contains(&"roles"), "{names:?}");
+    for name in names {
+        for name in [name.to_owned(), name.to_uppercase()] {
+            let body = admin.post(USERS, new_user(&name)).await.body(400);
+            assert_eq!(body["validations"][0]["field"], "username", "{body}");
+            let update = json!({"username": name, "name": ""});
+            admin.put("/api/v2/users/me/profile", update).await.expect_error(400, "validation_failed");
+        }
+    }
+    admin.post(USERS, new_user("roles-1")).await.expect(201);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_of_blanks_is_refused() {
+    let host = Host::start().await;
+    let admin = host.admin().await;
+    for password in [" ".repeat(8), "\t\n \u{a0}\u{2003} \t\n".to_owned()] {
+        let user = json!({"email": "ada@example.com", "username": "ada", "password": password});
+        let body = admin.post(USERS, user).await.body(400);
+        assert_eq!(body["validations"][0]["field"], "password", "{body}");
+        let update = json!({"old_password": "", "password": password});
+        let body = admin.put("/api/v2/users/me/password", update).await.body(400);
+        assert_eq!(body["validations"][0]["field"], "password", "{body}");
+    }
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn b018_roles_are_set_exactly_and_owners_are_out_of_reach() {
     let host = Host::start().await;
