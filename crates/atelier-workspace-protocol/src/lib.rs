@@ -47,6 +47,8 @@ pub mod close {
     pub const UNSUPPORTED: u16 = 1003;
     /// A broken multiplexer frame came.
     pub const PROTOCOL: u16 = 1002;
+    /// Too many frames that carry nothing, or answers that nobody reads.
+    pub const POLICY: u16 = 1008;
     /// A newer link took this one's place.
     pub const SUPERSEDED: u16 = 4001;
 }

@@ -5,9 +5,11 @@
 //! generation on the agent's row. A link never decides anything about builds; it only notes on the
 //! agent's row what it sees and wakes whoever waits for the workspace.
 
+mod budget;
 mod byte_stream;
 mod changes;
 mod events;
+mod frames;
 mod link;
 mod masks;
 mod outgoing;
@@ -37,12 +39,16 @@ pub(crate) use events::Startup;
 pub(crate) use link::Link;
 pub use outgoing::OutgoingSettings;
 
+use budget::Budget;
 use byte_stream::{ByteStream, Pace, web_socket_config};
 use link::LinkFacts;
 use outgoing::Outgoing;
 
 /// Connections to one socket that have no link yet.
 const PENDING_CONNECTIONS: usize = 8;
+/// Connections to one socket at once, and each second after that. An agent needs one.
+const CONNECTIONS: u32 = 60;
+const CONNECTIONS_PER_SECOND: u32 = 1;
 /// Time a client has to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
@@ -158,7 +164,15 @@ impl Connections {
         let connections = self.clone();
         self.shared.tasks.spawn(async move {
             let pending = Arc::new(Semaphore::new(PENDING_CONNECTIONS));
+            let mut budget = Budget::new(CONNECTIONS, CONNECTIONS_PER_SECOND);
             loop {
+                // Links that come and go cost rows and lines of the log. Those that are too fast queue here.
+                while !budget.take() {
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = stop.cancelled() => return,
+                    }
+                }
                 // `accept` and the semaphore are cancel safe, the token too.
                 let stream = tokio::select! {
                     accepted = listener.accept() => match accepted {

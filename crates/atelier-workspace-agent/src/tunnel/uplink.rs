@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_yamux::{Control, StreamHandle};
 
 /// Streams that may be open at once (`workspaces.md` 2.1).
 const STREAMS: usize = 32;
+/// A place is free again no sooner than this after it was taken, so that a program that is refused in a loop
+/// opens no more streams a second than the server puts up with.
+const PLACE_TIME: Duration = Duration::from_millis(100);
 /// For a link to be there and a stream to be free.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,7 +48,7 @@ impl Uplink {
             let control = links.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
             let mut control = control.ok_or(io::ErrorKind::NotConnected)?;
             let stream = control.open_stream().await.map_err(io::Error::other)?;
-            Ok(UplinkStream { stream, _slot: slot })
+            Ok(UplinkStream { stream, _place: Place { slot: Some(slot), taken_at: Instant::now() } })
         };
         tokio::time::timeout(PATIENCE, open).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
@@ -62,7 +66,27 @@ impl Drop for Offer<'_> {
 /// A stream to the server, with its place among those that may be open.
 pub(crate) struct UplinkStream {
     stream: StreamHandle,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// Gives its slot back, but not before [`PLACE_TIME`] is over.
+struct Place {
+    slot: Option<OwnedSemaphorePermit>,
+    taken_at: Instant,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let free_at = self.taken_at + PLACE_TIME;
+        // Without a runtime the agent ends, and with it the need to wait.
+        if let (true, Ok(runtime)) = (free_at > Instant::now(), tokio::runtime::Handle::try_current()) {
+            let slot = self.slot.take();
+            runtime.spawn(async move {
+                tokio::time::sleep_until(free_at).await;
+                drop(slot);
+            });
+        }
+    }
 }
 
 impl AsyncRead for UplinkStream {
@@ -82,5 +106,37 @@ impl AsyncWrite for UplinkStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use tokio_yamux::{Config, Session};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_end_at_once_are_opened_at_a_bounded_pace() {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let mut server = Session::new_client(theirs, Config::default());
+        tokio::spawn(async move {
+            while let Some(Ok(stream)) = server.next().await {
+                drop(stream)
+            }
+        });
+        let mut session = Session::new_server(ours, Config::default());
+        let uplink = Uplink::new();
+        let _offered = uplink.offer(session.control());
+        tokio::spawn(async move {
+            while let Some(Ok(stream)) = session.next().await {
+                drop(stream)
+            }
+        });
+        let begun = Instant::now();
+        for _ in 0..10 * STREAMS {
+            drop(uplink.open().await.unwrap());
+        }
+        assert!(begun.elapsed() >= 9 * PLACE_TIME, "{:?}", begun.elapsed());
     }
 }

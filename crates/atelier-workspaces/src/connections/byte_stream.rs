@@ -2,7 +2,8 @@
 //!
 //! Sends frames of at most 64 KiB, takes frames of at most 1 MiB, pings every 15 s and calls a link dead
 //! that brought no frame for 45 s. All of it happens in `poll_read`, which the owner of the stream polls
-//! all the time, so that nothing beside it has to be driven.
+//! all the time, so that nothing beside it has to be driven. A [`FrameGuard`] sees the bytes of both
+//! directions; what it does not let through closes the stream.
 
 use std::io;
 use std::pin::Pin;
@@ -13,11 +14,16 @@ use atelier_workspace_protocol::{FRAME_ACCEPTED_BYTES, FRAME_SENT_BYTES, close};
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::frames::{FrameFault, FrameGuard};
+
+/// For a close frame to leave.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -29,6 +35,49 @@ pub(crate) fn web_socket_config() -> WebSocketConfig {
     WebSocketConfig::default().max_message_size(Some(FRAME_ACCEPTED_BYTES)).max_frame_size(Some(FRAME_ACCEPTED_BYTES))
 }
 
+/// Why this side closes a link. The words go out with the close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CloseReason {
+    #[error("a newer link took over")]
+    Superseded,
+    #[error("only binary frames")]
+    Text,
+    #[error("a broken multiplexer frame")]
+    Broken,
+    #[error("too many frames that carry nothing")]
+    Flood,
+    #[error("too many answers are not read")]
+    Unread,
+}
+
+impl CloseReason {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Superseded => close::SUPERSEDED,
+            Self::Text => close::UNSUPPORTED,
+            Self::Broken => close::PROTOCOL,
+            Self::Flood | Self::Unread => close::POLICY,
+        }
+    }
+}
+
+impl From<FrameFault> for CloseReason {
+    fn from(fault: FrameFault) -> Self {
+        match fault {
+            FrameFault::Broken => Self::Broken,
+            FrameFault::Flood => Self::Flood,
+            FrameFault::Unread => Self::Unread,
+        }
+    }
+}
+
+/// A close frame on its way; once it is out, or cannot get out in time, reading ends.
+struct Closing {
+    reason: CloseReason,
+    sent: bool,
+    patience: Pin<Box<Sleep>>,
+}
+
 pub(crate) struct ByteStream<S> {
     socket: WebSocketStream<S>,
     unread: Bytes,
@@ -37,8 +86,8 @@ pub(crate) struct ByteStream<S> {
     dead_after: Duration,
     heard_at: Instant,
     superseded: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// The close frame on its way; once it is out, reading ends.
-    closing: Option<(CloseFrame, bool)>,
+    guard: FrameGuard,
+    closing: Option<Closing>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
@@ -54,25 +103,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
             dead_after: pace.dead,
             heard_at: Instant::now(),
             superseded: Box::pin(superseded.cancelled_owned()),
+            guard: FrameGuard::new(),
             closing: None,
         }
     }
 
-    fn close(&mut self, code: u16, reason: &'static str) {
+    fn close(&mut self, reason: CloseReason) {
         if self.closing.is_none() {
-            self.closing = Some((CloseFrame { code: code.into(), reason: reason.into() }, false));
+            let patience = Box::pin(tokio::time::sleep(CLOSE_TIME));
+            self.closing = Some(Closing { reason, sent: false, patience });
         }
     }
 
-    /// Sends the close frame if one is due, then ends reading with an error.
+    /// Sends the close frame if one is due, then ends reading with the reason as an error.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
-        let (frame, sent) = self.closing.as_mut()?;
-        let ended = Some(Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())));
-        if !*sent {
+        let closing = self.closing.as_mut()?;
+        let reason = closing.reason;
+        let ended = Some(Poll::Ready(Err(io::Error::other(reason))));
+        if closing.patience.as_mut().poll(cx).is_ready() {
+            return ended;
+        }
+        if !closing.sent {
             match Pin::new(&mut self.socket).poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    *sent = true;
-                    let frame = frame.clone();
+                    closing.sent = true;
+                    let frame = CloseFrame { code: reason.code().into(), reason: reason.to_string().into() };
                     if Pin::new(&mut self.socket).start_send(Message::Close(Some(frame))).is_err() {
                         return ended;
                     }
@@ -113,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
         let this = &mut *self;
         loop {
             if this.superseded.as_mut().poll(cx).is_ready() {
-                this.close(close::SUPERSEDED, "a newer link took over");
+                this.close(CloseReason::Superseded);
             }
             if let Some(ended) = this.poll_closing(cx) {
                 return ended;
@@ -132,10 +187,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
             };
             this.heard_at = Instant::now();
             match message {
-                Message::Binary(bytes) => this.unread = bytes,
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Binary(bytes) => match this.guard.check_incoming(&bytes) {
+                    Ok(()) => this.unread = bytes,
+                    Err(fault) => this.close(fault.into()),
+                },
+                Message::Ping(_) | Message::Pong(_) => {
+                    if let Err(fault) = this.guard.check_empty() {
+                        this.close(fault.into());
+                    }
+                }
                 Message::Close(_) => return Poll::Ready(Ok(())),
-                Message::Text(_) | Message::Frame(_) => this.close(close::UNSUPPORTED, "only binary frames"),
+                Message::Text(_) | Message::Frame(_) => this.close(CloseReason::Text),
             }
         }
     }
@@ -151,6 +213,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ByteStream<S> {
         Pin::new(&mut self.socket)
             .start_send(Message::Binary(Bytes::copy_from_slice(&bytes[..count])))
             .map_err(to_io)?;
+        if let Err(fault) = self.guard.check_outgoing(&bytes[..count]) {
+            self.close(fault.into());
+        }
         Poll::Ready(Ok(count))
     }
 

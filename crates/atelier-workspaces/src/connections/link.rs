@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_yamux::{Config, Control, Session, StreamHandle};
 
+use super::byte_stream::CloseReason;
 use super::outgoing::Outgoing;
 
 /// Streams this side opens at once. With the window of 256 KiB a stream that is 16 MiB at most.
@@ -76,6 +77,7 @@ impl Link {
         let ended = CancellationToken::new();
         let closed = CancellationToken::new();
         let told = superseded.clone();
+        let agent = facts.agent_id;
         let link = Arc::new(Self {
             control: session.control(),
             facts,
@@ -104,10 +106,19 @@ impl Link {
                 };
                 match opened {
                     Some(Ok(stream)) => {
-                        streams.spawn(outgoing.clone().serve(stream));
+                        if let Some(slot) = outgoing.slot() {
+                            streams.spawn(outgoing.clone().serve(stream, slot));
+                        }
                     }
                     Some(Err(error)) => {
-                        tracing::debug!(%error, "a link to a workspace agent broke");
+                        match error.get_ref().and_then(|reason| reason.downcast_ref::<CloseReason>()) {
+                            Some(CloseReason::Superseded) | None => {
+                                tracing::debug!(agent.id = %agent, %error, "a link to a workspace agent broke");
+                            }
+                            Some(reason) => {
+                                tracing::warn!(agent.id = %agent, %reason, "the link of a workspace agent is closed");
+                            }
+                        }
                         break;
                     }
                     None => break,

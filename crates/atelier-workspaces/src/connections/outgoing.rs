@@ -3,8 +3,8 @@
 //! The agent opens a stream and asks `CONNECT host:port` on it. A host that the template lists is dialled
 //! from here, by checked addresses only; then the stream carries its bytes. There is no other route.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atelier_domain::{AgentId, BuildId};
@@ -14,9 +14,10 @@ use hyper::body::Incoming;
 use hyper::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_yamux::StreamHandle;
 
+use super::budget::Budget;
 use crate::templates::{NetworkPolicy, TemplateSpec, lists_host};
 
 /// Streams an agent may have open to here.
@@ -26,6 +27,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 16 * 1024;
 /// A connection over which nothing went for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
+/// Lines that a link may write at once about hosts that are refused; then one a second.
+const REFUSED_LINES: u32 = 100;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// How workspaces get out: what the server dials for them.
@@ -54,7 +57,11 @@ pub(super) struct Outgoing {
     settings: OutgoingSettings,
     agent: AgentId,
     build: BuildId,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
+    /// Whether it was said already that the agent opens too many streams.
+    warned: AtomicBool,
+    /// Refused hosts that are still worth a line in the log.
+    refused_lines: Mutex<Budget>,
     /// The list of the agent's build, read when it is first asked for.
     hosts: OnceCell<Vec<String>>,
 }
@@ -82,19 +89,32 @@ impl Refusal {
 
 impl Outgoing {
     pub(super) fn new(store: Store, settings: OutgoingSettings, agent: AgentId, build: BuildId) -> Arc<Self> {
-        let slots = Semaphore::new(STREAMS);
-        Arc::new(Self { store, settings, agent, build, slots, hosts: OnceCell::new() })
+        Arc::new(Self {
+            store,
+            settings,
+            agent,
+            build,
+            slots: Arc::new(Semaphore::new(STREAMS)),
+            warned: AtomicBool::new(false),
+            refused_lines: Mutex::new(Budget::new(REFUSED_LINES, 1)),
+            hosts: OnceCell::new(),
+        })
     }
 
-    /// Serves one stream to its end. An agent that has all of its streams in use loses the new one.
+    /// The place of one more stream. An agent that has all of its streams in use loses the new one.
+    pub(super) fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        if slot.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(agent.id = %self.agent, "a workspace agent opens too many streams");
+        }
+        slot
+    }
+
+    /// Serves one stream to its end.
     ///
     /// # Cancel safety
     /// Dropping the future closes the stream and what was dialled for it.
-    pub(super) async fn serve(self: Arc<Self>, stream: StreamHandle) {
-        let Ok(_slot) = self.slots.try_acquire() else {
-            tracing::warn!(agent.id = %self.agent, "a workspace agent opens too many streams");
-            return;
-        };
+    pub(super) async fn serve(self: Arc<Self>, stream: StreamHandle, _slot: OwnedSemaphorePermit) {
         let (dialled, mut connection) = tokio::sync::mpsc::channel(1);
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (outgoing, dialled) = (self.clone(), dialled.clone());
@@ -135,7 +155,9 @@ impl Outgoing {
         let host = target.host().trim_end_matches('.').to_ascii_lowercase();
         let hosts = self.hosts.get_or_try_init(|| self.listed_hosts()).await?;
         if !lists_host(hosts, &host) || !self.settings.ports.contains(&port) {
-            tracing::info!(agent.id = %self.agent, host, port, "a workspace may not reach a host");
+            if self.refused_lines.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                tracing::info!(agent.id = %self.agent, host, port, "a workspace may not reach a host");
+            }
             let message = format!("{host}:{port} is not among the hosts and ports that this workspace may reach");
             return Err(Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", message));
         }

@@ -8,8 +8,10 @@ use atelier_domain::{CallToken, ChatId, UserId};
 use atelier_store::{AgentLifecycle, AgentStatus, Transition};
 use atelier_workspace_protocol::{SUBPROTOCOL, close};
 use atelier_workspaces::BuildCreate;
+use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::fake_agent::{dial, refused, serve, token};
 use crate::host::{Engine, Host, PATIENCE, json_of, request};
@@ -97,6 +99,67 @@ async fn x10_a_bad_answer_ends_one_request_only(engine: Engine) {
     assert_eq!(error.code, ToolErrorCode::AgentNotConnected);
 }
 
+/// A frame of the multiplexer without payload.
+fn frame(kind: u8, flags: u16, stream: u32, length: u32) -> Vec<u8> {
+    let mut bytes = vec![0, kind];
+    bytes.extend(flags.to_be_bytes());
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes
+}
+
+/// Sends bytes over a link of their own until all are out or the link ends; returns the close code.
+async fn flooded(run: &std::path::Path, bytes: Vec<u8>) -> Option<u16> {
+    let socket = dial(run, &token(run), SUBPROTOCOL).await.unwrap();
+    let (mut out, mut incoming) = socket.split();
+    let sending = tokio::spawn(async move {
+        for piece in bytes.chunks(60_000) {
+            if out.send(Message::Binary(piece.to_vec().into())).await.is_err() {
+                break;
+            }
+        }
+        out
+    });
+    let code = async {
+        loop {
+            match incoming.next().await {
+                Some(Ok(Message::Close(frame))) => break frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => break None,
+            }
+        }
+    };
+    let code = tokio::time::timeout(PATIENCE, code).await.expect("the server closes the link");
+    drop(sending.await.unwrap());
+    code
+}
+
+async fn x10_floods_and_broken_frames_close_the_link(engine: Engine) {
+    const WINDOW_UPDATE: u8 = 1;
+    const PING: u8 = 2;
+    const SYN: u16 = 1;
+    const RST: u16 = 8;
+    let host = Host::without_agent(engine).await;
+    let id = host.workspace("box", json!({})).await;
+    let run = host.folder(id).join("run");
+    let many = |frames: &dyn Fn(u32) -> Vec<u8>| (1..=50_000).flat_map(frames).collect::<Vec<u8>>();
+    let opened = |n: u32| frame(WINDOW_UPDATE, SYN, 2 * n, 0);
+    let opened_and_reset = |n: u32| [opened(n), frame(WINDOW_UPDATE, RST, 2 * n, 0)].concat();
+    for (what, bytes, code) in [
+        ("streams opened and reset", many(&opened_and_reset), close::POLICY),
+        ("streams opened", many(&opened), close::POLICY),
+        ("pings", many(&|n| frame(PING, SYN, 0, n)), close::POLICY),
+        ("no frame", b"this is not the multiplexer's protocol".to_vec(), close::PROTOCOL),
+        ("a stream opened twice", [opened(1), opened(1)].concat(), close::PROTOCOL),
+    ] {
+        assert_eq!(flooded(&run, bytes).await, Some(code), "{what}");
+    }
+    // The next link is as good as any.
+    let agent = connected(&host, &run).await;
+    host.connect(id).await.request(request(Method::Get, "/echo", None)).await.unwrap();
+    agent.abort();
+}
+
 async fn w46_a_newer_link_takes_over(engine: Engine) {
     let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
@@ -163,6 +226,7 @@ async fn w71_only_the_owner_gets_a_link(engine: Engine) {
 on_both_databases!(
     the_link_carries_requests_and_reports,
     x10_a_bad_answer_ends_one_request_only,
+    x10_floods_and_broken_frames_close_the_link,
     w46_a_newer_link_takes_over,
     w47_and_w48_refused_links,
     w71_only_the_owner_gets_a_link,
