@@ -26,7 +26,7 @@ pub enum AgentCommand {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Folder with token, manifest and socket
+    /// Folder with token, manifest and socket; the token is deleted
     #[arg(long)]
     pub run: PathBuf,
     /// File to hold a lock on as long as this process lives
@@ -42,7 +42,7 @@ pub struct InitArgs {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Folder with token, manifest and socket
+    /// Folder with manifest and socket; the token comes over standard input
     #[arg(long)]
     pub run: PathBuf,
 }

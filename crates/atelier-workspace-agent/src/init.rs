@@ -4,16 +4,20 @@
 //! on SIGTERM or when the agent ends with code 3, ends everything: SIGTERM, some seconds, SIGKILL. It ends
 //! only its own descendants, so it is right also where the workspace shares its user with others.
 //!
+//! It reads the agent's token once, deletes the file, and hands the token to each agent that it starts over a
+//! pipe: neither can be looked into, so no command of the workspace ever sees it.
+//!
 //! Where it is process 1 of a namespace, commands can neither kill nor trace it, and a SIGTERM counts only
 //! if it comes from outside of the namespace.
 
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use atelier_workspace_protocol::AgentLimits;
+use atelier_workspace_protocol::{AgentLimits, run_file};
 use rustix::fs::FlockOperation;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, WaitOptions};
 use signal_hook::consts::SIGTERM;
@@ -71,16 +75,24 @@ fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let token = take_token(&args.run)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(supervise(&args.run))
+    runtime.block_on(supervise(&args.run, &token))
 }
 
-async fn supervise(run_folder: &Path) -> anyhow::Result<ExitCode> {
+fn take_token(run_folder: &Path) -> anyhow::Result<String> {
+    let path = run_folder.join(run_file::TOKEN);
+    let token = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    Ok(token)
+}
+
+async fn supervise(run_folder: &Path, token: &str) -> anyhow::Result<ExitCode> {
     let mut children = signal(SignalKind::child())?;
     let mut terminate = terminations()?;
     let mut backoff = FIRST_BACKOFF;
     let code = 'workspace: loop {
-        let agent = start_agent(run_folder)?;
+        let agent = start_agent(run_folder, token)?;
         let started = Instant::now();
         let exit_code = loop {
             // Both streams are cancel safe.
@@ -136,12 +148,15 @@ fn ends_the_workspace(signal: &Origin) -> bool {
     !has_namespace || signal.process.is_none_or(|sender| sender.pid == 0)
 }
 
-fn start_agent(run_folder: &Path) -> anyhow::Result<i32> {
+fn start_agent(run_folder: &Path, token: &str) -> anyhow::Result<i32> {
+    let (read_end, mut write_end) = std::io::pipe()?;
+    // Fits into the pipe, so nobody has to read it yet.
+    write_end.write_all(token.as_bytes())?;
     let child = std::process::Command::new(OWN_PROGRAM)
         .arg0("atelier")
         .args(["agent", "serve", "--run"])
         .arg(run_folder)
-        .stdin(Stdio::null())
+        .stdin(read_end)
         .spawn()
         .context("start the agent")?;
     Ok(i32::try_from(child.id())?)

@@ -1,5 +1,6 @@
 //! `atelier agent serve`: the agent as a process. The only place that reads its environment and files.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::{proxy, startup};
 
 /// Time for the answer to a shutdown request to leave.
 const ANSWER: Duration = Duration::from_millis(100);
+const TOKEN_BYTES: u64 = 4096;
 const URLS_VARIABLE: &str = "ATELIER_AGENT_URLS";
 
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
@@ -43,7 +45,9 @@ fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
         .split(',')
         .map(Address::parse)
         .collect::<Result<Vec<_>, _>>()?;
-    let token = read(&run_folder.join(run_file::TOKEN))?.trim().to_owned();
+    let mut token = String::new();
+    std::io::stdin().take(TOKEN_BYTES).read_to_string(&mut token).context("read the token")?;
+    let token = token.trim().to_owned();
     let manifest: Manifest =
         serde_json::from_str(&read(&run_folder.join(run_file::MANIFEST))?).context("the manifest cannot be read")?;
     let config = AgentConfig {

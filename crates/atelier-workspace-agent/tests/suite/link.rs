@@ -205,6 +205,7 @@ async fn the_agent_comes_home_serves_and_comes_again_with_its_commands() {
     let link = host.link().await;
     assert_eq!(link.handshake.uri().path(), CONNECT_PATH);
     assert_eq!(link.header("authorization"), "Bearer atag_secret");
+    assert!(!host.folder.path().join("run/token").exists());
     let hello: Hello = serde_json::from_value(link.send("GET", "/v1/hello", None).await).unwrap();
     assert_eq!(hello.ledger_id, link.header(header::LEDGER_ID));
     assert_eq!(hello.boot_id, link.header(header::BOOT_ID));
@@ -234,6 +235,7 @@ async fn the_agent_comes_home_serves_and_comes_again_with_its_commands() {
     drop(link);
     let link = host.link().await;
     assert_ne!(link.header(header::BOOT_ID), hello.boot_id);
+    assert_eq!(link.header("authorization"), "Bearer atag_secret");
     assert_eq!(link.header(header::LEDGER_ID), hello.ledger_id);
     assert_eq!(link.send("GET", &output, None).await["running"], true);
     std::fs::write(host.home().join("go"), "").unwrap();

@@ -179,3 +179,19 @@ async fn tmp_lies_on_the_disk_and_is_empty_at_each_start() {
     }
     assert_eq!(run(&*host.connect(id).await, "ls -A /tmp").await, "");
 }
+
+#[tokio::test]
+async fn w47_no_command_finds_the_agents_token() {
+    for sandbox in [SandboxChoice::Bubblewrap, SandboxChoice::Landlock] {
+        let host = Host::with_agent(Engine::Sqlite, sandbox).await;
+        let id = host.workspace("box", json!({})).await;
+        let connection = host.connect(id).await;
+        // The pattern does not match the command's own line.
+        let look = "run=/.atelier/run; [ -n \"$TMPDIR\" ] && run=${TMPDIR%/tmp}/run; ls $run; cat $run/token; \
+                    grep -rs 'atag[_]' ~ $run; cat /proc/[0-9]*/environ 2>/dev/null | grep -a 'atag[_]'; true";
+        let output = run(&*connection, look).await;
+        assert!(output.contains("manifest.json") && !output.contains("atag_"), "{output}");
+        assert!(!host.folder(id).join("run/token").exists());
+        assert_eq!(run(&*connection, "echo here").await, "here\n");
+    }
+}
