@@ -262,7 +262,9 @@ impl ToolEnvironment {
 /// The answer's object, or the tool error it stands for.
 pub(super) fn answer_value(answer: &AgentResponse) -> Result<Value, ToolError> {
     let body: Value = serde_json::from_slice(&answer.body)
-        .map_err(|_| connection_error(&ConnectionError::Protocol("an answer that is no JSON".to_owned())))?;
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| connection_error(&ConnectionError::Protocol("an answer that is no JSON object".to_owned())))?;
     if (200..300).contains(&answer.status) {
         return Ok(body);
     }
@@ -357,5 +359,16 @@ mod tests {
         let error = answer_value(&answer).unwrap_err();
         assert_eq!(error.code, ToolErrorCode::EditFailed);
         assert_eq!(error.to_result()["error"]["failures"], json!([1]));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_object_is_no_result() {
+        for body in ["null", "[1]", "1", "\"text\"", "", "{"] {
+            for status in [200, 400] {
+                let error = answer_value(&AgentResponse { status, body: body.into() }).unwrap_err();
+                assert!(error.message.contains("cannot be read"), "{body} {status}: {error}");
+            }
+        }
+        assert_eq!(answer_value(&AgentResponse { status: 200, body: "{}".into() }), Ok(json!({})));
     }
 }
