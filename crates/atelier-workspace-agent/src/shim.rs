@@ -29,8 +29,8 @@ use anyhow::Context as _;
 use atelier_workspace_protocol::ProcessSignal;
 use rustix::process::{DumpableBehavior, WaitOptions};
 
-pub(crate) use self::control::CONTROL_SOCKET;
 use self::control::Watchers;
+pub(crate) use self::control::{CONTROL_SOCKET, SECRET_FILE};
 use self::spill::Spill;
 pub(crate) use self::spill::{HEAD_FILE, TAIL_FILES, TAIL_HEADER_BYTES};
 use crate::command::complain;
@@ -76,10 +76,11 @@ fn keep(folder: &Path) -> anyhow::Result<()> {
 
     let (events, incoming) = channel();
     signals::forward_terminate(events.clone())?;
+    let secret = control::make_secret().context("write the secret of the control socket")?;
     let _ = std::fs::remove_file(CONTROL_SOCKET);
     let listener = UnixListener::bind(CONTROL_SOCKET).context("listen on the control socket")?;
     let watchers = Watchers::new();
-    control::serve(listener, watchers.clone(), events.clone())?;
+    control::serve(listener, secret, watchers.clone(), events.clone())?;
 
     let spill = Arc::new(Mutex::new(Spill::open(meta.spill_head_bytes, meta.spill_tail_bytes)?));
     let started = Instant::now();

@@ -54,9 +54,9 @@ pub(super) async fn start_shim(program: &Path, folder: &Path, lock: File) -> io:
     let mut command = std::process::Command::new(program);
     command
         .arg0("atelier")
-        .args(["agent", "shim", "--folder"])
-        .arg(folder)
-        .current_dir("/")
+        // Command lines are for everybody to read in some sandboxes, so the folder is not in it.
+        .args(["agent", "shim", "--folder", "."])
+        .current_dir(folder)
         .env_clear()
         .stdin(Stdio::from(lock))
         .stdout(Stdio::piped())

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::record::{BEGUN_FILE, Begun, EXIT_FILE, Exit, LOCK_FILE, Meta};
-use crate::shim::CONTROL_SOCKET;
+use crate::shim::{CONTROL_SOCKET, SECRET_FILE};
 use crate::{process_tree, storage};
 
 /// How long a shim that holds its lock is looked for before it is asked again.
@@ -83,9 +83,7 @@ impl Entry {
     /// Nothing is lost; another call begins from what is on disk.
     pub(crate) async fn follow(&self) {
         loop {
-            if let Ok(mut stream) = connect(&self.folder).await
-                && stream.write_all(b"watch\n").await.is_ok()
-            {
+            if let Ok(mut stream) = ask(&self.folder, "watch").await {
                 let mut ticks = [0; 256];
                 while stream.read(&mut ticks).await.is_ok_and(|count| count > 0) {
                     self.tick();
@@ -112,13 +110,12 @@ impl Entry {
 
     /// Sends a signal through the shim; false if the command has ended.
     pub(crate) async fn signal(&self, signal: ProcessSignal, kill_after_ms: Option<u64>) -> io::Result<bool> {
-        let mut stream = match connect(&self.folder).await {
+        let after = kill_after_ms.map(|ms| format!(" {ms}")).unwrap_or_default();
+        let mut stream = match ask(&self.folder, &format!("signal {}{after}", signal.as_str())).await {
             Ok(stream) => stream,
             Err(_) if !matches!(on_disk(&self.folder)?, OnDisk::Running) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let after = kill_after_ms.map(|ms| format!(" {ms}")).unwrap_or_default();
-        stream.write_all(format!("signal {}{after}\n", signal.as_str()).as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         match answer.as_str() {
@@ -126,6 +123,14 @@ impl Entry {
             _ => Ok(false),
         }
     }
+}
+
+/// Sends a line to the shim.
+async fn ask(folder: &Path, words: &str) -> io::Result<UnixStream> {
+    let secret: String = storage::read_json(&folder.join(SECRET_FILE))?.ok_or(io::ErrorKind::NotFound)?;
+    let mut stream = connect(folder).await?;
+    stream.write_all(format!("{secret} {words}\n").as_bytes()).await?;
+    Ok(stream)
 }
 
 /// Connects through the folder's descriptor: the whole path may be too long for a socket's address.

@@ -1,5 +1,7 @@
 //! Beginning, finding, signalling and losing commands.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use atelier_workspace_protocol::{EventKind, access, header};
@@ -317,6 +319,28 @@ async fn w18_a_command_that_ignores_the_request_is_killed_and_keeps_its_output()
     let interrupted = client.start("sleep 60").await;
     client.signal(&interrupted, json!({"signal": "interrupt"})).await;
     assert_eq!(client.result(&interrupted).await["signal"], "SIGINT");
+}
+
+#[tokio::test]
+async fn a_shim_obeys_only_who_can_read_its_folder() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    let process = client.start("sleep 300").await;
+    let folder = workspace.path("state/processes").join(&process);
+    for words in ["signal kill\n", "0123456789abcdef0123456789abcdef signal kill\n"] {
+        let mut control = UnixStream::connect(folder.join("ctl.sock")).unwrap();
+        control.write_all(words.as_bytes()).unwrap();
+        let mut answer = String::new();
+        control.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "");
+    }
+    let (shim, pid) = workspace.pids(&process);
+    assert!(is_alive(pid));
+    let line = std::fs::read(format!("/proc/{shim}/cmdline")).unwrap();
+    assert!(!String::from_utf8_lossy(&line).contains(&process));
+    let (_, answer) = client.signal(&process, json!({"signal": "kill"})).await;
+    assert_eq!(answer["success"], true);
+    assert_eq!(client.result(&process).await["signal"], "SIGKILL");
 }
 
 #[tokio::test]

@@ -71,23 +71,21 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What a test left running. The shims of this folder are told by their command line.
-        let folder = self.folder.path().display().to_string();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let is_ours = String::from_utf8_lossy(&line).contains(&folder);
-            if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-                && is_ours
-                && let Some(pid) = Pid::from_raw(pid)
-            {
-                let group = std::fs::read_to_string(entry.path().join("task").join(pid.to_string()).join("children"));
-                for child in group.unwrap_or_default().split_ascii_whitespace() {
-                    if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
-                        let _ = rustix::process::kill_process_group(child, Signal::KILL);
-                    }
+        // What a test left running: shims that hold the lock of their folder, and their children.
+        for entry in std::fs::read_dir(self.path("state/processes")).into_iter().flatten().flatten() {
+            let ends = std::fs::File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_ok());
+            let begun = std::fs::read(entry.path().join("begun.json")).unwrap_or_default();
+            let begun: Value = serde_json::from_slice(&begun).unwrap_or_default();
+            let pid = |name: &str| begun[name].as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            let Some(shim) = pid("shim_pid").filter(|_| !ends) else { continue };
+            let shim_number = shim.as_raw_nonzero();
+            let children = std::fs::read_to_string(format!("/proc/{shim_number}/task/{shim_number}/children"));
+            for child in children.unwrap_or_default().split_ascii_whitespace() {
+                if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                    let _ = rustix::process::kill_process_group(child, Signal::KILL);
                 }
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
+            let _ = rustix::process::kill_process(shim, Signal::KILL);
         }
     }
 }
