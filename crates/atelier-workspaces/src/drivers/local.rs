@@ -11,6 +11,7 @@ mod program;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -27,8 +28,9 @@ pub use sandbox::{Sandbox, SandboxChoice};
 
 use crate::templates::{NetworkPolicy, ResolvedSpec, Resources};
 use cgroup::Delegation;
-use folders::{Folders, Owner};
+use folders::Folders;
 use life::{Life, Tree};
+use users::Users;
 
 /// How long the first process may take to appear.
 const APPEAR: Duration = Duration::from_secs(20);
@@ -48,7 +50,7 @@ pub struct LocalSettings {
     /// The program that is `atelier` inside workspaces (`atelier agent ...`).
     pub agent_program: PathBuf,
     pub sandbox: SandboxChoice,
-    /// User of workspaces when the server is root.
+    /// The first of 10,000 users of workspaces when the server is root, one for each workspace.
     pub uid: u32,
     /// Host folders that templates may show.
     pub extra_paths: Vec<PathBuf>,
@@ -106,7 +108,8 @@ pub struct LocalDriver {
 
 struct Shared {
     settings: LocalSettings,
-    owner: Option<Owner>,
+    /// When the server is root.
+    users: Option<Users>,
     sandbox: Result<Sandbox, String>,
     delegation: Option<Delegation>,
     program: OnceCell<PathBuf>,
@@ -119,10 +122,9 @@ impl LocalDriver {
     /// # Errors
     /// The data folder cannot be set up.
     pub async fn open(settings: LocalSettings) -> Result<Self, DriverError> {
-        let owner = rustix::process::geteuid()
-            .is_root()
-            .then_some(Owner { uid: settings.uid.max(1), gid: settings.uid.max(1) });
-        let sandbox = Sandbox::find(settings.sandbox, owner, &settings.agent_program).await;
+        let users = rustix::process::geteuid().is_root().then(|| Users::new(&settings.data_dir, settings.uid));
+        let first = users.as_ref().map(Users::first);
+        let sandbox = Sandbox::find(settings.sandbox, first, &settings.agent_program).await;
         match &sandbox {
             Ok(Sandbox::Off) => tracing::warn!("local workspaces are not shut in (ATELIER_LOCAL_SANDBOX=off)"),
             Ok(sandbox) => tracing::debug!(sandbox = sandbox.name(), "local workspaces are shut in"),
@@ -131,7 +133,7 @@ impl LocalDriver {
         folders::folder(&settings.data_dir.join("workspaces"), 0o711)
             .map_err(io_error("make the folder of workspaces"))?;
         let delegation = Delegation::find();
-        Ok(Self { shared: Arc::new(Shared { settings, owner, sandbox, delegation, program: OnceCell::new() }) })
+        Ok(Self { shared: Arc::new(Shared { settings, users, sandbox, delegation, program: OnceCell::new() }) })
     }
 
     /// What shuts workspaces in, or why nothing does.
@@ -154,7 +156,9 @@ impl LocalDriver {
     }
 
     fn folders(&self, id: WorkspaceId) -> Folders {
-        Folders::of(&self.shared.settings.data_dir, id, self.shared.owner)
+        let data_dir = &self.shared.settings.data_dir;
+        let outer = Folders::outer(data_dir, id);
+        Folders::of(data_dir, id, self.shared.users.as_ref().map(|users| users.owner(&outer)))
     }
 
     /// The shape of a running tree. The server and its setting may have changed since it was started.
@@ -190,8 +194,17 @@ impl LocalDriver {
     /// Makes the folders of a workspace. Repeatable.
     pub(crate) async fn prepare(&self, id: WorkspaceId) -> Result<(), DriverError> {
         self.check_reach()?;
-        let folders = self.folders(id);
-        blocking(move || folders.create()).await.map_err(io_error("make the workspace's folders"))
+        let (driver, folders) = (self.clone(), self.folders(id));
+        blocking(move || {
+            folders.create_outer()?;
+            if let Some(users) = &driver.shared.users {
+                users.take_number(&folders.outer)?;
+            }
+            // With the number that it has now.
+            driver.folders(id).create()
+        })
+        .await
+        .map_err(io_error("make the workspace's folders"))
     }
 
     /// Listens on the workspace's socket, made anew.
@@ -219,7 +232,7 @@ impl LocalDriver {
         }
         let extra_paths = self.real_extra_paths(start.spec)?;
         let program = self.program().await?.to_owned();
-        let accounts = self.accounts().await?;
+        let accounts = self.accounts(&folders).await?;
         let cgroup = self.cgroup(&start)?;
 
         let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
@@ -229,6 +242,7 @@ impl LocalDriver {
         let folders = {
             let folders = folders.clone();
             blocking(move || {
+                folders.settle()?;
                 folders.empty_tmp()?;
                 for (name, content) in &files {
                     folders.put(name, content)?;
@@ -245,7 +259,6 @@ impl LocalDriver {
         let mut child = sandbox
             .command(&sandbox::Launch {
                 folders: &folders,
-                owner: self.shared.owner,
                 program: &program,
                 accounts: &accounts,
                 spec: &spec,
@@ -347,14 +360,14 @@ impl LocalDriver {
     }
 
     fn check_reach(&self) -> Result<(), DriverError> {
-        if self.shared.owner.is_none() {
+        if self.shared.users.is_none() {
             return Ok(());
         }
         let workspaces = self.shared.settings.data_dir.join("workspaces");
         match folders::closed_ancestor(&workspaces).map_err(io_error("look at the data folder"))? {
             None => Ok(()),
             Some(folder) => Err(DriverError::Refused(format!(
-                "workspaces run as user {} and cannot walk through {}; choose a data folder (ATELIER_DATA_DIR) that \
+                "workspaces run as users {} and following and cannot walk through {}; choose a data folder (ATELIER_DATA_DIR) that \
                  every user can walk through, for instance /var/lib/atelier",
                 self.shared.settings.uid,
                 folder.display()
@@ -379,10 +392,10 @@ impl LocalDriver {
         Ok(spec.extra_paths.clone())
     }
 
-    /// The made-up lists of users and groups, the same for all workspaces of this server.
-    async fn accounts(&self) -> Result<PathBuf, DriverError> {
-        let folder = self.shared.settings.data_dir.join("bin").join("etc");
-        let (uid, gid) = match self.shared.owner {
+    /// The made-up lists of users and groups of a workspace.
+    async fn accounts(&self, folders: &Folders) -> Result<PathBuf, DriverError> {
+        let folder = folders.outer.join("etc");
+        let (uid, gid) = match folders.owner() {
             Some(owner) => (owner.uid, owner.gid),
             None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         };

@@ -24,7 +24,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engin
     // W65, and W47: the token is in no environment.
     let status = run(&*connection, "id -u; grep CapEff /proc/self/status; env").await;
     if rustix::process::geteuid().is_root() {
-        assert!(status.starts_with("10000\n"), "{status}");
+        assert!(status.starts_with("10001\n"), "{status}");
     }
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
     assert!(!status.contains("atag_") && !status.contains("CARGO"), "{status}");
@@ -104,13 +104,24 @@ async fn without_bubblewrap_landlock_shuts_in(engine: Engine) {
     let command = format!(
         "id -u; touch ~/mine && echo wrote; for path in {data}/atelier.db {data}/workspaces/{other}/home/secret \
          {data}/workspaces/{other}/run/token /etc/shadow /proc/{}/environ; do \
-         cat $path >/dev/null 2>&1 && echo saw $path; done; ls {data}/workspaces/{other} /tmp 2>/dev/null; echo x > $TMPDIR/x && echo tmp; kill -0 {} 2>/dev/null && echo signal; true",
+         cat $path >/dev/null 2>&1 && echo saw $path; done; ls {data}/workspaces/{other} /tmp 2>/dev/null; echo x > $TMPDIR/x && echo tmp; ls /dev/shm 2>/dev/null; touch /dev/shm/x 2>/dev/null && echo shm; kill -0 {} 2>/dev/null && echo signal; true",
         std::process::id(),
         std::process::id(),
     );
     let output = run(&*connection, &command).await;
+    if rustix::process::geteuid().is_root() {
+        // Each workspace has a user of its own, so it does not get at the sockets of others either.
+        let ask = |workspace| {
+            format!(
+                "perl -MIO::Socket::UNIX -e 'print IO::Socket::UNIX->new($ARGV[0]) ? \"there\\n\" : \"$!\\n\"' \
+                 {data}/workspaces/{workspace}/run/agent.sock"
+            )
+        };
+        assert_eq!(run(&*connection, &ask(id)).await, "there\n");
+        assert_eq!(run(&*connection, &ask(other)).await, "Permission denied\n");
+    }
     let user = if rustix::process::geteuid().is_root() {
-        "10000".into()
+        "10002".into()
     } else {
         rustix::process::geteuid().as_raw().to_string()
     };
@@ -138,7 +149,9 @@ async fn without_bubblewrap_landlock_shuts_in(engine: Engine) {
     let folder = host.folder(id).display().to_string();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&line).contains(&folder), "left over: {}", String::from_utf8_lossy(&line));
+        let line = String::from_utf8_lossy(&line);
+        let is_inside = std::fs::read_link(entry.path().join("cwd")).is_ok_and(|place| place.starts_with(&folder));
+        assert!(!is_inside && !line.contains(&folder), "left over: {line}");
     }
 }
 

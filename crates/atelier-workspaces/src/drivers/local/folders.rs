@@ -13,12 +13,7 @@ use std::path::{Path, PathBuf};
 
 use atelier_domain::WorkspaceId;
 
-/// The user that workspaces run as, when it is another one than the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
+use super::users::Owner;
 
 /// Where one workspace lies on the host.
 #[derive(Clone, Debug)]
@@ -36,8 +31,12 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
+    pub(crate) fn outer(data_dir: &Path, id: WorkspaceId) -> PathBuf {
+        data_dir.join("workspaces").join(id.to_string())
+    }
+
     pub(crate) fn of(data_dir: &Path, id: WorkspaceId, owner: Option<Owner>) -> Self {
-        let outer = data_dir.join("workspaces").join(id.to_string());
+        let outer = Self::outer(data_dir, id);
         Self {
             home: outer.join("home"),
             run: outer.join("run"),
@@ -49,11 +48,15 @@ impl Folders {
         }
     }
 
-    /// Makes what is missing. Repeatable.
-    pub(crate) fn create(&self) -> io::Result<()> {
+    /// Makes the server's folder of the workspace. Repeatable.
+    pub(crate) fn create_outer(&self) -> io::Result<()> {
         let workspaces = self.outer.parent().expect("the outer folder lies in workspaces");
         folder(workspaces, 0o711)?;
-        folder(&self.outer, 0o711)?;
+        folder(&self.outer, 0o711)
+    }
+
+    /// Makes what is missing in it. Repeatable, also while the workspace runs.
+    pub(crate) fn create(&self) -> io::Result<()> {
         for inner in [&self.home, &self.run, &self.tmp] {
             match DirBuilder::new().mode(0o700).create(inner) {
                 Ok(()) => self.give(inner)?,
@@ -129,11 +132,37 @@ impl Folders {
         self.give(&self.tmp)
     }
 
-    fn give(&self, path: &Path) -> io::Result<()> {
-        match self.owner {
-            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
-            None => Ok(()),
+    /// The user that the workspace is to run as, when it is another one than the server's.
+    pub(crate) const fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    /// Gives everything of the workspace to the user that it is to have, where that is not so: an older
+    /// server ran it as another one, or the setting has changed. Only while nothing of the workspace runs.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        let (Some(owner), Some(former)) = (self.owner, self.owner_of_home()) else { return Ok(()) };
+        if former == owner {
+            return Ok(());
         }
+        // Home comes last and its own folder after all that is in it: that says that nothing is left to do.
+        for folder in [&self.run, &self.tmp, &self.home] {
+            pass_on(folder, former, owner, 0)?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        // Not yet settled, it is still used by the one who has the home folder.
+        match self.owner_of_home().or(self.owner) {
+            Some(owner) if self.owner.is_some() => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// `None` while the home folder is not there or not given away yet.
+    fn owner_of_home(&self) -> Option<Owner> {
+        let home = std::fs::symlink_metadata(&self.home).ok()?;
+        (home.uid() != 0).then(|| Owner { uid: home.uid(), gid: home.gid() })
     }
 }
 
@@ -162,6 +191,23 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Gives what belongs to `former` below and at `path` to `owner`; links are not followed.
+fn pass_on(path: &Path, former: Owner, owner: Owner, depth: usize) -> io::Result<()> {
+    if depth > 256 {
+        return Err(io::Error::other("folders lie more than 256 deep in each other"));
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    if found.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            pass_on(&entry?.path(), former, owner, depth + 1)?;
+        }
+    }
+    if found.uid() == former.uid {
+        std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))?;
+    }
+    Ok(())
 }
 
 fn remove_folder(path: &Path) -> io::Result<()> {
@@ -198,6 +244,7 @@ mod tests {
     fn folders() -> (tempfile::TempDir, Folders) {
         let data = tempfile::tempdir().unwrap();
         let folders = Folders::of(data.path(), WorkspaceId::new(), None);
+        folders.create_outer().unwrap();
         folders.create().unwrap();
         (data, folders)
     }
@@ -239,6 +286,40 @@ mod tests {
         folders.empty_tmp().unwrap();
         assert_eq!(std::fs::read_dir(&folders.tmp).unwrap().count(), 0);
         assert_eq!(std::fs::metadata(&folders.tmp).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn files_of_another_user_are_passed_on_once_and_links_are_not_followed() {
+        if !rustix::process::geteuid().is_root() {
+            return; // only root gives files away
+        }
+        let (data, before) = folders();
+        let id: WorkspaceId = before.outer.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let uid = |path: &Path| std::fs::symlink_metadata(path).unwrap().uid();
+        let shared = Folders::of(data.path(), id, Some(Owner::of(500)));
+        shared.create().unwrap();
+        shared.put("token", b"secret").unwrap();
+        let (file, link) = (shared.home.join("file"), shared.home.join("link"));
+        std::fs::write(&file, "").unwrap();
+        let victim = data.path().join("victim");
+        std::fs::write(&victim, "").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        for path in [&file, &link] {
+            std::os::unix::fs::lchown(path, Some(500), Some(500)).unwrap();
+        }
+
+        // Until it is settled, what is put there still belongs to the one who runs.
+        let own = Folders::of(data.path(), id, Some(Owner::of(501)));
+        own.create().unwrap();
+        own.put("manifest", b"").unwrap();
+        assert_eq!((uid(&own.home), uid(&own.run.join("manifest"))), (500, 500));
+        own.settle().unwrap();
+        own.settle().unwrap();
+        for path in [&own.home, &own.run, &own.tmp, &file, &link, &own.run.join("token"), &own.run.join("manifest")] {
+            assert_eq!(uid(path), 501, "{}", path.display());
+        }
+        assert_eq!(uid(&victim), 0);
+        assert_eq!(uid(&own.outer), 0);
     }
 
     #[test]

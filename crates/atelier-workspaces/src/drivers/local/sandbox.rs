@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::folders::{Folders, Owner};
+use super::folders::Folders;
 use super::life::Tree;
+use super::users::Owner;
 use crate::templates::{NetworkPolicy, ResolvedSpec};
 
 /// The home folder as a workspace in bubblewrap sees it.
@@ -202,7 +203,6 @@ fn become_owner(command: &mut Command, owner: Option<Owner>) {
 /// What a start needs beside the folders.
 pub(crate) struct Launch<'a> {
     pub(crate) folders: &'a Folders,
-    pub(crate) owner: Option<Owner>,
     pub(crate) program: &'a Path,
     /// Folder with the made-up `passwd` and `group`.
     pub(crate) accounts: &'a Path,
@@ -244,7 +244,7 @@ impl Sandbox {
         let mut line: Vec<OsString> = Vec::new();
         // In a control group, the shell that joins it is still the server's user.
         let become_first = launch.cgroup.is_none();
-        if let (Some(owner), false) = (launch.owner, become_first) {
+        if let (Some(owner), false) = (launch.folders.owner(), become_first) {
             line.extend(["setpriv", "--reuid"].map(OsString::from));
             line.push(owner.uid.to_string().into());
             line.push("--regid".into());
@@ -273,7 +273,7 @@ impl Sandbox {
             .process_group(0)
             .kill_on_drop(false);
         if become_first {
-            become_owner(&mut command, launch.owner);
+            become_owner(&mut command, launch.folders.owner());
         }
         command
     }
@@ -322,7 +322,7 @@ fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
     for path in system.into_iter().chain(etc).chain(own).chain(launch.spec.extra_paths.iter().cloned()) {
         line.add([OsStr::new("--read-only"), path.as_os_str()]);
     }
-    let devices = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"];
+    let devices = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts"];
     let devices = devices.map(|name| Path::new("/dev").join(name));
     for path in [&launch.folders.home, &launch.folders.run, &launch.folders.tmp].into_iter().chain(&devices) {
         line.add([OsStr::new("--writable"), path.as_os_str()]);
