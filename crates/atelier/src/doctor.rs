@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use atelier_llm::{BaseUrl, ProviderKind};
 use atelier_store::ProviderRow;
-use atelier_workspaces::drivers::local::LocalDriver;
+use atelier_workspaces::drivers::local::{LocalDriver, Sandbox};
 
 use crate::server::{egress, open_store, prepare_data_dir, workspaces_config};
 use crate::settings::Settings;
@@ -101,7 +101,7 @@ async fn sandbox(settings: &Settings) -> Check {
     let opened = async {
         let config = workspaces_config(settings, &settings.data_dir()?)?;
         let driver = LocalDriver::open(config.local).await?;
-        anyhow::Ok(driver.sandbox().map(|sandbox| sandbox.name().to_owned()).map_err(str::to_owned))
+        anyhow::Ok(driver.sandbox().map(described).map_err(str::to_owned))
     };
     let result = match opened.await {
         Ok(Ok(name)) => Ok(name),
@@ -109,6 +109,18 @@ async fn sandbox(settings: &Settings) -> Check {
         Err(error) => Err(format!("{error:#}")),
     };
     Check { name: "sandbox of local workspaces".to_owned(), result }
+}
+
+/// The sandbox with what it leaves open.
+fn described(sandbox: &Sandbox) -> String {
+    let name = sandbox.name();
+    match sandbox {
+        Sandbox::Landlock => format!(
+            "{name}\n      commands can read the command lines of all processes of this host: pass no secrets in them; \
+             bubblewrap hides them"
+        ),
+        Sandbox::Bubblewrap { .. } | Sandbox::Off => name.to_owned(),
+    }
 }
 
 fn git() -> Check {

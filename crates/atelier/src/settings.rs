@@ -56,7 +56,7 @@ pub(crate) struct Settings {
           value_parser = ["auto", "bubblewrap", "landlock", "off"])]
     pub(crate) local_sandbox: String,
 
-    /// User id of local workspaces when the server runs as root
+    /// First user id of local workspaces when the server runs as root; each has its own among this and the next 9,999
     #[arg(long, env = "ATELIER_LOCAL_UID", default_value_t = 10_000, value_name = "UID",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) local_uid: u32,

@@ -168,3 +168,19 @@ async fn doctor_says_what_is_there() {
     }
     assert!(output.status.success(), "{printed}");
 }
+
+#[tokio::test]
+async fn doctor_says_what_landlock_leaves_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("doctor")
+        .env("ATELIER_DATA_DIR", folder.path())
+        .env("ATELIER_LOCAL_SANDBOX", "landlock")
+        .env_remove("ATELIER_DATABASE_URL")
+        .output()
+        .await
+        .unwrap();
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    // Where the kernel has no Landlock, the check fails with that.
+    assert!(printed.contains("command lines") || printed.contains("Landlock does not work here"), "{printed}");
+}
