@@ -8,6 +8,7 @@
 #[macro_use]
 mod named_enum;
 
+pub mod chain;
 pub mod chat;
 pub mod clock;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod retry;
 pub mod search;
 pub mod text;
 
+pub use chain::Chain;
 pub use clock::{Clock, SharedClock};
 pub use id::*;
 pub use jiff::Timestamp;

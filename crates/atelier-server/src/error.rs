@@ -2,6 +2,7 @@
 
 use atelier_api as api;
 use atelier_daemon::commit::CommitError;
+use atelier_domain::Chain;
 use atelier_store::{GroupError, ModelError, StoreError, UserError};
 use atelier_workspaces::OperationError;
 use axum::Json;
@@ -80,13 +81,7 @@ impl ApiError {
 
     /// For the log; the caller learns the request id only.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut chain = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            chain = format!("{chain}: {cause}");
-            source = cause.source();
-        }
-        tracing::error!("a request failed: {chain}");
+        tracing::error!("a request failed: {}", Chain(error));
         Self::failed()
     }
 }
@@ -115,7 +110,7 @@ impl From<StoreError> for ApiError {
                 "The server's disk is full. Ask an administrator to make room.",
             ),
             _ if error.is_transient() || matches!(error, StoreError::Closed) => {
-                tracing::warn!("the store is away: {error}");
+                tracing::warn!("the store is away: {}", Chain(&error));
                 let away = match error {
                     StoreError::Files(_) => "The store of files is away. Try again soon.",
                     _ => "The database is away. Try again soon.",

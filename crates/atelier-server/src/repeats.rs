@@ -8,6 +8,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use atelier_domain::Chain;
 use atelier_store::Idempotency;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -171,7 +172,7 @@ async fn keep_answer(app: &Shared, scope: Scope, response: Response) -> ApiResul
     }
     // the request has had its effect, whatever becomes of its repeats
     if let Err(error) = app.store.idempotency_finish(scope, parts.status.as_u16(), text).await {
-        tracing::warn!("an answer was not kept for repeats: {error}");
+        tracing::warn!("an answer was not kept for repeats: {}", Chain(&error));
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }
