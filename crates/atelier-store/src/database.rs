@@ -1,46 +1,42 @@
 //! The database itself: opening, transactions, reads.
 //!
-//! All writes are jobs: closures that get an open transaction and wait for nothing but it. On PostgreSQL each
-//! job is a transaction on a connection of the pool, rolled back when its caller goes away. On SQLite the one
-//! writer (`writer.rs`) runs them in turn, several to a commit.
+//! All writes are jobs: closures that get an open transaction and wait for nothing but it. On PostgreSQL
+//! (`postgres.rs`) each job is a transaction on a connection of the pool. On SQLite the one writer (`writer.rs`)
+//! runs them in turn, several to a commit. On both, a job that has begun is carried out even when its caller
+//! goes away.
 
+mod postgres;
 mod tx;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlitePool, Transaction};
+use sqlx::{ConnectOptions as _, SqlitePool};
 
 use crate::blobs::{Blobs, BlobsConfig};
 use crate::error::StoreError;
 use crate::secrets::{Secrets, SecretsConfig};
 use crate::statement::{ABSENT, Statement};
-use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
+use crate::value::{Arg, DbRow, bind_sqlite};
+use postgres::Pools;
 use tx::NOW;
 pub use tx::Tx;
 use writer::Writer;
 
 /// Connections that read SQLite.
 const SQLITE_READERS: u32 = 4;
-/// Connections of the PostgreSQL pool.
-const POSTGRES_CONNECTIONS: u32 = 20;
-/// Connections beside it for leases and the sweeper, which must not wait behind requests.
-const POSTGRES_UPKEEP_CONNECTIONS: u32 = 2;
 /// What takes longer is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is asked whether it still lives before it is used.
-const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
+/// How long the database may take to show that it lives.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
 /// Pages of SQLite's log (4 KiB each) at which a commit copies the rest of it into the database itself.
 const MAX_LOG_PAGES: &str = "4000";
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -81,7 +77,7 @@ struct Inner {
 
 enum Backend {
     Sqlite { writer: Writer, readers: SqlitePool },
-    Postgres { pool: PgPool, upkeep: PgPool },
+    Postgres(Pools),
 }
 
 impl Store {
@@ -90,7 +86,7 @@ impl Store {
         let blobs = Blobs::open(&config.blobs)?;
         let backend = match &config.database {
             Database::Sqlite { file } => open_sqlite(file).await?,
-            Database::Postgres { url } => open_postgres(url).await?,
+            Database::Postgres { url } => Backend::Postgres(Pools::open(url).await?),
         };
         let mut store = Self { inner: Arc::new(Inner { backend, secrets: Secrets::none(), blobs }) };
         let secrets = match store.secrets_open(&config.secrets).await {
@@ -109,7 +105,7 @@ impl Store {
     pub fn engine(&self) -> Engine {
         match self.inner.backend {
             Backend::Sqlite { .. } => Engine::Sqlite,
-            Backend::Postgres { .. } => Engine::Postgres,
+            Backend::Postgres(_) => Engine::Postgres,
         }
     }
 
@@ -141,7 +137,7 @@ impl Store {
     {
         match &self.inner.backend {
             Backend::Sqlite { writer, .. } => writer.write(name, job).await,
-            Backend::Postgres { pool, .. } => write_postgres(pool, name, job).await,
+            Backend::Postgres(pools) => pools.write(name, job).await,
         }
     }
 
@@ -149,10 +145,7 @@ impl Store {
     pub(crate) async fn upkeep(&self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
         match &self.inner.backend {
             Backend::Sqlite { .. } => Err(StoreError::Setup(format!("{} is for several replicas", statement.name))),
-            Backend::Postgres { upkeep, .. } => {
-                let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query.fetch_all(upkeep).await?.into_iter().map(DbRow::Postgres).collect())
-            }
+            Backend::Postgres(pools) => pools.upkeep(statement, args).await,
         }
     }
 
@@ -163,11 +156,11 @@ impl Store {
     pub async fn read<T, E>(
         &self,
         name: &'static str,
-        job: impl for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send,
+        job: impl for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
-        T: Send,
-        E: From<StoreError> + Send,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
     {
         let started = Instant::now();
         let result = match &self.inner.backend {
@@ -177,12 +170,7 @@ impl Store {
                 let _ = transaction.rollback().await;
                 result
             }
-            Backend::Postgres { pool, .. } => {
-                let mut transaction = begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-                let result = job(&mut Tx::postgres(&mut transaction)).await;
-                let _ = transaction.rollback().await;
-                result
-            }
+            Backend::Postgres(pools) => pools.read(job).await,
         };
         let took = started.elapsed();
         if took > SLOW {
@@ -198,10 +186,7 @@ impl Store {
                 let query = bind_sqlite(sqlx::query(statement.sqlite), args);
                 Ok(query.fetch_all(readers).await?.into_iter().map(DbRow::Sqlite).collect())
             }
-            Backend::Postgres { pool, .. } => {
-                let query = bind_postgres(sqlx::query(statement.postgres), args);
-                Ok(query.fetch_all(pool).await?.into_iter().map(DbRow::Postgres).collect())
-            }
+            Backend::Postgres(pools) => pools.fetch_all(statement, args).await,
         }
     }
 
@@ -209,12 +194,18 @@ impl Store {
         Ok(self.fetch_all(statement, args).await?.into_iter().next())
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, within two seconds.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.fetch_first(NOW, Vec::new()).await.map(|_| ())
+        match &self.inner.backend {
+            Backend::Sqlite { .. } => {
+                let asked = self.fetch_first(NOW, Vec::new());
+                tokio::time::timeout(PING_DEADLINE, asked).await.map_err(|_| StoreError::TimedOut)?.map(|_| ())
+            }
+            Backend::Postgres(pools) => pools.ping(PING_DEADLINE).await,
+        }
     }
 
     /// Ends the writer after the jobs it has, closes all connections and frees the lock. Later calls fail.
@@ -224,10 +215,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Backend::Postgres { pool, upkeep } => {
-                pool.close().await;
-                upkeep.close().await;
-            }
+            Backend::Postgres(pools) => pools.close().await,
         }
     }
 
@@ -246,55 +234,11 @@ impl Store {
                 Backend::Sqlite { readers, .. } => {
                     readers.prepare(sqlx::SqlSafeStr::into_sql_str(statement.sqlite)).await.map(|_| ())
                 }
-                Backend::Postgres { pool, .. } => {
-                    pool.prepare(sqlx::SqlSafeStr::into_sql_str(statement.postgres)).await.map(|_| ())
-                }
+                Backend::Postgres(pools) => pools.prepare(*statement).await,
             };
             prepared.map_err(|error| format!("{}: {error}", statement.name))?;
         }
         Ok(statements.len())
-    }
-}
-
-/// Begins a transaction. A connection that turns out to be dead is exchanged: nothing has happened on it yet.
-async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut dead = 0;
-    loop {
-        match pool.begin_with(statement).await {
-            Ok(transaction) => return Ok(transaction),
-            Err(sqlx::Error::Io(_)) if dead < POSTGRES_CONNECTIONS => dead += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-async fn write_postgres<T, E, F>(pool: &PgPool, name: &'static str, job: F) -> Result<T, E>
-where
-    F: for<'t> FnOnce(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, E>> + Send,
-    E: From<StoreError>,
-{
-    let mut transaction = begin(pool, "BEGIN").await?;
-    let mut tx = Tx::postgres(&mut transaction);
-    let result = job(&mut tx).await;
-    let failed = tx.has_failed();
-    match result {
-        // the server would answer the commit with a rollback, without calling it an error
-        Ok(_) if failed => {
-            let _ = transaction.rollback().await;
-            Err(StoreError::Aborted { name }.into())
-        }
-        Ok(value) => match transaction.commit().await {
-            Ok(()) => Ok(value),
-            Err(error) => {
-                tracing::warn!("the transaction {name} was not confirmed: {error}");
-                Err(StoreError::of_commit(error).into())
-            }
-        },
-        Err(error) => {
-            // a rollback that fails ends with the connection
-            let _ = transaction.rollback().await;
-            Err(error)
-        }
     }
 }
 
@@ -325,7 +269,7 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .pragma("wal_autocheckpoint", MAX_LOG_PAGES)
         .disable_statement_logging();
     let mut connection = options.connect().await?;
-    SQLITE_MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
+    SQLITE_MIGRATIONS.run(&mut connection).await.map_err(StoreError::of_migration)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(Duration::from_secs(5))
@@ -334,37 +278,4 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .await?;
     let writer = Writer::start(connection, options, lock).map_err(|error| setup("cannot start the writer", &error))?;
     Ok(Backend::Sqlite { writer, readers })
-}
-
-async fn open_postgres(url: &str) -> Result<Backend, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Setup("ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned()))?
-        .options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            // a frozen process must not hold its chats' rows after its lease is over
-            ("idle_in_transaction_session_timeout", "5s"),
-        ])
-        .application_name("atelier")
-        .statement_cache_capacity(512)
-        .disable_statement_logging();
-    let mut connection = PgConnection::connect_with(&options.clone().options([("statement_timeout", "0")])).await?;
-    POSTGRES_MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
-    connection.close().await?;
-    let pool = |connections| {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
-            .test_before_acquire(false)
-            .before_acquire(|connection, idle| {
-                Box::pin(async move {
-                    if idle.idle_for > IDLE_BEFORE_PING {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.clone())
-    };
-    Ok(Backend::Postgres { pool: pool(POSTGRES_CONNECTIONS), upkeep: pool(POSTGRES_UPKEEP_CONNECTIONS) })
 }

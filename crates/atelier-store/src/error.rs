@@ -1,6 +1,8 @@
 //! What can go wrong between the daemon and the database.
 
-const SQLITE_FULL: &str = "13";
+/// No room: `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE` (the index of the write-ahead log cannot grow), and PostgreSQL's
+/// `disk_full`.
+const DISK_FULL: [&str; 3] = ["13", "4874", "53100"];
 
 /// A failure of the store. Its text is for logs, never for callers of the API.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,18 @@ pub enum StoreError {
     TimedOut,
     #[error("column {column} holds a value that cannot be read")]
     Unreadable { column: String },
+    /// A newer program has been at work on this database.
+    #[error(
+        "the database was upgraded by a newer version of Atelier (it holds migration {version}, which this \
+             version does not know); start the newer version, or restore a backup that this version has made"
+    )]
+    NewerSchema { version: i64 },
+    /// The record of what was done to the schema does not fit what it says.
+    #[error(
+        "migration {version} of the database was made by another build of Atelier or stopped halfway; restore \
+             the backup from before the upgrade"
+    )]
+    DamagedSchema { version: i64 },
     #[error("the schema could not be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("{0}")]
@@ -51,6 +65,8 @@ impl StoreError {
             | Self::Reference { .. }
             | Self::Aborted { .. }
             | Self::Unreadable { .. }
+            | Self::NewerSchema { .. }
+            | Self::DamagedSchema { .. }
             | Self::Migrate(_)
             | Self::Setup(_)
             | Self::Database(_)
@@ -73,11 +89,24 @@ impl StoreError {
         }
     }
 
+    /// Why the schema is not what this program needs.
+    pub(crate) fn of_migration(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError;
+        match error {
+            MigrateError::VersionMissing(version) => Self::NewerSchema { version },
+            MigrateError::VersionMismatch(version) | MigrateError::Dirty(version) => Self::DamagedSchema { version },
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_disk_full(&error) => {
+                Self::StorageFull
+            }
+            other => Self::Migrate(other),
+        }
+    }
+
     /// The failure of a transaction, for one of the writes that shared it.
     pub(crate) fn of_group(error: &sqlx::Error) -> Self {
-        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
-            Some(SQLITE_FULL) => Self::StorageFull,
-            _ => Self::Unavailable(sqlx::Error::Protocol(error.to_string())),
+        match is_disk_full(error) {
+            true => Self::StorageFull,
+            false => Self::Unavailable(sqlx::Error::Protocol(error.to_string())),
         }
     }
 
@@ -110,8 +139,7 @@ impl From<sqlx::Error> for StoreError {
                     _ => {}
                 }
                 match database.code().as_deref() {
-                    // and PostgreSQL's disk_full
-                    Some(SQLITE_FULL | "53100") => Self::StorageFull,
+                    Some(code) if DISK_FULL.contains(&code) => Self::StorageFull,
                     // SQLITE_BUSY and its extensions; lock_not_available, query_canceled, serialization, deadlock,
                     // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
                     Some(
@@ -123,10 +151,17 @@ impl From<sqlx::Error> for StoreError {
             }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
+            // a server that goes down, or something on the way to it, says things that are no protocol
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
             _ => Self::Database(error),
         }
     }
+}
+
+fn is_disk_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| DISK_FULL.contains(&code.as_ref()))
 }

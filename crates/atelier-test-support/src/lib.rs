@@ -11,6 +11,7 @@ mod bucket;
 mod clock;
 mod database;
 mod processes;
+mod proxy;
 mod server;
 mod stream;
 
@@ -19,6 +20,7 @@ pub use bucket::Bucket;
 pub use clock::PausedClock;
 pub use database::{Engine, PostgresDatabase};
 pub use processes::kill_processes_of;
+pub use proxy::{FaultProxy, Link};
 pub use server::{Builder, TestServer};
 pub use stream::{ChatView, EventStream, Form, Frame, text_of};
 

@@ -4,6 +4,7 @@ use atelier_domain::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
 use super::Engine;
+use super::postgres::{in_time, is_link_lost};
 use crate::error::StoreError;
 use crate::statement::{Statement, ValuesInsert};
 use crate::value::{Arg, DbRow, bind_postgres, bind_sqlite};
@@ -18,6 +19,8 @@ pub(super) const NOW: Statement = Statement { name: "NOW", sqlite: "SELECT 0 AS 
 pub struct Tx<'c> {
     connection: Connection<'c>,
     failed: bool,
+    /// The link to the database broke: nothing more is asked on it.
+    lost: bool,
 }
 
 enum Connection<'c> {
@@ -27,11 +30,11 @@ enum Connection<'c> {
 
 impl<'c> Tx<'c> {
     pub(super) const fn sqlite(connection: &'c mut SqliteConnection) -> Self {
-        Self { connection: Connection::Sqlite(connection), failed: false }
+        Self { connection: Connection::Sqlite(connection), failed: false, lost: false }
     }
 
     pub(super) const fn postgres(connection: &'c mut PgConnection) -> Self {
-        Self { connection: Connection::Postgres(connection), failed: false }
+        Self { connection: Connection::Postgres(connection), failed: false, lost: false }
     }
 }
 
@@ -49,35 +52,55 @@ impl Tx<'_> {
         self.failed
     }
 
+    /// Whether the link to the database broke in this transaction: it has ended, and so has the connection.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     fn noted<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
-        self.failed |= result.is_err();
+        if let Err(error) = &result {
+            self.failed = true;
+            self.lost |= is_link_lost(error);
+        }
         Ok(result?)
     }
 
+    /// A job that goes on after the link broke would wait for each of its statements in vain.
+    fn check_link(&self) -> Result<(), StoreError> {
+        match self.lost {
+            true => Err(StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()))),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) async fn all(&mut self, statement: Statement, args: Vec<Arg>) -> Result<Vec<DbRow>, StoreError> {
+        self.check_link()?;
         let rows = match &mut self.connection {
             Connection::Sqlite(connection) => bind_sqlite(sqlx::query(statement.sqlite), args)
                 .fetch_all(&mut **connection)
                 .await
                 .map(|rows| rows.into_iter().map(DbRow::Sqlite).collect()),
-            Connection::Postgres(connection) => bind_postgres(sqlx::query(statement.postgres), args)
-                .fetch_all(&mut **connection)
-                .await
-                .map(|rows| rows.into_iter().map(DbRow::Postgres).collect()),
+            Connection::Postgres(connection) => {
+                in_time(bind_postgres(sqlx::query(statement.postgres), args).fetch_all(&mut **connection))
+                    .await
+                    .map(|rows| rows.into_iter().map(DbRow::Postgres).collect())
+            }
         };
         self.noted(rows)
     }
 
     pub(crate) async fn first(&mut self, statement: Statement, args: Vec<Arg>) -> Result<Option<DbRow>, StoreError> {
+        self.check_link()?;
         let row = match &mut self.connection {
             Connection::Sqlite(connection) => bind_sqlite(sqlx::query(statement.sqlite), args)
                 .fetch_optional(&mut **connection)
                 .await
                 .map(|row| row.map(DbRow::Sqlite)),
-            Connection::Postgres(connection) => bind_postgres(sqlx::query(statement.postgres), args)
-                .fetch_optional(&mut **connection)
-                .await
-                .map(|row| row.map(DbRow::Postgres)),
+            Connection::Postgres(connection) => {
+                in_time(bind_postgres(sqlx::query(statement.postgres), args).fetch_optional(&mut **connection))
+                    .await
+                    .map(|row| row.map(DbRow::Postgres))
+            }
         };
         self.noted(row)
     }
@@ -89,15 +112,17 @@ impl Tx<'_> {
 
     /// Carries a statement out; the number of rows it changed.
     pub(crate) async fn run(&mut self, statement: Statement, args: Vec<Arg>) -> Result<u64, StoreError> {
+        self.check_link()?;
         let changed = match &mut self.connection {
             Connection::Sqlite(connection) => bind_sqlite(sqlx::query(statement.sqlite), args)
                 .execute(&mut **connection)
                 .await
                 .map(|done| done.rows_affected()),
-            Connection::Postgres(connection) => bind_postgres(sqlx::query(statement.postgres), args)
-                .execute(&mut **connection)
-                .await
-                .map(|done| done.rows_affected()),
+            Connection::Postgres(connection) => {
+                in_time(bind_postgres(sqlx::query(statement.postgres), args).execute(&mut **connection))
+                    .await
+                    .map(|done| done.rows_affected())
+            }
         };
         self.noted(changed)
     }

@@ -8,6 +8,7 @@ mod files;
 mod fixture;
 mod keys;
 mod ledgers;
+mod links;
 mod messages;
 mod models;
 mod organizations;

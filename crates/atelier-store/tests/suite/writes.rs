@@ -201,33 +201,6 @@ on_both_engines! {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_postgres_a_caller_that_goes_away_rolls_back() {
-    let fixture = Fixture::new(Engine::Postgres).await;
-    let chat = fixture.chat_new();
-    let (id, store) = (chat.id, fixture.store.clone());
-    let (inserted, has_inserted) = oneshot::channel();
-    let write = tokio::spawn(async move {
-        store
-            .write::<(), StoreError>("never ends", move |tx| {
-                Box::pin(async move {
-                    atelier_store::chat_insert_in_tx(tx, &chat).await?;
-                    inserted.send(()).unwrap();
-                    std::future::pending().await
-                })
-            })
-            .await
-    });
-    has_inserted.await.unwrap();
-    write.abort();
-    assert!(write.await.unwrap_err().is_cancelled());
-    assert!(!exists(&fixture.store, id).await);
-    let (other, write) = insert(&fixture, false);
-    write.await.unwrap();
-    assert!(exists(&fixture.store, other).await);
-    fixture.end().await;
-}
-
 /// What waits while the writer is busy becomes one transaction: its writes see each other before anybody
 /// else does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
