@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::{Incarnation, SharedClock};
+use atelier_domain::{Chain, Incarnation, SharedClock};
 use atelier_llm::ProviderRegistry;
 use atelier_store::{ProviderPresets, Replica, Store, StoreError};
 use atelier_stream::Hubs;
@@ -18,6 +18,7 @@ use crate::lease::Lease;
 use crate::models::Models;
 use crate::prompt::files::Files;
 use crate::prompt::transcript::Transcripts;
+use crate::pulse::Pulse;
 use crate::turn::Turns;
 use crate::workspace::Workspaces;
 
@@ -63,6 +64,7 @@ pub struct Daemon {
     chats: Chats,
     commits: Commits,
     executor: Executor,
+    lease: Arc<Pulse>,
     clock: SharedClock,
     upkeep: TaskTracker,
     stop_upkeep: CancellationToken,
@@ -105,6 +107,7 @@ impl Daemon {
             chats: Chats::new(commits.clone()),
             commits,
             executor,
+            lease: lease.pulse(),
             clock,
             upkeep: TaskTracker::new(),
             stop_upkeep: CancellationToken::new(),
@@ -123,6 +126,15 @@ impl Daemon {
         &self.chats
     }
 
+    /// A loop that should have done its work by now and has not, by its name.
+    #[must_use]
+    pub fn stuck_loop(&self) -> Option<&'static str> {
+        if self.lease.is_stuck() {
+            return Some("lease");
+        }
+        self.executor.is_stuck().then_some("search for pending chats")
+    }
+
     /// Stops claiming, waits up to `grace` for turns to end, and hands over what is left.
     pub async fn shut_down(&self, grace: Duration) {
         self.executor.stop_claiming().await;
@@ -132,7 +144,7 @@ impl Daemon {
         self.upkeep.wait().await;
         let incarnation = self.commits.incarnation();
         if let Err(error) = self.commits.store().coordination().leave(incarnation).await {
-            tracing::warn!(replica.id = %incarnation, "the lease of replica {incarnation} was not given back: {error}");
+            tracing::warn!(replica.id = %incarnation, "the lease of replica {incarnation} was not given back: {}", Chain(&error));
         }
     }
 
@@ -145,7 +157,7 @@ impl Daemon {
                 match store.files_remove_unused(now, now - FILES_KEPT, FILES_AT_ONCE).await {
                     Ok(0) => {}
                     Ok(removed) => tracing::info!("{removed} files that no message uses were removed"),
-                    Err(error) => tracing::warn!("unused files could not be removed: {error}"),
+                    Err(error) => tracing::warn!("unused files could not be removed: {}", Chain(&error)),
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -168,7 +180,7 @@ impl Daemon {
                 match commits.leases_ended().await {
                     Ok(0) => {}
                     Ok(taken_over) => tracing::info!("{taken_over} turns of dead replicas go on here"),
-                    Err(error) => tracing::warn!("dead replicas could not be looked for: {error}"),
+                    Err(error) => tracing::warn!("dead replicas could not be looked for: {}", Chain(&error)),
                 }
             }
         });

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use self::pending::PendingSet;
 use crate::commit::RunSignals;
+use crate::pulse::Pulse;
 
 /// Limits of one replica (daemon.md 3).
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +61,8 @@ pub(crate) struct RunTokens {
 pub(crate) trait Work: Send + Sync + 'static {
     /// Claims the chat and runs its turn until it settles, fails or is handed over.
     fn run(self: Arc<Self>, chat: ChatId, place: Place) -> BoxFuture<'static, ()>;
-    /// The oldest pending chats, at most 64.
-    fn poll_pending(&self) -> BoxFuture<'_, Vec<(ChatId, UserId, Timestamp)>>;
+    /// The oldest pending chats; none if they could not be looked for.
+    fn poll_pending(&self) -> BoxFuture<'_, Option<Vec<(ChatId, UserId, Timestamp)>>>;
     /// Tells viewers that these chats wait for a place.
     fn held_back(&self, chats: Vec<ChatId>) -> BoxFuture<'_, ()>;
 }
@@ -231,6 +232,7 @@ impl Drop for Place {
 /// Owns the dispatching task and all runs.
 pub(crate) struct Executor {
     places: Arc<Places>,
+    pulse: Arc<Pulse>,
     runs: TaskTracker,
     dispatcher: Mutex<Option<tokio::task::JoinHandle<()>>>,
     close: CancellationToken,
@@ -242,6 +244,7 @@ impl Executor {
     pub(crate) fn start(work: Arc<dyn Work>, places: Arc<Places>, clock: SharedClock, config: ExecutorConfig) -> Self {
         let executor = Self {
             places: Arc::clone(&places),
+            pulse: Arc::new(Pulse::new(Arc::clone(&clock), config.poll_every)),
             runs: TaskTracker::new(),
             dispatcher: Mutex::new(None),
             close: CancellationToken::new(),
@@ -251,6 +254,7 @@ impl Executor {
         let dispatcher = Dispatcher {
             work,
             places,
+            pulse: Arc::clone(&executor.pulse),
             runs: executor.runs.clone(),
             clock,
             config,
@@ -261,6 +265,11 @@ impl Executor {
         *executor.dispatcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Some(tokio::spawn(dispatcher.run()));
         executor
+    }
+
+    /// Whether pending chats are still looked for.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.pulse.is_stuck()
     }
 
     /// No claims from here on, no new steps.
@@ -292,6 +301,7 @@ impl Executor {
 struct Dispatcher {
     work: Arc<dyn Work>,
     places: Arc<Places>,
+    pulse: Arc<Pulse>,
     runs: TaskTracker,
     clock: SharedClock,
     config: ExecutorConfig,
@@ -316,8 +326,9 @@ impl Dispatcher {
                     look = self.clock.sleep(HELD_BACK_AFTER);
                 }
                 () = &mut poll => {
-                    for (chat, owner, since) in self.work.poll_pending().await {
-                        self.places.wake(chat, owner, since);
+                    if let Some(pending) = self.work.poll_pending().await {
+                        self.pulse.beat();
+                        pending.into_iter().for_each(|(chat, owner, since)| self.places.wake(chat, owner, since));
                     }
                     let spread = rand::random_range(0.8..1.2);
                     poll = self.clock.sleep(self.config.poll_every.mul_f64(spread));

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::{ChatId, Incarnation, SharedClock};
+use atelier_domain::{Chain, ChatId, Incarnation, SharedClock};
 use atelier_store::{Coordination, Renewal, Replica, RunningRow, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{Commits, RunSignals as _};
 use crate::executor::Places;
+use crate::pulse::Pulse;
 
 /// A lease lasts this long and is renewed this often (both by the database's clock).
 const LEASE: Duration = Duration::from_secs(6);
@@ -27,6 +28,8 @@ pub(crate) struct Lease {
     replica: Replica,
     /// Rows that ran without a run here at the last look.
     suspects: HashSet<(ChatId, i64)>,
+    every: Duration,
+    pulse: Arc<Pulse>,
 }
 
 impl Lease {
@@ -39,6 +42,7 @@ impl Lease {
     ) -> Result<Self, StoreError> {
         let coordination = commits.store().coordination();
         coordination.join(replica.clone(), LEASE).await?;
+        let every = if coordination.has_leases() { RENEW_EVERY } else { LOOK_EVERY };
         Ok(Self {
             coordination,
             commits: commits.clone(),
@@ -46,17 +50,23 @@ impl Lease {
             clock: Arc::clone(clock),
             replica,
             suspects: HashSet::new(),
+            every,
+            pulse: Arc::new(Pulse::new(Arc::clone(clock), every)),
         })
+    }
+
+    /// Shows whether the lease is still renewed.
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Renews the lease until `stop`, and tells runs what their rows say.
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
-        let every = if self.coordination.has_leases() { RENEW_EVERY } else { LOOK_EVERY };
         loop {
             tokio::select! {
                 // a renewal that is under way ends before the token is looked at
                 () = stop.cancelled() => return,
-                () = self.clock.sleep(every.mul_f64(rand::random_range(0.9..1.1))) => {}
+                () = self.clock.sleep(self.every.mul_f64(rand::random_range(0.9..1.1))) => {}
             }
             self.renew().await;
         }
@@ -66,14 +76,17 @@ impl Lease {
         let incarnation = self.replica.incarnation;
         let before: HashSet<ChatId> = self.places.running().into_iter().collect();
         match self.coordination.renew(incarnation, LEASE).await {
-            Ok(Renewal::Lives { running }) => self.compare(&before, &running).await,
+            Ok(Renewal::Lives { running }) => {
+                self.pulse.beat();
+                self.compare(&before, &running).await;
+            }
             Ok(Renewal::DeclaredDead) => {
                 tracing::error!(replica.id = %incarnation, "this replica was taken for dead; its turns run elsewhere");
                 // each looks at its row, finds that it lost the chat, and ends without writing
                 before.into_iter().for_each(|chat| self.places.stop(chat, i64::MAX));
                 self.live_again().await;
             }
-            Err(error) => tracing::warn!(replica.id = %incarnation, "the lease was not renewed: {error}"),
+            Err(error) => tracing::warn!(replica.id = %incarnation, "the lease was not renewed: {}", Chain(&error)),
         }
     }
 
@@ -93,7 +106,9 @@ impl Lease {
         for (chat, _) in without_run.intersection(&self.suspects) {
             tracing::warn!(chat.id = %chat, "chat {chat} is running without a run; its turn starts again");
             if let Err(error) = self.commits.lease_ended(*chat, self.replica.incarnation).await {
-                tracing::warn!(chat.id = %chat, "chat {chat} could not be taken back: {error}");
+                tracing::warn!(chat.id = %chat, "chat {chat} could not be taken back: {}", Chain(&error));
+                // the lease is due again before the rest has waited for the database in vain
+                break;
             }
         }
         self.suspects = without_run;
@@ -108,7 +123,7 @@ impl Lease {
                 self.commits.live_as(replica.incarnation);
                 self.replica = replica;
             }
-            Err(error) => tracing::warn!("no new life could be registered: {error}"),
+            Err(error) => tracing::warn!("no new life could be registered: {}", Chain(&error)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of tools, as the model reads them (`workspaces.md` 1.1 and 1.8).
 
+use atelier_domain::Chain;
+use atelier_store::StoreError;
 use serde_json::{Map, Value, json};
 
 macro_rules! tool_error_codes {
@@ -73,12 +75,22 @@ pub struct ToolError {
     pub message: String,
     /// Further fields of the error object, for instance `validations` or `failures`.
     pub details: Map<String, Value>,
+    /// The store was away: the same question may be answered in a moment. Not shown to the model.
+    pub is_store_away: bool,
 }
 
 impl ToolError {
     #[must_use]
     pub fn new(code: ToolErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Map::new() }
+        Self { code, message: message.into(), details: Map::new(), is_store_away: false }
+    }
+
+    /// The store failed behind a tool.
+    #[must_use]
+    pub fn of_store(error: &StoreError) -> Self {
+        tracing::error!("the store failed behind a tool: {}", Chain(error));
+        let message = "The server could not look up what it needs. Try again in a moment.";
+        Self { is_store_away: error.is_transient(), ..Self::new(ToolErrorCode::Internal, message) }
     }
 
     #[must_use]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use atelier_domain::chat::{CallState, RetryInfo};
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::message::FinishReason;
-use atelier_domain::{CallToken, ChatId, SharedClock, Timestamp, UserId, retry};
+use atelier_domain::{CallToken, Chain, ChatId, SharedClock, Timestamp, UserId, retry};
 use atelier_llm::{ModelRequest, ProviderError};
 use atelier_store::{ChatRow, ModelCallNew, Store};
 use atelier_stream::StepLog;
@@ -68,7 +68,7 @@ impl Work for Turns {
                 Ok(Some(claimed)) => claimed,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(chat.id = %chat, "chat {chat} could not be claimed: {error}");
+                    tracing::warn!(chat.id = %chat, "chat {chat} could not be claimed: {}", Chain(&error));
                     return;
                 }
             };
@@ -77,12 +77,10 @@ impl Work for Turns {
         })
     }
 
-    fn poll_pending(&self) -> BoxFuture<'_, Vec<(ChatId, UserId, Timestamp)>> {
+    fn poll_pending(&self) -> BoxFuture<'_, Option<Vec<(ChatId, UserId, Timestamp)>>> {
         Box::pin(async move {
-            self.store.chats_pending_for_system(PENDING_AT_ONCE).await.unwrap_or_else(|error| {
-                tracing::warn!("pending chats could not be looked for: {error}");
-                Vec::new()
-            })
+            let found = self.store.chats_pending_for_system(PENDING_AT_ONCE).await;
+            found.inspect_err(|error| tracing::warn!("pending chats could not be looked for: {}", Chain(error))).ok()
         })
     }
 
@@ -90,7 +88,7 @@ impl Work for Turns {
         Box::pin(async move {
             for chat in chats {
                 if let Err(error) = self.commits.queued_for_capacity(chat).await {
-                    tracing::warn!(chat.id = %chat, "viewers could not be told that chat {chat} waits: {error}");
+                    tracing::warn!(chat.id = %chat, "viewers could not be told that chat {chat} waits: {}", Chain(&error));
                 }
             }
         })
@@ -119,7 +117,7 @@ impl Turns {
             match end {
                 RunEnd::Lost => tracing::info!(chat.id = %chat, "the run of chat {chat} was overtaken"),
                 RunEnd::Stopping | RunEnd::Failed(_) => {
-                    tracing::error!(chat.id = %chat, "the run of chat {chat} could not settle: {end}");
+                    tracing::error!(chat.id = %chat, "the run of chat {chat} could not settle: {}", Chain(&end));
                 }
             }
         }
@@ -172,7 +170,8 @@ impl<'a> Turn<'a> {
         match Box::pin(self.steps()).await {
             Err(RunEnd::Stopping) => self.writer.settle_stopped(None, Vec::new(), None).await,
             Err(RunEnd::Failed(error)) => {
-                tracing::error!(chat.id = %self.chat.id, "a turn of chat {} failed inside the server: {error}", self.chat.id);
+                let chat = self.chat.id;
+                tracing::error!(chat.id = %chat, "a turn of chat {chat} failed inside the server: {}", Chain(&error));
                 let error = TurnError::new(
                     ErrorKind::Internal,
                     "The server could not go on with this turn. Send another message to go on.",
@@ -267,7 +266,7 @@ impl<'a> Turn<'a> {
         match replaced {
             Ok(()) => Some(wanted),
             Err(error) => {
-                tracing::warn!(chat.id = %chat.id, "chat {} goes on with its former system prompt: {error}", chat.id);
+                tracing::warn!(chat.id = %chat.id, "chat {} goes on with its former system prompt: {}", chat.id, Chain(&error));
                 kept
             }
         }
@@ -313,7 +312,7 @@ impl<'a> Turn<'a> {
             return;
         }
         if let Err(error) = self.turns.store.chat_workspace_context_set(self.chat.id, text).await {
-            tracing::warn!(chat.id = %self.chat.id, "the workspace context of chat {} was not kept: {error}", self.chat.id);
+            tracing::warn!(chat.id = %self.chat.id, "the workspace context of chat {} was not kept: {}", self.chat.id, Chain(&error));
         }
     }
 

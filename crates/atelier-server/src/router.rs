@@ -567,10 +567,13 @@ pub(crate) fn router(app: Shared) -> Router {
 }
 
 async fn health(State(app): State<Shared>) -> Result<&'static str, ApiError> {
-    if app.ready.load(Ordering::Acquire) && app.store.ping().await.is_ok() {
-        return Ok("OK");
-    }
-    let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The server is not ready.");
+    let refusal = match app.daemon.stuck_loop() {
+        _ if !app.ready.load(Ordering::Acquire) => "The server is not ready.".to_owned(),
+        Some(name) => format!("The {name} of this server is stuck."),
+        None if app.store.ping().await.is_err() => "The database does not answer.".to_owned(),
+        None => return Ok("OK"),
+    };
+    let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", refusal);
     error.retry_after = Some(1);
     Err(error)
 }

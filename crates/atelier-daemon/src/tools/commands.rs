@@ -178,6 +178,11 @@ impl Follow<'_> {
 
     fn with_process(&self, error: ToolError) -> ToolError {
         match error.code {
+            _ if error.is_store_away => ToolError::new(
+                ToolErrorCode::OutcomeUnknown,
+                "The server could not follow the process, which goes on. Look at it with process_output.",
+            )
+            .with("process_id", json!(self.process)),
             ToolErrorCode::AgentNotConnected => ToolError::new(
                 ToolErrorCode::AgentNotConnected,
                 "The link to the workspace was lost. The process goes on; follow it with process_output.",

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Tool, commands, files, workspaces};
+use crate::patience::Patience;
 use crate::tool_error::{ToolError, ToolErrorCode};
 use crate::workspace::{
     Access, AgentRequest, AgentResponse, CallContext, ConnectionError, Method, WorkspaceConnection, Workspaces,
@@ -164,9 +165,24 @@ fn half(text: &str) -> &str {
 }
 
 impl ToolEnvironment {
+    /// Asks again while the database is away, as the writes of a run do: a call that has begun must not end
+    /// for that. Only for what may be repeated.
+    pub(super) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, ToolError>
+    where
+        F: Future<Output = Result<T, ToolError>>,
+    {
+        let mut patience = Patience::new(&self.clock);
+        loop {
+            match ask().await {
+                Err(error) if error.is_store_away && patience.is_left() => patience.pause().await,
+                answer => return answer,
+            }
+        }
+    }
+
     /// The chat's workspace right now.
-    pub(super) async fn workspace(&self) -> Result<WorkspaceId, ToolError> {
-        let chat = self.store.chat_get_for_system(self.chat_id).await.map_err(internal)?;
+    async fn workspace(&self) -> Result<WorkspaceId, ToolError> {
+        let chat = self.store.chat_get_for_system(self.chat_id).await.map_err(|error| ToolError::of_store(&error))?;
         chat.and_then(|chat| chat.workspace_id).ok_or_else(|| {
             ToolError::new(
                 ToolErrorCode::NoWorkspace,
@@ -177,8 +193,11 @@ impl ToolEnvironment {
 
     /// A link to the chat's workspace, with the owner's rights checked.
     pub(super) async fn connect(&self, wait: Duration) -> Result<Arc<dyn WorkspaceConnection>, ToolError> {
-        let workspace = self.workspace().await?;
-        self.workspaces.connect(workspace, self.owner_id, wait).await
+        self.patiently(|| async move {
+            let workspace = self.workspace().await?;
+            self.workspaces.connect(workspace, self.owner_id, wait).await
+        })
+        .await
     }
 
     /// One request that may be repeated: a link that breaks is asked for again, once.
@@ -212,6 +231,9 @@ impl ToolEnvironment {
                 // begun before, and nobody to ask
                 Err(error) if recorded.is_some() && error.code == ToolErrorCode::AgentNotConnected => {
                     return Err(outcome_unknown("its workspace could not be asked within 2 minutes"));
+                }
+                Err(error) if recorded.is_some() && error.is_store_away => {
+                    return Err(outcome_unknown("the database could not be asked about its workspace"));
                 }
                 Err(error) if recorded.is_some() => {
                     return Err(outcome_unknown(&format!("its workspace is gone ({})", error.code.as_str())));
@@ -308,11 +330,6 @@ pub(crate) fn outcome_unknown_after_restart() -> ToolError {
 
 pub(crate) fn interrupted() -> ToolError {
     ToolError::new(ToolErrorCode::Interrupted, "The call was interrupted.")
-}
-
-pub(super) fn internal(error: impl std::error::Error) -> ToolError {
-    tracing::error!("a tool failed: {error}");
-    ToolError::new(ToolErrorCode::Internal, "The server could not carry the call out. Try again.")
 }
 
 /// Adds `warnings` to a result object, if there are any.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::arguments::Arguments;
-use super::run::{Call, ToolEnvironment, internal, interrupted, with_warnings};
+use super::run::{Call, ToolEnvironment, interrupted, with_warnings};
 use crate::tool_error::ToolError;
 use crate::workspace::{ToolCaller, WorkspaceCreateArgs};
 
@@ -16,7 +16,8 @@ pub(super) async fn list_templates(environment: &ToolEnvironment, call: &Call<'_
     let page = arguments.optional_integer("page", 1..=100_000).unwrap_or(1);
     let warnings = arguments.finish()?;
     let page = u32::try_from(page).unwrap_or(1);
-    let list = environment.workspaces.template_list(environment.owner_id, query, page).await?;
+    let workspaces = &environment.workspaces;
+    let list = environment.patiently(|| workspaces.template_list(environment.owner_id, query.clone(), page)).await?;
     let result = json!({
         "templates": list.templates,
         "count": list.templates.len(),
@@ -31,7 +32,9 @@ pub(super) async fn read_template(environment: &ToolEnvironment, call: &Call<'_>
     let mut arguments = Arguments::new(&call.part.args);
     let template = arguments.string("template_id", 1..=MAX_NAME_BYTES);
     let warnings = arguments.finish()?;
-    Ok(with_warnings(environment.workspaces.template_read(environment.owner_id, template).await?, warnings))
+    let workspaces = &environment.workspaces;
+    let found = environment.patiently(|| workspaces.template_read(environment.owner_id, template.clone())).await?;
+    Ok(with_warnings(found, warnings))
 }
 
 pub(super) async fn create_workspace(environment: &ToolEnvironment, call: &Call<'_>) -> Result<Value, ToolError> {
@@ -40,22 +43,26 @@ pub(super) async fn create_workspace(environment: &ToolEnvironment, call: &Call<
     let name = arguments.optional_string("name", 0..=MAX_NAME_BYTES);
     let parameters = arguments.optional_string_map("parameters", MAX_PARAMETERS).unwrap_or_default();
     let warnings = arguments.finish()?;
-    let ttl_ms = environment.store.setting_workspace_ttl_ms().await.map_err(internal)?;
+    let ttl =
+        || async { environment.store.setting_workspace_ttl_ms().await.map_err(|error| ToolError::of_store(&error)) };
+    let ttl_ms = environment.patiently(ttl).await?;
     let args = WorkspaceCreateArgs { template, name, parameters, ttl_ms };
+    let workspaces = &environment.workspaces;
     let report = tokio::select! {
         // a workspace that is being made goes on; the call only stops waiting for it
         () = call.stop.cancelled() => return Err(interrupted()),
-        report = environment.workspaces.workspace_create(caller(environment, call), args) => report?,
+        report = environment.patiently(|| workspaces.workspace_create(caller(environment, call), args.clone())) => report?,
     };
     Ok(with_warnings(reported("created", report.changed, report.fields), warnings))
 }
 
 pub(super) async fn start_workspace(environment: &ToolEnvironment, call: &Call<'_>) -> Result<Value, ToolError> {
     let warnings = Arguments::new(&call.part.args).finish()?;
+    let workspaces = &environment.workspaces;
     let report = tokio::select! {
         // as above
         () = call.stop.cancelled() => return Err(interrupted()),
-        report = environment.workspaces.workspace_start(caller(environment, call)) => report?,
+        report = environment.patiently(|| workspaces.workspace_start(caller(environment, call))) => report?,
     };
     Ok(with_warnings(reported("started", report.changed, report.fields), warnings))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atelier_domain::error::TurnError;
 use atelier_domain::message::MessagePart;
-use atelier_domain::{CallToken, SharedClock, Timestamp};
+use atelier_domain::{CallToken, Chain, SharedClock, Timestamp};
 use atelier_store::{ModelCallNew, StoreError};
 
 use crate::commit::{
@@ -13,9 +13,7 @@ use crate::commit::{
     StepBegun,
 };
 use crate::fault::Faults;
-
-/// How long a write is repeated while the database is away.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
+use crate::patience::Patience;
 
 /// Why a run ends early.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +24,7 @@ pub(crate) enum RunEnd {
     /// A stop was committed: settle.
     #[error("a stop was asked for")]
     Stopping,
-    #[error("{0}")]
+    #[error(transparent)]
     Failed(Arc<dyn std::error::Error + Send + Sync>),
 }
 
@@ -148,17 +146,15 @@ impl RunWriter {
     where
         F: Future<Output = Result<T, CommitError>>,
     {
-        let deadline = self.clock.monotonic_now() + DATABASE_PATIENCE;
-        let mut pause = Duration::from_millis(50);
+        let mut patience = Patience::new(&self.clock);
         loop {
             match write().await {
                 Ok(value) => return Ok(value),
                 Err(CommitError::Lost | CommitError::NotFound) => return Err(RunEnd::Lost),
                 Err(CommitError::Stopping(_)) => return Err(RunEnd::Stopping),
-                Err(CommitError::Store(error)) if error.is_transient() && self.clock.monotonic_now() < deadline => {
-                    tracing::warn!(chat.id = %self.fence.chat_id, "the database is away, trying again: {error}");
-                    self.clock.sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
+                Err(CommitError::Store(error)) if error.is_transient() && patience.is_left() => {
+                    tracing::warn!(chat.id = %self.fence.chat_id, "the database is away, trying again: {}", Chain(&error));
+                    patience.pause().await;
                 }
                 Err(error) => return Err(RunEnd::failed(error)),
             }

@@ -15,8 +15,7 @@ pub(super) fn error(code: ToolErrorCode, message: impl Into<String>) -> ToolErro
 
 #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 pub(super) fn internal(error: StoreError) -> ToolError {
-    tracing::error!(%error, "a workspace tool cannot reach the database");
-    ToolError::new(ToolErrorCode::Internal, "The server could not look the workspace up. Try again in a moment.")
+    ToolError::of_store(&error)
 }
 
 pub(super) fn deleted() -> ToolError {
