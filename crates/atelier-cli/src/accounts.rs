@@ -1,6 +1,6 @@
 //! `atelier login`, `user create`, `token create`.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::client::Refused;
-use crate::{Connection, credentials};
+use crate::{Connection, credentials, output};
 
 #[derive(Args, Clone, Debug)]
 pub struct LoginArgs {
@@ -62,7 +62,7 @@ pub(crate) async fn login(arguments: LoginArgs, connection: &Connection) -> anyh
     let session = client.post("/api/v2/users/login", json!({ "email": email, "password": password })).await?;
     let token = session["session_token"].as_str().context("the server gave no session")?;
     let file = credentials::save(client.url(), token)?;
-    eprintln!("Logged in at {} as {email}; the session is kept in {}.", client.url(), file.display());
+    output::note(&format!("Logged in at {} as {email}; the session is kept in {}.", client.url(), file.display()));
     Ok(0)
 }
 
@@ -74,8 +74,8 @@ pub(crate) async fn user(command: UserCommand, connection: &Connection) -> anyho
     }
     match credentials::anonymous(connection)?.post("/api/v2/users/first", body.clone()).await {
         Ok(first) => {
-            println!("{}", first["user_id"].as_str().unwrap_or_default());
-            eprintln!("Created the first user, {username}, who owns the site. `atelier login` logs in.");
+            output::result(first["user_id"].as_str().unwrap_or_default())?;
+            output::note(&format!("Created the first user, {username}, who owns the site. `atelier login` logs in."));
             return Ok(0);
         }
         Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "first_user_exists") => {}
@@ -85,8 +85,8 @@ pub(crate) async fn user(command: UserCommand, connection: &Connection) -> anyho
         body["roles"] = json!(roles);
     }
     let user = credentials::client(connection)?.post("/api/v2/users", body).await?;
-    println!("{}", user["id"].as_str().unwrap_or_default());
-    eprintln!("Created {username}.");
+    output::result(user["id"].as_str().unwrap_or_default())?;
+    output::note(&format!("Created {username}."));
     Ok(0)
 }
 
@@ -97,8 +97,8 @@ pub(crate) async fn token(command: TokenCommand, connection: &Connection) -> any
         body["token_name"] = json!(name);
     }
     let token = credentials::client(connection)?.post("/api/v2/users/me/keys/tokens", body).await?;
-    println!("{}", token["key"].as_str().context("the server gave no token")?);
-    eprintln!("Keep it: it is shown only once.");
+    output::result(token["key"].as_str().context("the server gave no token")?)?;
+    output::note("Keep it: it is shown only once.");
     Ok(0)
 }
 
@@ -117,8 +117,7 @@ fn parse_lifetime(text: &str) -> Result<Duration, String> {
 }
 
 fn ask(question: &str) -> anyhow::Result<String> {
-    eprint!("{question}");
-    std::io::stderr().flush()?;
+    output::question(question)?;
     let mut line = String::new();
     if std::io::stdin().lock().read_line(&mut line)? == 0 {
         bail!("no answer on standard input");
@@ -141,7 +140,7 @@ fn password(given: Option<String>) -> anyhow::Result<String> {
     rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &hidden)?;
     let answer = ask("Password: ");
     rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &shown)?;
-    eprintln!();
+    output::note("");
     answer
 }
 

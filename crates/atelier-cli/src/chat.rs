@@ -3,8 +3,7 @@
 //! In a conversation the prompt stays usable while the agent works: what is typed then is queued by the
 //! server. Ctrl-C interrupts the turn; with nothing running it leaves.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::mpsc::SyncSender;
+use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -13,8 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::client::{CHATS, ChatStream, Client};
+use crate::output::Above;
 use crate::render::{Renderer, Shown, TurnEnd, TurnWatch};
-use crate::{Connection, credentials};
+use crate::{Connection, credentials, output};
 
 const INTERRUPTED: u8 = 130;
 
@@ -128,7 +128,7 @@ impl Session {
                         return Ok(INTERRUPTED);
                     }
                     interrupted = true;
-                    eprintln!("(interrupting; once more to leave at once)");
+                    output::note("(interrupting; once more to leave at once)");
                     self.client.post(&format!("{CHATS}/{chat}/interrupt"), json!({})).await?;
                     continue;
                 }
@@ -138,13 +138,13 @@ impl Session {
             }
         };
         if !self.arguments.json {
-            eprintln!("chat {chat}");
+            output::note(&format!("chat {chat}"));
         }
         match end {
             _ if interrupted => Ok(INTERRUPTED),
             TurnEnd::Done => Ok(0),
             TurnEnd::Failed => {
-                eprintln!("atelier: {}", failure(&self.client, &chat).await?);
+                output::note(&format!("atelier: {}", failure(&self.client, &chat).await?));
                 Ok(1)
             }
         }
@@ -156,27 +156,26 @@ impl Session {
         renderer: &mut Renderer,
         watch: &mut TurnWatch,
     ) -> anyhow::Result<Option<TurnEnd>> {
-        let mut out = std::io::stdout().lock();
         for event in events {
             if self.arguments.json {
-                writeln!(out, "{event}")?;
+                output::event(event)?;
             } else {
                 for shown in renderer.event(event) {
                     match shown {
-                        Shown::Text(text) => write!(out, "{text}")?,
+                        Shown::Text(text) => output::piece(&text)?,
                         Shown::Note(line) => {
-                            out.flush()?;
-                            eprintln!("{line}");
+                            output::flush()?;
+                            output::note(&line);
                         }
                     }
                 }
             }
             if let Some(end) = watch.event(event) {
-                out.flush()?;
+                output::flush()?;
                 return Ok(Some(end));
             }
         }
-        out.flush()?;
+        output::flush()?;
         Ok(None)
     }
 
@@ -186,7 +185,7 @@ impl Session {
         let mut watch = TurnWatch::default();
         let mut stream: Option<ChatStream> = self.chat.as_ref().map(|chat| self.client.stream(chat));
         let mut screen = Screen { above: input.above.clone(), json: self.arguments.json, line: String::new() };
-        screen.line("Ctrl-C interrupts the agent, Ctrl-D leaves. Messages typed while it works are queued.");
+        screen.above.line("Ctrl-C interrupts the agent, Ctrl-D leaves. Messages typed while it works are queued.");
         loop {
             let next = async {
                 match &mut stream {
@@ -200,7 +199,7 @@ impl Session {
                     for event in events? {
                         screen.event(&event, &mut renderer);
                         if let (Some(TurnEnd::Failed), Some(chat)) = (watch.event(&event), &self.chat) {
-                            screen.line(&format!("✗ {}", failure(&self.client, chat).await?));
+                            screen.above.line(&format!("✗ {}", failure(&self.client, chat).await?));
                         }
                     }
                 }
@@ -214,7 +213,7 @@ impl Session {
                             }
                         }
                         Err(error) if error.is::<crate::Unreachable>() => return Err(error),
-                        Err(error) => screen.line(&format!("✗ {error:#}")),
+                        Err(error) => screen.above.line(&format!("✗ {error:#}")),
                     },
                     Some(Typed::Interrupt) if watch.is_busy() => {
                         if let Some(chat) = &self.chat {
@@ -224,7 +223,7 @@ impl Session {
                     Some(Typed::Interrupt) => return Ok(INTERRUPTED),
                     Some(Typed::Leave) | None => {
                         if let Some(chat) = &self.chat {
-                            eprintln!("atelier chat --resume {chat} goes on with this chat");
+                            output::note(&format!("atelier chat --resume {chat} goes on with this chat"));
                         }
                         return Ok(0);
                     }
@@ -236,7 +235,7 @@ impl Session {
 
 /// Prints above the prompt, whole lines at a time.
 struct Screen {
-    above: SyncSender<String>,
+    above: Above,
     json: bool,
     line: String,
 }
@@ -244,26 +243,21 @@ struct Screen {
 impl Screen {
     fn event(&mut self, event: &Value, renderer: &mut Renderer) {
         if self.json {
-            self.line(&event.to_string());
+            self.above.event(event);
             return;
         }
         for shown in renderer.event(event) {
             match shown {
-                Shown::Note(line) => self.line(&line),
+                Shown::Note(line) => self.above.line(&line),
                 Shown::Text(text) => {
                     self.line.push_str(&text);
                     while let Some(end) = self.line.find('\n') {
                         let line: String = self.line.drain(..=end).collect();
-                        self.line(line.trim_end_matches('\n'));
+                        self.above.line(line.trim_end_matches('\n'));
                     }
                 }
             }
         }
-    }
-
-    fn line(&self, line: &str) {
-        // the printer's channel is bounded; a prompt that does not read any more is at its end
-        let _ = self.above.try_send(line.to_owned());
     }
 }
 
@@ -276,7 +270,7 @@ enum Typed {
 /// The prompt runs on a thread of its own, since it blocks on the terminal.
 struct Input {
     lines: mpsc::Receiver<Typed>,
-    above: SyncSender<String>,
+    above: Above,
 }
 
 impl Input {
@@ -285,7 +279,7 @@ impl Input {
             bail!("standard input is no terminal; send one message with -p");
         }
         let printer = ExternalPrinter::new(4096);
-        let above = printer.sender();
+        let above = Above(printer.sender());
         let (sender, lines) = mpsc::channel(16);
         let mut editor = Reedline::create().with_external_printer(printer);
         let prompt = DefaultPrompt::new(DefaultPromptSegment::Empty, DefaultPromptSegment::Empty);

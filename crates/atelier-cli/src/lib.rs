@@ -4,10 +4,13 @@
 //! produces goes to standard output, everything else to standard error. Exit codes: 0 good, 1 the turn
 //! or the request failed, 2 wrong usage, 3 the server cannot be reached, 130 interrupted.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
 mod accounts;
 mod chat;
 mod client;
 mod credentials;
+mod output;
 mod render;
 
 use std::process::ExitCode;
@@ -54,7 +57,7 @@ pub async fn run(command: CliCommand, connection: Connection) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("atelier: {error:#}");
+            output::note(&format!("atelier: {error:#}"));
             ExitCode::from(if error.is::<Unreachable>() { 3 } else { 1 })
         }
     }

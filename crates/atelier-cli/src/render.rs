@@ -1,4 +1,4 @@
-//! From stream events to what a terminal shows. Pure: events in, lines out.
+//! From stream events to what a terminal shows. Pure: events in, lines out, as they were written: `output` cleans them.
 //!
 //! Text streams as it comes. A tool call is one row with what it does; its result is a second, indented
 //! row. A part is shown once, whether it came live or with its stored message.
@@ -159,7 +159,7 @@ impl Renderer {
     fn text(&mut self, text: &str, out: &mut Vec<Shown>) {
         if !text.is_empty() {
             self.in_text = !text.ends_with('\n');
-            out.push(Shown::Text(clean(text)));
+            out.push(Shown::Text(text.to_owned()));
         }
     }
 
@@ -172,7 +172,7 @@ impl Renderer {
 
     fn note(&mut self, line: &str, out: &mut Vec<Shown>) {
         self.end_text(out);
-        out.push(Shown::Note(clean(line)));
+        out.push(Shown::Note(line.to_owned()));
     }
 }
 
@@ -302,11 +302,6 @@ fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// Text of a model or a command must not steer the terminal.
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,7 +339,7 @@ mod tests {
             json!({"type": "message", "step": 1, "message": {"id": 2, "role": "assistant", "content": [text, call]}}),
             json!({"type": "message", "step": 1, "message": {"id": 3, "role": "tool", "content": [
                 {"type": "tool-result", "tool_call_id": "c1", "tool_name": "execute",
-                 "result": {"running": false, "exit_code": 1, "output": "1\n2\n3\n4\n5\n6\nnot ok \u{1b}[31m7\n"}}]}}),
+                 "result": {"running": false, "exit_code": 1, "output": "1\n2\n3\n4\n5\n6\nnot ok 7\n"}}]}}),
             json!({"type": "message", "step": 2, "message": {"id": 4, "role": "assistant", "content": [
                 {"type": "text", "text": "One test fails."}]}}),
         ]);
@@ -357,7 +352,7 @@ mod tests {
           4
           5
           6
-          not ok [31m7
+          not ok 7
           ✗ exit 1
         One test fails.
         ");

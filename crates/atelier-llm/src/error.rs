@@ -11,7 +11,7 @@ use std::time::Duration;
 use atelier_domain::Timestamp;
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::retry::{self, RetryRule};
-use atelier_domain::text::head_chars;
+use atelier_domain::text::{head_chars, plain, plain_line};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub struct ProviderError {
     pub message: String,
     /// The provider's code, or one of ours (`egress_denied`, `truncated`).
     pub code: Option<String>,
-    /// The provider's own words, at most 500 characters, credentials removed.
+    /// The provider's own words, at most 500 characters, without credentials and control characters.
     pub detail: Option<String>,
     pub status_code: Option<u16>,
     /// How long the provider asks us to wait.
@@ -58,10 +58,7 @@ impl ProviderError {
     /// An answer that cannot be used; `found` says what was wrong with it.
     #[must_use]
     pub fn malformed(provider: &str, found: &str) -> Self {
-        Self {
-            detail: Some(head_chars(found, MAX_DETAIL_CHARS).to_owned()),
-            ..Self::new(ErrorKind::Malformed, provider)
-        }
+        Self { detail: Some(detail(found)), ..Self::new(ErrorKind::Malformed, provider) }
     }
 
     #[must_use]
@@ -72,11 +69,10 @@ impl ProviderError {
 
     /// Adds words of the provider; `key` is taken out of them.
     #[must_use]
-    pub(crate) fn with_detail(mut self, detail: &str, key: Option<&Secret>) -> Self {
-        let detail = detail.trim();
-        if !detail.is_empty() {
-            let detail = redact::redacted(detail, key.map(Secret::reveal));
-            self.detail = Some(head_chars(&detail, MAX_DETAIL_CHARS).to_owned());
+    pub(crate) fn with_detail(mut self, words: &str, key: Option<&Secret>) -> Self {
+        let words = words.trim();
+        if !words.is_empty() {
+            self.detail = Some(detail(&redact::redacted(words, key.map(Secret::reveal))));
         }
         self
     }
@@ -100,6 +96,11 @@ impl ProviderError {
             retryable: self.retryable,
         }
     }
+}
+
+/// Words of a provider as they are stored and shown.
+fn detail(words: &str) -> String {
+    head_chars(&plain(words), MAX_DETAIL_CHARS).to_owned()
 }
 
 /// Whom a failure is told of, and what must not be told.
@@ -156,7 +157,7 @@ impl Reported {
         // without a status it came in mid-stream, where a nameless error is the server's
         error.retryable |= kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
         error.status_code = self.status;
-        error.code = self.code.or(self.error_type);
+        error.code = self.code.or(self.error_type).map(|code| plain_line(&code));
         if let Some(message) = &self.message {
             error = error.with_detail(message, blame.key);
         }
@@ -417,6 +418,15 @@ mod tests {
         assert!(detail.starts_with("no [redacted] here é"));
         assert!(!format!("{error:?}{:?}", error.turn_error()).contains("secret"));
         assert_eq!(Reported::from_body(Some(502), "<html>").into_error(BLAME).detail, None);
+    }
+
+    #[test]
+    fn words_and_codes_steer_no_terminal() {
+        let body = r#"{"error":{"message":"a\u001b]52;c;eA==\u0007\nb\u009b2J\u202e","code":"c\u001b[1m"}}"#;
+        let error = Reported::from_body(Some(400), body).into_error(BLAME);
+        assert_eq!(error.detail.as_deref(), Some("a]52;c;eA==\nb2J"));
+        assert_eq!(error.code.as_deref(), Some("c[1m"));
+        assert_eq!(ProviderError::malformed("Acme", "x\u{1b}c").detail.as_deref(), Some("xc"));
     }
 
     #[test]

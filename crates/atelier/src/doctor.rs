@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use atelier_domain::text::plain;
 use atelier_llm::{BaseUrl, ProviderKind};
 use atelier_store::ProviderRow;
 use atelier_workspaces::drivers::local::{LocalDriver, Sandbox};
@@ -34,10 +35,10 @@ pub(crate) async fn run(settings: Settings) -> ExitCode {
     let mut all_good = true;
     for check in checks {
         match check.result {
-            Ok(found) => println!("ok    {}: {found}", check.name),
+            Ok(found) => println!("{}", plain(&format!("ok    {}: {found}", check.name))),
             Err(problem) => {
                 all_good = false;
-                println!("FAIL  {}: {problem}", check.name);
+                println!("{}", plain(&format!("FAIL  {}: {problem}", check.name)));
             }
         }
     }

@@ -8,7 +8,7 @@ const MAX_CHARS: usize = 80;
 const NO_TEXT: &str = "New Chat";
 
 /// The first six words of text parts and file references, `…` behind them when there are more, at most 80
-/// characters; `New Chat` when there is no text. U+0000 is dropped.
+/// characters; `New Chat` when there is no text. Control characters and their like are dropped.
 #[must_use]
 pub fn title_from_parts(parts: &[MessagePart]) -> String {
     let mut words: Vec<String> = Vec::new();
@@ -44,9 +44,9 @@ pub fn title_from_parts(parts: &[MessagePart]) -> String {
     title
 }
 
-fn add_words(words: &mut Vec<String>, text: &str) {
-    for word in text.split_whitespace().take(MAX_WORDS + 1) {
-        let word: String = word.chars().filter(|c| *c != '\0').collect();
+fn add_words(words: &mut Vec<String>, words_of: &str) {
+    for word in words_of.split_whitespace().take(MAX_WORDS + 1) {
+        let word: String = word.chars().filter(|c| !text::is_steering(*c)).collect();
         if !word.is_empty() {
             words.push(word);
         }
@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(title("one two  three\nfour five six"), "one two three four five six");
         assert_eq!(title("one two three four five six seven"), "one two three four five six…");
         assert_eq!(title("a\0b \0 c"), "ab c");
+        assert_eq!(title("\u{1b}]0;x\u{7} \u{202e}gpj.exe"), "]0;x gpj.exe");
         assert_eq!(title(""), "New Chat");
         let long = title(&"ü".repeat(200));
         assert_eq!(long.chars().count(), 80);
@@ -98,7 +99,7 @@ mod tests {
             let title = title_from_parts(&parts);
             let chars = title.chars().count();
             prop_assert!((1..=80).contains(&chars));
-            prop_assert!(!title.contains('\0'));
+            prop_assert!(!title.contains(text::is_steering));
         }
     }
 }

@@ -4,6 +4,7 @@ use atelier_api as api;
 use atelier_daemon::chats::{ChatUpdate, ChatUpdateError};
 use atelier_domain::WorkspaceId;
 use atelier_domain::permissions::Action;
+use atelier_domain::text::plain_line;
 use axum::extract::State;
 use axum::http::StatusCode;
 use uuid::Uuid;
@@ -32,8 +33,8 @@ pub(crate) async fn chat_update(
         }
     }
     let mut faults = Vec::new();
-    // U+0000 has no place in a title and is dropped, as everywhere
-    let title = fields.title.map(|title| title.replace('\0', "").trim().to_owned());
+    // a title is one line that steers nothing: what has no place in it is dropped
+    let title = fields.title.map(|title| plain_line(&title).trim().to_owned());
     if title.as_ref().is_some_and(|title| title.is_empty() || title.chars().count() > MAX_TITLE_CHARACTERS) {
         faults.push(fault("title", "has 1 to 200 characters"));
     }

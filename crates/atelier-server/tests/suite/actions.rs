@@ -58,6 +58,8 @@ async fn b050_a_title_is_trimmed_kept_and_told() {
         }
         assert_eq!(patch(&ada, &chat, json!({"title": "ä".repeat(200)})).await, 204);
         assert_eq!(chat.get().await["title"], json!("ä".repeat(200)));
+        assert_eq!(patch(&ada, &chat, json!({"title": "a\u{1b}]0;b\u{7}\u{0}\n\u{202e}c"})).await, 204);
+        assert_eq!(chat.get().await["title"], json!("a]0;b c"));
         host.stop().await;
     }
 }

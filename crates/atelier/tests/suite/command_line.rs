@@ -4,8 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use atelier_domain::text::is_steering;
 use atelier_test_support::{TestServer, eventually};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::{PROGRAM, server};
@@ -16,6 +19,16 @@ rules:
     steps:
       - text: "I think about it"
       - hang: true
+  - when: {user_contains: "steer"}
+    steps:
+      - error: {status: 400, message: "HOSTILE"}
+  - when: {user_contains: "colour"}
+    steps:
+      - text: "HOSTILE"
+      - tool_call: {name: "HOSTILE", args: {path: "HOSTILE"}}
+  - when: {tool_result: {name: "HOSTILE", contains: ""}}
+    steps:
+      - text: "Done HOSTILE"
   - when: {user_contains: "fail"}
     steps:
       - error: {kind: auth, message: "the key is wrong"}
@@ -36,6 +49,22 @@ async fn command(server: &TestServer, token: Option<&str>) -> Command {
         command.env("ATELIER_TOKEN", token);
     }
     command
+}
+
+/// Sets the title and the clipboard, clears the screen, in seven and eight bits, and turns the direction round;
+/// with letters and signs that are to stay. As YAML and JSON write it.
+const HOSTILE: &str =
+    r"visible\u001b]0;owned\u0007\u001b]52;c;b3duZWQ=\u0007\u001b[2J\u009b2J\u0008\u202egpj\u2066日本";
+
+fn hostile_script() -> String {
+    SCRIPT.replace("HOSTILE", HOSTILE)
+}
+
+/// Asserts that an output is shown and steers nothing.
+fn assert_harmless(output: &str) {
+    assert!(output.contains("日本"), "{output:?}");
+    let steering = output.find(|c| is_steering(c) && c != '\n');
+    assert!(steering.is_none(), "at {steering:?} of {output:?}");
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -183,4 +212,50 @@ async fn doctor_says_what_landlock_leaves_open() {
     let printed = text(&output.stdout) + &text(&output.stderr);
     // Where the kernel has no Landlock, the check fails with that.
     assert!(printed.contains("command lines") || printed.contains("Landlock does not work here"), "{printed}");
+}
+
+#[tokio::test]
+async fn nothing_that_a_model_or_a_provider_writes_steers_the_terminal() {
+    let server = server().script("words", &hostile_script()).start().await;
+    let admin = server.admin().await;
+    for (message, code) in [("steer", 1), ("colour", 0)] {
+        for json in [false, true] {
+            let mut command = command(&server, Some(admin.token())).await;
+            command.args(["chat", "-p", message]).args(json.then_some("--json"));
+            let output = command.output().await.unwrap();
+            assert_eq!(output.status.code(), Some(code), "{message}: {}", text(&output.stderr));
+            assert_harmless(&(text(&output.stdout) + &text(&output.stderr)));
+        }
+    }
+    // what is stored of the provider's words is clean as well
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    let failed = chats.as_array().unwrap().iter().find(|chat| chat["status"] == "error").unwrap();
+    let failed = admin.get(&format!("/api/experimental/chats/{}", failed["id"].as_str().unwrap())).await.body(200);
+    let detail = failed["last_error_info"]["detail"].as_str().unwrap();
+    assert!(detail.contains("visible") && !detail.contains(is_steering), "{detail:?}");
+}
+
+#[tokio::test]
+async fn no_refusal_of_a_server_steers_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = format!(
+        r#"{{"message":"{HOSTILE}","code":"{HOSTILE}","validations":[{{"field":"{HOSTILE}","detail":"{HOSTILE}"}}]}}"#
+    );
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head =
+                "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length";
+            let _ = stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+        }
+    });
+    for arguments in [&["token", "create"][..], &["chat", "-p", "hello"], &["chat", "--resume", "-p", "hello"]] {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().env("HOME", "/nonexistent").env("ATELIER_URL", &url).env("ATELIER_TOKEN", "token");
+        let output = command.args(arguments).stdin(Stdio::null()).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stderr));
+        assert_harmless(&text(&output.stderr));
+    }
+    serving.abort();
 }

@@ -1,0 +1,94 @@
+//! The one way to the terminal. What a server, a model or a command wrote is shown and steers nothing.
+//!
+//! Every function here cleans what it is given, and nothing else in this crate prints: the lints in `lib.rs`
+//! and `clippy.toml` refuse it.
+#![expect(clippy::disallowed_methods, reason = "the one place that prints")]
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::mpsc::SyncSender;
+
+use atelier_domain::text::{is_steering, plain};
+use serde_json::Value;
+
+/// A line beside the result, on standard error.
+pub(crate) fn note(line: &str) {
+    // there is nobody to tell when standard error is closed
+    let _ = writeln!(io::stderr(), "{}", plain(line));
+}
+
+/// A question on standard error, without a line end.
+pub(crate) fn question(text: &str) -> io::Result<()> {
+    let mut out = io::stderr();
+    write!(out, "{}", plain(text))?;
+    out.flush()
+}
+
+/// A line of the result, on standard output.
+pub(crate) fn result(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", plain(line))
+}
+
+/// A piece of the answer, on standard output; shown at the next [`flush`].
+pub(crate) fn piece(text: &str) -> io::Result<()> {
+    write!(io::stdout(), "{}", plain(text))
+}
+
+/// An event as one line of JSON, on standard output; shown at the next [`flush`].
+pub(crate) fn event(event: &Value) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", json_line(event))
+}
+
+pub(crate) fn flush() -> io::Result<()> {
+    io::stdout().flush()
+}
+
+/// Prints above a prompt, whole lines at a time.
+#[derive(Clone)]
+pub(crate) struct Above(pub(crate) SyncSender<String>);
+
+impl Above {
+    pub(crate) fn line(&self, line: &str) {
+        self.send(plain(line));
+    }
+
+    pub(crate) fn event(&self, event: &Value) {
+        self.send(json_line(event));
+    }
+
+    fn send(&self, line: String) {
+        // the channel is bounded; a prompt that does not read any more is at its end
+        let _ = self.0.try_send(line);
+    }
+}
+
+/// JSON that says the same and holds no steering character: they are written as escapes.
+///
+/// `serde_json` escapes the first 32 control characters itself; outside of strings JSON has none of the others.
+fn json_line(event: &Value) -> String {
+    let text = event.to_string();
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_steering(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_its_meaning_and_steers_nothing() {
+        let event = serde_json::json!({"text": "a\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{e0041}\n日本"});
+        let line = json_line(&event);
+        assert!(!line.contains(is_steering), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), event);
+    }
+}
