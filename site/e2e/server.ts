@@ -71,6 +71,7 @@ export class Server {
         ATELIER_SCRIPTS_DIR: this.#folder,
         ATELIER_EGRESS_ALLOW: "loopback",
         ATELIER_RATE_LOGINS: "0",
+        ATELIER_RATE_LOGINS_ADDRESS: "0",
         ATELIER_RATE_REQUESTS: "0",
         ATELIER_LOG: "warn",
       },

@@ -12,11 +12,14 @@ use crate::client::Client;
 use crate::fake_model::FakeModel;
 
 /// What differs from a fresh server: the caps would measure themselves, loopback is where the model is.
-pub(crate) const SETTINGS: [(&str, &str); 6] = [
+pub(crate) const SETTINGS: [(&str, &str); 9] = [
     ("ATELIER_HTTP_ADDRESS", "127.0.0.1:0"),
     ("ATELIER_EGRESS_ALLOW", "loopback"),
     ("ATELIER_RATE_REQUESTS", "0"),
     ("ATELIER_RATE_LOGINS", "0"),
+    ("ATELIER_RATE_LOGINS_ADDRESS", "0"),
+    ("ATELIER_CONNECTIONS_PER_ADDRESS", "0"),
+    ("ATELIER_STREAMS_PER_USER", "0"),
     ("ATELIER_DAEMON_SLOTS_PER_USER", "256"),
     ("ATELIER_LOG", "warn"),
 ];

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, ApiResult};
 use crate::origin::OwnOrigin;
+use crate::socket::asks_for_upgrade;
 use crate::state::Shared;
 
 pub(crate) const COOKIE: &str = "coder_session_token";
@@ -32,11 +33,15 @@ const BELIEVED_FOR: Duration = Duration::from_secs(5);
 const MAX_BELIEVED: usize = 10_000;
 /// Passwords hashed at the same time: each takes 64 MiB.
 const HASHES_AT_ONCE: usize = 2;
+/// Passwords that wait for it. More would wait for seconds, and are refused at once.
+const HASHES_WAITING: usize = 8;
 
 /// What is known of logins, between requests.
 pub(crate) struct Logins {
     memory: Mutex<Memory>,
     hashing: Arc<Semaphore>,
+    /// A place for each password that is hashed or waits for it.
+    hash_places: Arc<Semaphore>,
     pub(crate) is_https: bool,
     pub(crate) origin: OwnOrigin,
 }
@@ -104,6 +109,7 @@ impl Logins {
         Self {
             memory: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            hash_places: Arc::new(Semaphore::new(HASHES_AT_ONCE + HASHES_WAITING)),
             is_https: access_url.starts_with("https://"),
             origin: OwnOrigin::new(access_url),
         }
@@ -143,10 +149,11 @@ impl Logins {
     }
 
     async fn hash_work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
+        let place = Arc::clone(&self.hash_places).try_acquire_owned().map_err(|_| ApiError::rate_limited(1))?;
         let permit = Arc::clone(&self.hashing).acquire_owned().await.expect("the semaphore is never closed");
         tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(permit);
+            drop((permit, place));
             result
         })
         .await
@@ -212,10 +219,10 @@ impl Presented {
     /// 401: there is none.
     pub(crate) fn of(logins: &Logins, request: &Request) -> ApiResult<Self> {
         let headers = request.headers();
-        let is_upgrade =
-            headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let has_upgrade = headers.contains_key(header::UPGRADE);
+        // browsers cannot send headers with a WebSocket; in any other request a token in the URL ends up in logs
         let from_query = || {
-            let query = request.uri().query().filter(|_| is_upgrade)?;
+            let query = request.uri().query().filter(|_| asks_for_upgrade(headers))?;
             query.split('&').find_map(|pair| pair.strip_prefix("coder_session_token="))
         };
         let (token, is_cookie) = if let Some(token) = headers.get(HEADER) {
@@ -225,7 +232,7 @@ impl Presented {
         } else {
             (cookie(headers).ok_or_else(ApiError::unauthenticated)?.as_bytes(), true)
         };
-        let changes = is_upgrade || !request.method().is_safe();
+        let changes = has_upgrade || !request.method().is_safe();
         let origin = if is_cookie && changes { logins.origin.check(request) } else { Ok(()) };
         Ok(Self { token_hash: Sha256::digest(token).into(), origin })
     }
@@ -300,4 +307,33 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_password_that_would_wait_behind_eight_others_is_refused_at_once() {
+        let logins = Arc::new(Logins::new("http://atelier.example"));
+        let (release, hold) = mpsc::channel::<()>();
+        let hold = Arc::new(Mutex::new(hold));
+        let hashes: Vec<_> = (0..HASHES_AT_ONCE + HASHES_WAITING)
+            .map(|_| {
+                let (logins, hold) = (Arc::clone(&logins), Arc::clone(&hold));
+                tokio::spawn(async move { logins.hash_work(move || hold.lock().unwrap().recv().is_err()).await })
+            })
+            .collect();
+        while logins.hash_places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = logins.hash_work(|| ()).await.unwrap_err();
+        assert_eq!((refused.status, refused.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
+        drop(release);
+        for hash in hashes {
+            assert!(hash.await.unwrap().unwrap());
+        }
+        logins.hash_work(|| ()).await.unwrap();
+    }
 }

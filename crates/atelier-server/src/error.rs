@@ -74,6 +74,19 @@ impl ApiError {
         self
     }
 
+    /// Over a limit of a rate: wait so long.
+    pub(crate) fn rate_limited(retry_after: u64) -> Self {
+        let message = "Too many requests. Wait as long as Retry-After says.";
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
+    /// Not now; in so many seconds perhaps.
+    pub(crate) fn unavailable(message: &str, retry_after: u64) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
     /// A failure, without its reasons.
     pub(crate) fn failed() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed. Try again.")

@@ -1,9 +1,10 @@
 //! What happens around every handler: request ids, rates, headers, and changes that outlive their client.
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -12,8 +13,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
 
 use crate::auth::Caller;
+use crate::connections::Connection;
 use crate::error::ApiError;
-use crate::listener::Peer;
 use crate::state::{Rates, Shared};
 
 /// Keys that are remembered before those at rest are forgotten.
@@ -23,13 +24,19 @@ const MAX_KEYS: usize = 10_000;
 pub(crate) struct RateLimits {
     requests: Option<DefaultKeyedRateLimiter<String>>,
     logins: Option<DefaultKeyedRateLimiter<String>>,
+    logins_per_address: Option<DefaultKeyedRateLimiter<String>>,
     files: Option<DefaultKeyedRateLimiter<String>>,
 }
 
 impl RateLimits {
     pub(crate) fn new(rates: Rates) -> Self {
         let limiter = |per_minute| NonZero::new(per_minute).map(|n| RateLimiter::keyed(Quota::per_minute(n)));
-        Self { requests: limiter(rates.requests), logins: limiter(rates.logins), files: limiter(rates.files) }
+        Self {
+            requests: limiter(rates.requests),
+            logins: limiter(rates.logins),
+            logins_per_address: limiter(rates.logins_per_address),
+            files: limiter(rates.files),
+        }
     }
 
     fn check(limiter: Option<&DefaultKeyedRateLimiter<String>>, key: &String) -> Result<(), ApiError> {
@@ -39,13 +46,7 @@ impl RateLimits {
         }
         limiter.check_key(key).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
-            let mut error = ApiError::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Too many requests. Wait as long as Retry-After says.",
-            );
-            error.retry_after = Some(wait.as_secs() + 1);
-            error
+            ApiError::rate_limited(wait.as_secs() + 1)
         })
     }
 
@@ -59,14 +60,45 @@ impl RateLimits {
         Self::check(self.files.as_ref(), user)
     }
 
-    pub(crate) fn check_login(&self, address: &str, email: &str) -> Result<(), ApiError> {
+    /// One login from an address, whatever its email, and one for this email.
+    pub(crate) fn check_login(&self, address: &String, email: &str) -> Result<(), ApiError> {
+        Self::check(self.logins_per_address.as_ref(), address)?;
         Self::check(self.logins.as_ref(), &format!("{address} {}", email.to_lowercase()))
     }
 }
 
-/// The address of the other end.
+/// The address of the client, as far as it is known.
+#[derive(Clone, Copy)]
+struct ClientAddress(IpAddr);
+
+/// The address of the client, for rates.
 pub(crate) fn address(request: &Request) -> String {
-    request.extensions().get::<ConnectInfo<Peer>>().map_or_else(String::new, |info| info.0.0.ip().to_string())
+    request.extensions().get::<ClientAddress>().map_or_else(String::new, |client| client.0.to_string())
+}
+
+/// Finds out whose request it is, and refuses those of an address with too many connections.
+pub(crate) async fn client(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        let client = app.config.trusted_proxies.client(connection.peer(), request.headers());
+        if !connection.belongs_to(client, &app.connections) {
+            let mut refusal =
+                ApiError::unavailable("Too many connections from this address. Close some, or try again later.", 5)
+                    .into_response();
+            refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return refusal;
+        }
+        request.extensions_mut().insert(ClientAddress(client));
+    }
+    next.run(request).await
+}
+
+/// Two `Host` headers are two answers to the question which site is meant: proxies and servers may differ (RFC 9112, 3.2).
+pub(crate) async fn one_host(request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        return ApiError::bad_request("validation_failed", "The request has more than one Host header.")
+            .into_response();
+    }
+    next.run(request).await
 }
 
 pub(crate) async fn limit_user(State(app): State<Shared>, request: Request, next: Next) -> Response {

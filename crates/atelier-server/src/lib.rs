@@ -5,6 +5,7 @@
 
 mod auth;
 mod chats;
+mod connections;
 mod error;
 mod extract;
 mod files;
@@ -16,7 +17,9 @@ mod models;
 mod openapi;
 mod organizations;
 mod origin;
+mod places;
 mod providers;
+mod proxies;
 mod repeats;
 mod router;
 mod settings;
@@ -29,5 +32,7 @@ mod users;
 mod workspaces;
 
 pub use auth::{HashError, hash_password, new_token};
+pub use connections::ConnectionLimits;
 pub use openapi::document as openapi_document;
+pub use proxies::{TrustedProxies, TrustedProxiesError};
 pub use state::{DemoLogin, Rates, Server, ServerConfig, ServerParts};

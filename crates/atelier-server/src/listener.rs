@@ -6,53 +6,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
+
+use crate::connections::Connection;
 
 /// A connection whose writes wait for so long is dead. Streams give up on their clients before.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The pause when no connection can be accepted, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The address of the other end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-pub(crate) struct Listener(pub(crate) TcpListener);
-
-impl axum::serve::Listener for Listener {
-    type Io = Guarded<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok((stream, address)) => {
-                    // a part must not wait for the answer to the one before
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!("a connection keeps its delay: {error}");
-                    }
-                    return (Guarded { io: stream, stalled: None }, address);
+/// The next connection. Trouble in accepting one is no reason to end.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                // a part must not wait for the answer to the one before
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!("a connection keeps its delay: {error}");
                 }
-                Err(error) => {
-                    tracing::warn!("no connection could be accepted: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                return (stream, address);
+            }
+            Err(error) => {
+                tracing::warn!("no connection could be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
     }
 }
 
@@ -61,9 +41,15 @@ pub(crate) struct Guarded<S> {
     io: S,
     /// Running while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Keeps its place, also when it has become a WebSocket.
+    _connection: Option<Connection>,
 }
 
 impl<S> Guarded<S> {
+    pub(crate) const fn new(io: S, connection: Connection) -> Self {
+        Self { io, stalled: None, _connection: Some(connection) }
+    }
+
     fn watch<T>(&mut self, cx: &mut Context<'_>, taken: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if taken.is_ready() {
             self.stalled = None;
@@ -117,7 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_fails_and_a_slow_one_does_not() {
         let (near, mut far) = tokio::io::duplex(4);
-        let mut guarded = Guarded { io: near, stalled: None };
+        let mut guarded = Guarded { io: near, stalled: None, _connection: None };
         let reader = tokio::spawn(async move {
             let mut bytes = [0; 4];
             for _ in 0..3 {

@@ -104,7 +104,7 @@ async fn logs(
         let lines: Vec<api::LogLine> = log.lines(app, after).await?.into_iter().map(line_view).collect();
         return Ok(Json(lines).into_response());
     }
-    let (app, guard) = (Arc::clone(app), Guard::new(Arc::clone(app), caller, None));
+    let (app, guard) = (Arc::clone(app), Guard::new(Arc::clone(app), caller, None)?);
     upgrade.start(&app.tasks.clone(), Arc::clone(&app.clock), move |socket| {
         follow(app, log, workspace, after, socket, guard)
     })

@@ -562,6 +562,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .fallback(not_routed)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| ApiError::failed().into_response()))
+        .layer(middleware::from_fn(layers::one_host))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::client))
         .layer(middleware::from_fn(layers::frame))
         .with_state(app)
 }

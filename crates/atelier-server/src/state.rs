@@ -1,17 +1,17 @@
 //! What handlers share, and serving it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use atelier_daemon::Daemon;
-use atelier_domain::{SharedClock, Timestamp};
+use atelier_domain::{SharedClock, Timestamp, UserId};
 use atelier_egress::Egress;
 use atelier_llm::ProviderRegistry;
 use atelier_store::{ProviderPresets, Store};
 use atelier_stream::Hubs;
 use atelier_workspaces::WorkspaceService;
 use axum::Router;
-use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,8 +19,10 @@ use tower::Layer as _;
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::auth::Logins;
+use crate::connections::{self, ConnectionLimits};
 use crate::layers::RateLimits;
-use crate::listener::{Listener, Peer};
+use crate::places::Places;
+use crate::proxies::TrustedProxies;
 use crate::site::Site;
 
 /// What a server is made of.
@@ -43,6 +45,9 @@ pub struct ServerConfig {
     pub version: String,
     pub deployment_id: String,
     pub rates: Rates,
+    pub connections: ConnectionLimits,
+    /// Proxies that are believed when they name the address of a client.
+    pub trusted_proxies: TrustedProxies,
     /// Shown by the login with `--demo`.
     pub demo: Option<DemoLogin>,
 }
@@ -51,7 +56,10 @@ pub struct ServerConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
     pub requests: u32,
+    /// Of an address and email.
     pub logins: u32,
+    /// Of an address, with whatever emails.
+    pub logins_per_address: u32,
     pub files: u32,
 }
 
@@ -74,6 +82,10 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     pub(crate) logins: Logins,
     pub(crate) limits: RateLimits,
+    /// Connections that are open, by the address of the client.
+    pub(crate) connections: Places<IpAddr>,
+    /// Streams that are open, by their reader.
+    pub(crate) streams: Places<UserId>,
     pub(crate) site: Site,
     pub(crate) ready: AtomicBool,
     /// Streams and what they leave to do; ended before the store.
@@ -103,6 +115,8 @@ impl Server {
         let ServerParts { store, daemon, hubs, workspaces, registry, presets, egress, clock, config } = parts;
         let logins = Logins::new(&config.access_url);
         let limits = RateLimits::new(config.rates);
+        let connections = Places::new(config.connections.per_address);
+        let streams = Places::new(config.connections.streams_per_user);
         let ready = AtomicBool::new(true);
         Self {
             app: Arc::new(App {
@@ -117,6 +131,8 @@ impl Server {
                 config,
                 logins,
                 limits,
+                connections,
+                streams,
                 site: Site::embedded(),
                 ready,
                 tasks: TaskTracker::new(),
@@ -136,20 +152,15 @@ impl Server {
     }
 
     /// Serves until `stop`, then lets open requests and streams end. Streams end when their hubs shut down.
-    ///
-    /// # Errors
-    /// The listener's.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let routes = NormalizePathLayer::trim_trailing_slash().layer(self.router());
-        let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(routes);
         let stopping = self.app.stopping.clone();
         let stopped = async move {
             stop.cancelled().await;
             stopping.cancel();
         };
-        axum::serve(Listener(listener), service).with_graceful_shutdown(stopped).await?;
+        tokio::join!(connections::serve(listener, routes, &self.app), stopped);
         self.app.tasks.close();
         self.app.tasks.wait().await;
-        Ok(())
     }
 }

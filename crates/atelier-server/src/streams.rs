@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::auth::{Caller, LoggedIn, caller_by_token};
 use crate::chats::{ChatAccess, Read, readable};
 use crate::error::{ApiError, ApiResult, fault};
+use crate::places::Place;
 use crate::socket::{HEARTBEAT, Over, Socket, Upgrade, code, upgrade_required};
 use crate::state::Shared;
 
@@ -41,14 +42,10 @@ pub(crate) async fn chat_stream(
     let ChatAccess { caller, chat: row, .. } = chat;
     let form = Form::of(&headers, upgrade)?;
     let request = viewer_request(&form, &query, &headers)?;
+    let guard = Guard::new(Arc::clone(&app), &caller, Some(row.id))?;
     let viewer = app.hubs.open_viewer(row.id, &request).map_err(|error| match error {
         OpenError::InvalidCursor(_) => invalid_cursor(),
-        OpenError::TooMany => {
-            let mut error =
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Too many viewers. Try again later.");
-            error.retry_after = Some(5);
-            error
-        }
+        OpenError::TooMany => ApiError::unavailable("Too many viewers. Try again later.", 5),
     })?;
     let marks = row.owner_id == caller.id() && query.get("mark_read").is_none_or(|value| value != "false");
     let frames = ChatFrames {
@@ -59,7 +56,7 @@ pub(crate) async fn chat_stream(
         answer: None,
         marked_at: None,
     };
-    form.serve(frames, Guard::new(app, &caller, Some(row.id)), false)
+    form.serve(frames, guard, false)
 }
 
 pub(crate) async fn chat_watch(
@@ -71,8 +68,9 @@ pub(crate) async fn chat_watch(
 ) -> ApiResult<Response> {
     let form = Form::of(&headers, upgrade)?;
     let cursor = last_event_id(&headers).or(query.get("cursor").map(String::as_str));
+    let guard = Guard::new(Arc::clone(&app), &caller, None)?;
     let viewer = app.hubs.watch(caller.id(), cursor).map_err(|_| invalid_cursor())?;
-    form.serve(viewer, Guard::new(app, &caller, None), true)
+    form.serve(viewer, guard, true)
 }
 
 fn invalid_cursor() -> ApiError {
@@ -177,9 +175,10 @@ fn over(ended: &Ended) -> Over {
 
 // ---- the right to go on ----
 
-/// Looks again and again whether the caller may still see the stream.
+/// The right to a stream: one of the caller's places, and a look again and again whether it may still be seen.
 pub(crate) struct Guard {
     app: Shared,
+    _place: Place<UserId>,
     token_hash: [u8; 32],
     chat: Option<ChatId>,
     next: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -188,9 +187,14 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(app: Shared, caller: &Caller, chat: Option<ChatId>) -> Self {
+    /// # Errors
+    /// The caller has too many streams open.
+    pub(crate) fn new(app: Shared, caller: &Caller, chat: Option<ChatId>) -> ApiResult<Self> {
+        let place = app.streams.take(caller.id()).ok_or_else(|| {
+            ApiError::unavailable("You have too many streams open. Close some, or try again later.", 5)
+        })?;
         let next = app.clock.sleep(CHECK_EVERY);
-        Self { app, token_hash: caller.token_hash, chat, next, look: None }
+        Ok(Self { app, _place: place, token_hash: caller.token_hash, chat, next, look: None })
     }
 
     fn clock(&self) -> &SharedClock {

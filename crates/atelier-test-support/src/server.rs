@@ -90,6 +90,7 @@ impl Builder {
             ("ATELIER_EGRESS_ALLOW".to_owned(), "loopback".to_owned()),
             ("ATELIER_RATE_REQUESTS".to_owned(), "0".to_owned()),
             ("ATELIER_RATE_LOGINS".to_owned(), "0".to_owned()),
+            ("ATELIER_RATE_LOGINS_ADDRESS".to_owned(), "0".to_owned()),
             ("ATELIER_LOG".to_owned(), "info,sqlx=warn".to_owned()),
         ];
         let database = match self.engine {
@@ -242,15 +243,34 @@ impl TestServer {
         }
     }
 
+    /// The id of the process.
+    ///
+    /// # Panics
+    /// When it has been ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(Child::id).expect("the server runs")
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, name: &str) {
+        let mut kill = std::process::Command::new("kill");
+        let sent = kill.args(["-s", name, &self.pid().to_string()]).status().expect("kill exists");
+        assert!(sent.success(), "the server is gone already; its log:\n{}", self.log());
+    }
+
     /// Asks the process to stop (SIGTERM) and waits for its end.
     ///
     /// # Panics
     /// When it has not ended within [`crate::DEADLINE`].
     pub async fn stop(&mut self) {
+        if self.process.is_some() {
+            self.signal("TERM");
+        }
         if let Some(mut process) = self.process.take() {
-            let pid = process.id().expect("it has not been waited for").to_string();
-            let asked = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
-            assert!(asked.success(), "the server is gone already; its log:\n{}", self.log());
             tokio::time::timeout(crate::DEADLINE, process.wait())
                 .await
                 .unwrap_or_else(|_| panic!("the server does not stop; its log:\n{}", self.log()))

@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod server;
 mod settings;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, ExecutorConfig, Faults};
 use atelier_domain::SharedClock;
 use atelier_egress::{Dialer, Egress, EgressPolicy};
 use atelier_llm::{ProviderKind, ProviderRegistry, RegistryParts, Scripts};
-use atelier_server::{Rates, Server, ServerConfig, ServerParts};
+use atelier_server::{ConnectionLimits, Rates, Server, ServerConfig, ServerParts, TrustedProxies};
 use atelier_store::{
     BlobPlace, BlobsConfig, BucketConfig, Database, Engine, ProviderPreset, ProviderPresets, SecretString,
     SecretsConfig, Store, StoreConfig,
@@ -18,13 +18,14 @@ use atelier_store::{
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
 use atelier_workspaces::{OutgoingSettings, WorkspaceService, WorkspacesConfig};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::demo;
 use crate::settings::Settings;
+use crate::signals;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Requests under way get this long to end.
@@ -33,6 +34,10 @@ const REQUEST_GRACE: Duration = Duration::from_secs(5);
 /// Runs the server until it is asked to stop.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     start_logging(&settings);
+    signals::ignore_user_signals()?;
+    raise_open_files();
+    let trusted_proxies: TrustedProxies =
+        settings.trusted_proxies.parse().context("ATELIER_TRUSTED_PROXIES cannot be read")?;
     let data_dir = settings.data_dir()?;
     prepare_data_dir(&data_dir)?;
     // the address first: whoever starts us twice by mistake learns it before anything is touched
@@ -107,7 +112,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             access_url: access_url.clone(),
             version: VERSION.to_owned(),
             deployment_id,
-            rates: Rates { requests: settings.rate_requests, logins: settings.rate_logins, files: settings.rate_files },
+            rates: Rates {
+                requests: settings.rate_requests,
+                logins: settings.rate_logins,
+                logins_per_address: settings.rate_logins_address,
+                files: settings.rate_files,
+            },
+            connections: ConnectionLimits {
+                per_address: settings.connections_per_address,
+                streams_per_user: settings.streams_per_user,
+                ..ConnectionLimits::default()
+            },
+            trusted_proxies,
             demo: demo_login.as_ref().map(demo::Demo::login),
         },
     });
@@ -121,7 +137,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         let (server, stop) = (server.clone(), stop.clone());
         async move { server.serve(listener, stop).await }
     });
-    wait_for_signal().await?;
+    signals::stop_asked().await?;
 
     // the order matters: nobody new, nothing new, viewers elsewhere, then what runs, then what it stands on
     tracing::info!("stopping");
@@ -130,7 +146,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     hubs.shut_down();
     daemon.shut_down(Duration::from_secs(settings.daemon_drain_seconds)).await;
     match tokio::time::timeout(REQUEST_GRACE, serving).await {
-        Ok(ended) => ended??,
+        Ok(ended) => ended?,
         Err(_) => tracing::warn!("some requests did not end in time"),
     }
     workspaces.shut_down().await;
@@ -138,14 +154,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        // signals are remembered until they are received
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Each connection takes a file descriptor, and the usual soft limit of 1,024 is there for programs that use
+/// `select`: the server takes as many as it is allowed to.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit.clone() }) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
     }
-    Ok(())
 }
 
 fn start_logging(settings: &Settings) {

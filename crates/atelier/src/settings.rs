@@ -123,6 +123,22 @@ pub(crate) struct Settings {
     #[arg(long, env = "ATELIER_RATE_LOGINS", default_value_t = 10, value_name = "N")]
     pub(crate) rate_logins: u32,
 
+    /// Logins a minute and address, whatever the email; 0 = no limit
+    #[arg(long, env = "ATELIER_RATE_LOGINS_ADDRESS", default_value_t = 60, value_name = "N")]
+    pub(crate) rate_logins_address: u32,
+
+    /// Connections of one address at the same time; 0 = no limit
+    #[arg(long, env = "ATELIER_CONNECTIONS_PER_ADDRESS", default_value_t = 1000, value_name = "N")]
+    pub(crate) connections_per_address: usize,
+
+    /// Streams of one user at the same time; 0 = no limit
+    #[arg(long, env = "ATELIER_STREAMS_PER_USER", default_value_t = 200, value_name = "N")]
+    pub(crate) streams_per_user: usize,
+
+    /// Reverse proxies in front of the server, addresses or CIDRs: their X-Forwarded-For says who the client is
+    #[arg(long, env = "ATELIER_TRUSTED_PROXIES", default_value = "", value_name = "LIST")]
+    pub(crate) trusted_proxies: String,
+
     /// Turns that run at the same time on this replica
     #[arg(long, env = "ATELIER_DAEMON_SLOTS", default_value_t = 256, value_name = "N")]
     pub(crate) daemon_slots: usize,

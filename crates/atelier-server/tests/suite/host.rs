@@ -9,7 +9,7 @@ use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, Faults};
 use atelier_domain::{Clock, OrganizationId, SharedClock, Timestamp, UserId};
 use atelier_egress::Egress;
 use atelier_llm::{ProviderRegistry, RegistryParts, Script, Scripts};
-use atelier_server::{DemoLogin, Rates, Server, ServerConfig, ServerParts};
+use atelier_server::{ConnectionLimits, DemoLogin, Rates, Server, ServerConfig, ServerParts, TrustedProxies};
 use atelier_store::testing::{PostgresTest, postgres_store, sqlite_store};
 use atelier_store::{ModelConfigFields, ProviderPresets, Store, UserNew};
 use atelier_stream::{Hubs, StreamConfig};
@@ -78,6 +78,8 @@ impl Clock for SystemClock {
 pub(crate) struct Builder {
     engine: Engine,
     rates: Rates,
+    connections: ConnectionLimits,
+    trusted_proxies: TrustedProxies,
     demo: Option<DemoLogin>,
     access_url: String,
     clock: Option<SharedClock>,
@@ -92,6 +94,21 @@ impl Builder {
 
     pub(crate) fn rates(mut self, requests: u32, logins: u32) -> Self {
         self.rates = Rates { requests, logins, ..self.rates };
+        self
+    }
+
+    pub(crate) fn login_rate_of_address(mut self, logins: u32) -> Self {
+        self.rates.logins_per_address = logins;
+        self
+    }
+
+    pub(crate) fn connections(mut self, limits: ConnectionLimits) -> Self {
+        self.connections = limits;
+        self
+    }
+
+    pub(crate) fn trusted_proxies(mut self, list: &str) -> Self {
+        self.trusted_proxies = list.parse().unwrap();
         self
     }
 
@@ -176,6 +193,8 @@ impl Builder {
                 version: "0.0.0-test".into(),
                 deployment_id: "deployment".into(),
                 rates: self.rates,
+                connections: self.connections,
+                trusted_proxies: self.trusted_proxies,
                 demo: self.demo,
             },
         });
@@ -216,7 +235,7 @@ pub(crate) struct Host {
     daemon: Arc<Daemon>,
     workspaces: WorkspaceService,
     stop: CancellationToken,
-    serving: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    serving: Option<tokio::task::JoinHandle<()>>,
     database: Option<PostgresTest>,
     _data: TempDir,
 }
@@ -225,7 +244,9 @@ impl Host {
     pub(crate) fn builder() -> Builder {
         Builder {
             engine: Engine::of_environment(),
-            rates: Rates { requests: 0, logins: 0, files: 0 },
+            rates: Rates { requests: 0, logins: 0, logins_per_address: 0, files: 0 },
+            connections: ConnectionLimits::default(),
+            trusted_proxies: TrustedProxies::default(),
             demo: None,
             access_url: "http://atelier.example".into(),
             clock: None,
@@ -313,7 +334,7 @@ impl Host {
         self.hubs.shut_down();
         self.daemon.shut_down(Duration::from_millis(100)).await;
         if let Some(serving) = self.serving.take() {
-            serving.await.unwrap().unwrap();
+            serving.await.unwrap();
         }
         self.workspaces.shut_down().await;
         match self.database.take() {

@@ -4,6 +4,7 @@
 mod accounts;
 mod actions;
 mod chats;
+mod connections;
 mod files;
 mod ground;
 mod host;

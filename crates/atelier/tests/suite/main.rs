@@ -10,6 +10,7 @@ mod fixed;
 mod generated;
 mod kills;
 mod lives;
+mod process;
 mod recorded;
 mod secrets;
 mod stops;
