@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Context as _;
 use keyutils::Keyring;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 const OUT_OF_MEMORY_SCORE: &str = "/proc/self/oom_score_adj";
 /// Of 1000. The server stays at what its administrator chose, mostly 0.
@@ -21,9 +21,10 @@ pub(crate) fn own_keyring() -> anyhow::Result<()> {
     }
 }
 
-/// When the host's memory runs out, the kernel ends this process and its children before the server. Only
-/// works as long as the process may look into itself.
+/// When the host's memory runs out, the kernel ends this process and its children before the server. Call it
+/// before anything of the workspace runs: for this the process must be open to others for a moment.
 pub(crate) fn go_first() -> anyhow::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let score = std::fs::read_to_string(OUT_OF_MEMORY_SCORE).context("read the score for lack of memory")?;
     if score.trim().parse::<i32>().is_ok_and(|score| score >= WORKSPACE_SCORE) {
         return Ok(());

@@ -3,6 +3,10 @@
 //! Workspaces may run as another user, who must not need to read the folder the server's own program lies
 //! in. So it is copied once to `<data>/bin/<hash>/atelier`. The name holds the hash, so a server of
 //! another version never changes the program of a running workspace.
+//!
+//! Workspaces of another user may run it and not read it. The kernel then lets nobody look into the processes
+//! from their first moment on; by themselves they could only ask for that after a moment in which a command
+//! might get hold of the agent's token.
 
 use std::fs::Permissions;
 use std::io::{self, Read as _};
@@ -14,6 +18,8 @@ use sha2::{Digest as _, Sha256};
 use super::folders::folder;
 
 /// Copies `program` below `data_dir` unless that was done before, and returns the copy. Blocks.
+///
+/// A script stays readable, for its interpreter has to read it.
 pub(crate) fn install(data_dir: &Path, program: &Path) -> io::Result<PathBuf> {
     let hash = hash(program)?;
     let bin = data_dir.join("bin");
@@ -26,10 +32,17 @@ pub(crate) fn install(data_dir: &Path, program: &Path) -> io::Result<PathBuf> {
     folder(&home, 0o755)?;
     let fresh = tempfile::Builder::new().prefix(".new").tempfile_in(&home)?;
     std::fs::copy(program, fresh.path())?;
-    fresh.as_file().set_permissions(Permissions::from_mode(0o755))?;
+    let mode = if is_script(fresh.path())? { 0o755 } else { 0o711 };
+    fresh.as_file().set_permissions(Permissions::from_mode(mode))?;
     fresh.as_file().sync_all()?;
     fresh.persist(&installed).map_err(|error| error.error)?;
     Ok(installed)
+}
+
+fn is_script(program: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    std::fs::File::open(program)?.take(2).read_to_end(&mut start)?;
+    Ok(start == b"#!")
 }
 
 fn hash(program: &Path) -> io::Result<String> {
@@ -53,7 +66,7 @@ mod tests {
     fn it_is_copied_once_and_a_new_version_lies_beside() {
         let data = tempfile::tempdir().unwrap();
         let program = data.path().join("program");
-        std::fs::write(&program, "one").unwrap();
+        std::fs::write(&program, "#!one").unwrap();
         let first = install(data.path(), &program).unwrap();
         let made = std::fs::metadata(&first).unwrap();
         assert_eq!(made.permissions().mode() & 0o777, 0o755);
@@ -62,6 +75,7 @@ mod tests {
         std::fs::write(&program, "two").unwrap();
         let second = install(data.path(), &program).unwrap();
         assert_ne!(first, second);
-        assert_eq!(std::fs::read_to_string(first).unwrap(), "one");
+        assert_eq!(std::fs::metadata(&second).unwrap().permissions().mode() & 0o777, 0o711);
+        assert_eq!(std::fs::read_to_string(first).unwrap(), "#!one");
     }
 }

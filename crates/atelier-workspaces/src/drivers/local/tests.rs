@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use super::*;
 use crate::templates::{Facts, SpecRules, SpecSource, TemplateSpec};
@@ -211,6 +212,48 @@ async fn a_first_process_that_ends_at_once_is_a_failed_start_with_its_words() {
     }
     host.driver.ended(id).await;
     assert_eq!(host.driver.running(id).unwrap(), None);
+    host.driver.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tree_of_an_older_server_is_found_asked_to_end_and_started_again() {
+    let host = host().await;
+    let id = WorkspaceId::new();
+    host.driver.prepare(id).await.unwrap();
+    let folders = host.driver.folders(id);
+    // Process 1 was bubblewrap's, and held the lock.
+    let init = r#"trap 'echo ended > "$0/ended"; exit 0' TERM; touch "$0/ready"; while :; do sleep 60 & wait $!; done"#;
+    let Ok(Sandbox::Bubblewrap { program, .. }) = host.driver.sandbox() else { panic!("no bubblewrap") };
+    let mut old = std::process::Command::new(program);
+    if rustix::process::geteuid().is_root() {
+        // All workspaces had one user.
+        std::fs::remove_file(folders.outer.join("user-number")).unwrap();
+        for folder in [&folders.home, &folders.run, &folders.tmp] {
+            std::os::unix::fs::lchown(folder, Some(10_000), Some(10_000)).unwrap();
+        }
+        old.uid(10_000).gid(10_000);
+    }
+    let mut old = old
+        .args(["--unshare-user", "--unshare-pid", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"])
+        .arg("--lock-file")
+        .args([folders.lock.as_path(), Path::new("--"), Path::new("/bin/sh"), Path::new("-c"), Path::new(init)])
+        .arg(&folders.home)
+        .spawn()
+        .unwrap();
+    std::fs::write(folders.outer.join("sandbox"), "bubblewrap").unwrap();
+    std::fs::write(folders.outer.join("build"), "old").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while host.driver.running(id).unwrap().is_none() || !folders.home.join("ready").exists() {
+        assert!(Instant::now() < deadline, "the old tree does not appear");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(host.driver.running(id).unwrap().as_deref(), Some("old"));
+    host.start(id, "new", &spec(&serde_json::json!({}))).await.unwrap();
+    old.wait().unwrap();
+    assert!(folders.home.join("ended").exists(), "its init was asked to end");
+    let seen = host.seen(id).await;
+    assert!(!rustix::process::geteuid().is_root() || seen.contains("uid 10001\n"), "{seen}");
+    assert_eq!(host.driver.tree(id), Tree::Namespace);
     host.driver.delete(id).await.unwrap();
 }
 
