@@ -74,8 +74,13 @@ async fn no_key_of_the_servers_session_is_there(sandbox: SandboxChoice) {
     keyring.add_key::<keyutils::keytypes::User, _, _>("secret-of-the-server", "secret".as_bytes()).unwrap();
     let host = Host::with_agent(Engine::Sqlite, sandbox).await;
     let id = host.workspace("box", json!({})).await;
-    let output = run(&*host.connect(id).await, "cat /proc/keys && echo end").await;
-    assert!(output.ends_with("end\n") && !output.contains("secret-of-the-server"), "{output}");
+    let search = format!(
+        r#"cat /proc/keys; perl -e 'my ($type, $name) = ("user", "secret-of-the-" . "server");
+            print syscall({}, 10, -3, $type, $name, 0) > 0 ? "found" : "none"'"#,
+        libc::SYS_keyctl
+    );
+    let output = run(&*host.connect(id).await, &search).await;
+    assert!(output.ends_with("none") && !output.contains("secret-of-the-server"), "{output}");
 }
 
 #[tokio::test]
