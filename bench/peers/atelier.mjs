@@ -6,7 +6,7 @@ import path from 'node:path';
 import { start, req, call, ws, Stamps, us, freePort, directive, sleep } from '../lib.mjs';
 
 const API = '/api/experimental/chats';
-const EMAIL = 'bench@example.com', PASSWORD = 'benchmark-password';
+const EMAIL = 'bench@example.com', PASSWORD = 'benchmark-password', SETUP_CODE = 'benchmark-setup-code';
 
 export default class Peer {
   name = 'atelier';
@@ -22,7 +22,7 @@ export default class Peer {
     fs.chmodSync(this.dir, 0o755); fs.chmodSync(path.dirname(this.dir), 0o755);
     this.port = await freePort();
     this.env = { PATH: process.env.PATH, HOME: this.dir, ATELIER_DATA_DIR: this.data, ATELIER_HTTP_ADDRESS: `127.0.0.1:${this.port}`,
-      ATELIER_EGRESS_ALLOW: 'loopback', ATELIER_RATE_REQUESTS: '0', ATELIER_RATE_LOGINS: '0', ATELIER_RATE_LOGINS_ADDRESS: '0', ATELIER_CONNECTIONS_PER_ADDRESS: '0', ATELIER_STREAMS_PER_USER: '0', ATELIER_DAEMON_SLOTS_PER_USER: '256', ATELIER_LOG: 'warn' };
+      ATELIER_EGRESS_ALLOW: 'loopback', ATELIER_SETUP_CODE: SETUP_CODE, ATELIER_RATE_REQUESTS: '0', ATELIER_RATE_LOGINS: '0', ATELIER_RATE_LOGINS_ADDRESS: '0', ATELIER_CONNECTIONS_PER_ADDRESS: '0', ATELIER_STREAMS_PER_USER: '0', ATELIER_DAEMON_SLOTS_PER_USER: '256', ATELIER_LOG: 'warn' };
   }
   launch() { return this.child = start(this.bin, ['server'], { env: this.env, cwd: this.dir, log: path.join(this.dir, 'log') }); }
   async ready() { return (await req(this.port, 'GET', '/healthz', undefined, { timeout: 1000, fresh: true })).status === 200; }
@@ -31,7 +31,7 @@ export default class Peer {
   async attach() {
     if (!this.headers) {
       const first = await req(this.port, 'GET', '/api/v2/users/first');
-      if (first.status === 404) await call(this.port, 'POST', '/api/v2/users/first', { email: EMAIL, username: 'bench', password: PASSWORD });
+      if (first.status === 404) await call(this.port, 'POST', '/api/v2/users/first', { email: EMAIL, username: 'bench', password: PASSWORD, setup_code: SETUP_CODE });
       const { session_token } = await call(this.port, 'POST', '/api/v2/users/login', { email: EMAIL, password: PASSWORD });
       this.headers = { 'Coder-Session-Token': session_token };
       if (first.status === 404) {

@@ -112,7 +112,7 @@ test("commits of a chat of 5,000 messages", script(STREAM), async ({ page, demo 
   const id = await demo.longChat(2500);
   const site = await Profiled.before(demo);
   const commits = await site.commits(page);
-  await signIn(page, site);
+  await signIn(page, demo, site.url);
   await page.goto(`${site.url}/agents/${id}`);
   await expect(page.getByText("An answer with words").last()).toBeVisible();
   const list = page.getByRole("region", { name: "Conversation" }).locator("> div").first();

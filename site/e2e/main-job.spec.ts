@@ -6,6 +6,11 @@ test("E1: a first run with the demo model ends in an answer", async ({ page, err
   const server = await Server.start({ demo: false });
   await page.goto(server.url);
   await expect(page.getByRole("heading", { name: "Set up Atelier" })).toBeVisible();
+  await expect(page.getByLabel("Set-up code")).toHaveValue("");
+  await page.goto(server.link("setup"));
+  await expect(page.getByLabel("Set-up code")).not.toHaveValue("");
+  // the code is a secret: it leaves the address
+  await expect(page).toHaveURL(`${server.url}/setup`);
   await page.getByLabel("Email").fill("ada@example.com");
   await page.getByLabel("Username").fill("ada");
   await page.getByLabel("Password").fill("correct horse");
@@ -22,10 +27,11 @@ test("E2: a wrong password is refused, `next` leads back, and what was typed out
   demo,
 }) => {
   await page.goto(`${demo.url}/agents/settings/tokens`);
+  await page.getByLabel("Email").fill(demo.login.email);
   await page.getByLabel("Password", { exact: true }).fill("wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page.getByText("Email or password is wrong.")).toBeVisible();
-  await page.getByLabel("Password", { exact: true }).fill("atelier-demo");
+  await page.getByLabel("Password", { exact: true }).fill(demo.login.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page).toHaveURL(`${demo.url}/agents/settings/tokens`);
   await page.goto(`${demo.url}/agents`);
@@ -34,6 +40,8 @@ test("E2: a wrong password is refused, `next` leads back, and what was typed out
   await page.keyboard.press("Enter");
   const dialog = page.getByRole("dialog", { name: "Sign in again" });
   await expect(dialog).toBeVisible();
+  await dialog.getByLabel("Email").fill(demo.login.email);
+  await dialog.getByLabel("Password", { exact: true }).fill(demo.login.password);
   await dialog.getByRole("button", { name: "Sign in" }).click();
   await expect(dialog).toBeHidden();
   await expect(composer(page)).toHaveValue("a thought that must not be lost");

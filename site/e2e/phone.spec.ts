@@ -12,7 +12,7 @@ async function tapSend(page: Page, words: string): Promise<void> {
 }
 
 test("E2, E3, E5 on a phone: the main job by touch, and its stages in pictures", async ({ page, demo }) => {
-  await page.goto(demo.url);
+  await page.goto(demo.link("login"));
   await expect(page.getByRole("button", { name: "Sign in" })).toBeVisible();
   await shots(page, "phone-1-login");
   await page.getByRole("button", { name: "Sign in" }).tap();

@@ -40,6 +40,7 @@ export class Server {
   readonly #port: number;
   readonly #isDemo: boolean;
   #process: ChildProcess | null = null;
+  #printed = "";
   #token: Promise<string> | null = null;
 
   private constructor(port: number, isDemo: boolean) {
@@ -75,8 +76,12 @@ export class Server {
         ATELIER_RATE_REQUESTS: "0",
         ATELIER_LOG: "warn",
       },
-      stdio: "ignore",
+      stdio: ["ignore", "pipe", "ignore"],
     });
+    this.#printed = "";
+    this.#process.stdout?.on("data", (text) => (this.#printed += String(text)));
+    // the last line of what it prints at its start
+    await expect.poll(() => this.#printed, { timeout: 20_000 }).toContain("Listening on ");
     await expect
       .poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status, { timeout: 20_000 })
       .toBe(200);
@@ -96,11 +101,24 @@ export class Server {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** The link that the server has printed for a page of its site. */
+  link(page: "login" | "setup"): string {
+    const link = this.#printed.split(/\s+/).find((word) => word.startsWith(`${this.url}/${page}#`));
+    if (link === undefined) throw new Error(`no link to ${page} in ${this.#printed}`);
+    return link;
+  }
+
+  /** Of the demo's user, as printed at this start. */
+  get login(): { email: string; password: string } {
+    const given = new URLSearchParams(new URL(this.link("login")).hash.slice(1));
+    return { email: given.get("email") ?? "", password: given.get("password") ?? "" };
+  }
+
   /** A request of the demo's user. */
   async api(method: string, path: string, body?: unknown): Promise<unknown> {
     this.#token ??= fetch(`${this.url}/api/v2/users/login`, {
       method: "POST",
-      body: JSON.stringify({ email: "demo@example.com", password: "atelier-demo" }),
+      body: JSON.stringify(this.login),
     }).then(async (login) => ((await login.json()) as { session_token: string }).session_token);
     const answer = await fetch(`${this.url}${path}`, {
       method,
@@ -184,8 +202,9 @@ export const test = base.extend<Fixtures>({
   },
 });
 
-export async function signIn(page: Page, server: { url: string }): Promise<void> {
-  await page.goto(server.url);
+/** Signs the demo's user in, at the server or where something stands in front of it. */
+export async function signIn(page: Page, server: Server, url = server.url): Promise<void> {
+  await page.goto(server.link("login").replace(server.url, url));
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
 }

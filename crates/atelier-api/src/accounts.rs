@@ -48,6 +48,17 @@ pub struct UserCreate {
     pub roles: Option<Vec<String>>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct FirstUserCreate {
+    pub email: String,
+    pub username: String,
+    pub password: String,
+    pub name: Option<String>,
+    /// Printed by the server at its start.
+    pub setup_code: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FirstUserCreated {
     pub user_id: Uuid,
@@ -71,9 +82,6 @@ pub struct AuthMethods {
     pub password: AuthMethod,
     pub github: AuthMethod,
     pub oidc: AuthMethod,
-    /// With `--demo` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub demo: Option<Login>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

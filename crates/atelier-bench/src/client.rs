@@ -13,6 +13,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::fake_model::FakeModel;
 
 const CHATS: &str = "/api/experimental/chats";
+/// The measured servers are given it.
+pub(crate) const SETUP_CODE: &str = "benchmark-setup-code";
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -27,7 +29,9 @@ impl Client {
     pub(crate) async fn first(port: u16, model_port: u16) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(LIMIT).build()?;
         let mut client = Self { port, token: "".into(), http };
-        let login = json!({"email": "bench@example.com", "username": "bench", "password": "benchmark-password"});
+        let login = json!({
+            "email": "bench@example.com", "username": "bench", "password": "benchmark-password", "setup_code": SETUP_CODE,
+        });
         client.post("/api/v2/users/first", &login).await?;
         let session = client.post("/api/v2/users/login", &login).await?;
         client.token = session["session_token"].as_str().context("login answers without a token")?.into();

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::client::Client;
+use crate::client::{Client, SETUP_CODE};
 use crate::fake_model::FakeModel;
 
 /// What differs from a fresh server: the caps would measure themselves, loopback is where the model is.
@@ -75,6 +75,7 @@ impl Server {
         let begun = Instant::now();
         let mut command = Command::new(&setup.binary);
         command.arg("server").env_clear().envs(SETTINGS).env("ATELIER_DATA_DIR", data);
+        command.env("ATELIER_SETUP_CODE", SETUP_CODE);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Some(url) = &setup.postgres {
             command.env("ATELIER_DATABASE_URL", url);

@@ -34,6 +34,9 @@ pub enum UserCommand {
         /// Password, 8 to 128 bytes; asked for when absent
         #[arg(long, env = "ATELIER_PASSWORD", hide_env_values = true)]
         password: Option<String>,
+        /// What the first user of a server is created with [default: that of the server on this machine]
+        #[arg(long, env = "ATELIER_SETUP_CODE", hide_env_values = true)]
+        setup_code: Option<String>,
         /// Site role: owner, auditor, template-admin, user-admin
         #[arg(long = "role")]
         roles: Vec<String>,
@@ -66,20 +69,33 @@ pub(crate) async fn login(arguments: LoginArgs, connection: &Connection) -> anyh
     Ok(0)
 }
 
-pub(crate) async fn user(command: UserCommand, connection: &Connection) -> anyhow::Result<u8> {
-    let UserCommand::Create { email, username, name, password: given, roles } = command;
+pub(crate) async fn user(
+    command: UserCommand,
+    connection: &Connection,
+    code_of_this_machine: fn() -> Option<String>,
+) -> anyhow::Result<u8> {
+    let UserCommand::Create { email, username, name, password: given, setup_code, roles } = command;
     let mut body = json!({ "email": email, "username": username, "password": password(given)? });
     if let Some(name) = name {
         body["name"] = json!(name);
     }
-    match credentials::anonymous(connection)?.post("/api/v2/users/first", body.clone()).await {
+    let mut first = body.clone();
+    if let Some(code) = setup_code.or_else(code_of_this_machine) {
+        first["setup_code"] = json!(code);
+    }
+    match credentials::anonymous(connection)?.post("/api/v2/users/first", first).await {
         Ok(first) => {
             output::result(first["user_id"].as_str().unwrap_or_default())?;
             output::note(&format!("Created the first user, {username}, who owns the site. `atelier login` logs in."));
             return Ok(0);
         }
-        Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "first_user_exists") => {}
-        Err(error) => return Err(error),
+        Err(error) => match error.downcast_ref::<Refused>().map(|refused| refused.code.as_str()) {
+            Some("first_user_exists") => {}
+            Some("setup_code_required") => {
+                bail!("{error}\n  give it with --setup-code, or run this as the server's user on its machine")
+            }
+            _ => return Err(error),
+        },
     }
     if !roles.is_empty() {
         body["roles"] = json!(roles);

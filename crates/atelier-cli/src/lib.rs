@@ -46,12 +46,12 @@ pub enum CliCommand {
     Token(accounts::TokenCommand),
 }
 
-/// Runs a command to its end.
-pub async fn run(command: CliCommand, connection: Connection) -> ExitCode {
+/// Runs a command to its end. `setup_code` finds the set-up code of a server on this machine.
+pub async fn run(command: CliCommand, connection: Connection, setup_code: fn() -> Option<String>) -> ExitCode {
     let result = match command {
         CliCommand::Chat(arguments) => chat::run(arguments, &connection).await,
         CliCommand::Login(arguments) => accounts::login(arguments, &connection).await,
-        CliCommand::User(command) => accounts::user(command, &connection).await,
+        CliCommand::User(command) => accounts::user(command, &connection, setup_code).await,
         CliCommand::Token(command) => accounts::token(command, &connection).await,
     };
     match result {

@@ -188,6 +188,14 @@ pub fn new_token() -> (String, [u8; 32]) {
     (token, hash)
 }
 
+/// A new secret that people can type: 4 times 5 letters and digits that look different, 100 random bits.
+#[must_use]
+pub fn new_code() -> String {
+    const CHARACTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let random = rand::random::<[u8; 20]>().map(|byte| char::from(CHARACTERS[usize::from(byte) % CHARACTERS.len()]));
+    random.chunks(5).map(String::from_iter).collect::<Vec<_>>().join("-")
+}
+
 pub(crate) fn session_end(now: Timestamp) -> Timestamp {
     now.checked_add(SESSION_LIFE).unwrap_or(now)
 }

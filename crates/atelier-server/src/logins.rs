@@ -48,13 +48,24 @@ pub(crate) async fn first_user_create(
     if app.store.user_exists().await? {
         return Err(ApiError::conflict("first_user_exists", "The first user exists already."));
     }
-    let create: api::UserCreate = body.json().await?;
+    let create: api::FirstUserCreate = body.json().await?;
+    let setup = app.config.setup.as_ref().ok_or_else(restart_for_setup)?;
+    setup.check(&create.setup_code)?;
+    let api::FirstUserCreate { email, username, password, name, .. } = create;
+    let create = api::UserCreate { email, username, password, name, ..api::UserCreate::default() };
     check_user(&create)?;
     let password_hash = app.logins.hash_password(create.password.clone()).await?;
     let user = user_new(create, vec!["owner".to_owned()], password_hash);
     let (row, organization) = app.store.user_create_first(user, app.now()).await?;
+    setup.forget();
     let created = api::FirstUserCreated { user_id: row.id.uuid(), organization_id: organization.uuid() };
     Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// The database had a user when the server started and has none now.
+fn restart_for_setup() -> ApiError {
+    let message = "There is no set-up code. Restart the server: it prints one when there is no user.";
+    ApiError::new(StatusCode::FORBIDDEN, "setup_code_required", message)
 }
 
 pub(crate) async fn login(State(app): State<Shared>, request: Request) -> ApiResult<Response> {
@@ -103,13 +114,11 @@ pub(crate) async fn logout(State(app): State<Shared>, LoggedIn(caller): LoggedIn
     Ok(response)
 }
 
-pub(crate) async fn auth_methods(State(app): State<Shared>) -> Json<api::AuthMethods> {
-    let demo = app.config.demo.as_ref();
+pub(crate) async fn auth_methods() -> Json<api::AuthMethods> {
     Json(api::AuthMethods {
         password: api::AuthMethod { enabled: true },
         github: api::AuthMethod { enabled: false },
         oidc: api::AuthMethod { enabled: false },
-        demo: demo.map(|demo| api::Login { email: demo.email.clone(), password: demo.password.clone() }),
     })
 }
 

@@ -51,6 +51,7 @@ const CODES: &[(&str, u16)] = &[
     ("account_suspended", 401),
     ("forbidden", 403),
     ("origin_mismatch", 403),
+    ("setup_code_required", 403),
     ("not_chat_owner", 403),
     ("not_found", 404),
     ("already_exists", 409),

@@ -95,9 +95,9 @@ fn anonymous() -> Section {
         "/users/first",
         logins::first_user_create,
         does("Create the first user, who owns the site")
-            .takes::<api::UserCreate>()
+            .takes::<api::FirstUserCreate>()
             .makes::<api::FirstUserCreated>()
-            .refuses(&["first_user_exists"]),
+            .refuses(&["first_user_exists", "setup_code_required"]),
     );
     s.post(
         "/users/login",

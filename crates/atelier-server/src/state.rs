@@ -23,6 +23,7 @@ use crate::connections::{self, ConnectionLimits};
 use crate::layers::RateLimits;
 use crate::places::Places;
 use crate::proxies::TrustedProxies;
+use crate::setup::SetupCode;
 use crate::site::Site;
 
 /// What a server is made of.
@@ -48,8 +49,8 @@ pub struct ServerConfig {
     pub connections: ConnectionLimits,
     /// Proxies that are believed when they name the address of a client.
     pub trusted_proxies: TrustedProxies,
-    /// Shown by the login with `--demo`.
-    pub demo: Option<DemoLogin>,
+    /// Of a server that has no user when it starts.
+    pub setup: Option<SetupCode>,
 }
 
 /// Per minute; 0 = no limit.
@@ -61,12 +62,6 @@ pub struct Rates {
     /// Of an address, with whatever emails.
     pub logins_per_address: u32,
     pub files: u32,
-}
-
-#[derive(Clone, Debug)]
-pub struct DemoLogin {
-    pub email: String,
-    pub password: String,
 }
 
 /// Shared by all handlers.

@@ -11,6 +11,7 @@ statements! {
     SETTING_GET = "SELECT value FROM site_settings WHERE name = $1";
     SETTING_SET = "INSERT INTO site_settings (name, value, updated_at) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
+    SETTING_DELETE = "DELETE FROM site_settings WHERE name = $1";
     SETTING_KEEP = "INSERT INTO site_settings (name, value, updated_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
     // models that are gone stay away; their numbers come back with them
     THRESHOLDS = "SELECT t.model_config_id, t.threshold_percent FROM user_compaction_thresholds t
@@ -31,6 +32,8 @@ pub enum Setting {
     WorkspaceTtlMs,
     /// Id of this deployment.
     DeploymentId,
+    /// What the first user is created with. It goes when there is one.
+    SetupCode,
 }
 
 impl Setting {
@@ -40,6 +43,7 @@ impl Setting {
             Self::DesktopEnabled => "desktop_enabled",
             Self::WorkspaceTtlMs => "workspace_ttl_ms",
             Self::DeploymentId => "deployment_id",
+            Self::SetupCode => "setup_code",
         }
     }
 }
@@ -56,6 +60,10 @@ pub async fn setting_set_in_tx(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.run(SETTING_SET, args![setting.name(), value, now]).await.map(|_| ())
+}
+
+pub(crate) async fn setting_delete_in_tx(tx: &mut Tx<'_>, setting: Setting) -> Result<(), StoreError> {
+    tx.run(SETTING_DELETE, args![setting.name()]).await.map(|_| ())
 }
 
 impl Store {
@@ -95,14 +103,23 @@ impl Store {
 
     /// The id of this deployment, made when it is first asked for.
     pub async fn deployment_id(&self, now: Timestamp) -> Result<String, StoreError> {
-        if let Some(id) = self.setting(Setting::DeploymentId).await? {
-            return Ok(id);
+        self.setting_keep(Setting::DeploymentId, uuid::Uuid::now_v7().to_string(), now).await
+    }
+
+    /// The code that the first user is created with: the one that is kept, else this one. All replicas have the same.
+    pub async fn setup_code(&self, made: String, now: Timestamp) -> Result<String, StoreError> {
+        self.setting_keep(Setting::SetupCode, made, now).await
+    }
+
+    /// The value of a setting; `made` becomes it if there is none.
+    async fn setting_keep(&self, setting: Setting, made: String, now: Timestamp) -> Result<String, StoreError> {
+        if let Some(kept) = self.setting(setting).await? {
+            return Ok(kept);
         }
-        self.write("deployment_id", move |tx| {
+        self.write("setting_keep", move |tx| {
             Box::pin(async move {
-                let (name, id) = (Setting::DeploymentId.name(), uuid::Uuid::now_v7().to_string());
-                tx.run(SETTING_KEEP, args![name, id, now]).await?;
-                tx.one(SETTING_GET, args![name]).await?.text("value")
+                tx.run(SETTING_KEEP, args![setting.name(), made, now]).await?;
+                tx.one(SETTING_GET, args![setting.name()]).await?.text("value")
             })
         })
         .await

@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::organizations::{
     member_insert_in_tx, organization_default_in_tx, organization_exists_in_tx, organization_insert_in_tx,
 };
+use crate::settings::{Setting, setting_delete_in_tx};
 use crate::statement::statements;
 use crate::value::{DbRow, args};
 
@@ -248,6 +249,7 @@ pub async fn user_create_first_in_tx(
     let row = user_insert_in_tx(tx, user, &["owner".to_owned()], now).await?;
     let organization = organization_insert_in_tx(tx, "default", "Default", true, now).await?;
     member_insert_in_tx(tx, organization, user.id, now).await?;
+    setting_delete_in_tx(tx, Setting::SetupCode).await?;
     Ok((row, organization))
 }
 
@@ -393,6 +395,20 @@ impl Store {
     ) -> Result<UserRow, UserError> {
         self.write("user_profile_set", move |tx| {
             Box::pin(async move { user_profile_set_in_tx(tx, user, &username, &name, now).await })
+        })
+        .await
+    }
+
+    /// Replaces the password and leaves sessions and tokens as they are: for the demo, whose password is new at each
+    /// start.
+    pub async fn user_password_replace(
+        &self,
+        user: UserId,
+        password_hash: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write("user_password_replace", move |tx| {
+            Box::pin(async move { tx.run(USER_PASSWORD, args![user, password_hash, now]).await.map(|_| ()) })
         })
         .await
     }

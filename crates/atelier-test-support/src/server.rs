@@ -194,26 +194,20 @@ impl TestServer {
         let mut process = command.spawn().expect("the server's program starts");
         let mut lines = BufReader::new(process.stdout.take().expect("standard output is piped")).lines();
         self.printed.clear();
-        let port = loop {
+        self.port = loop {
             let line = tokio::time::timeout(crate::DEADLINE, lines.next_line())
                 .await
                 .unwrap_or_else(|_| panic!("the server says nothing; its log:\n{}", self.log()))
                 .expect("standard output is text")
                 .unwrap_or_else(|| panic!("the server ended at its start; its log:\n{}", self.log()));
-            let port = port_in(&line);
+            // the last line of what it prints at its start
+            let port = line.strip_prefix("Listening on http://127.0.0.1:").and_then(|port| port.parse().ok());
             self.printed.push(line);
             if let Some(port) = port {
                 break port;
             }
         };
-        // the rest of what it prints is short; read on until it pauses or ends
-        while let Ok(Ok(Some(line))) =
-            tokio::time::timeout(std::time::Duration::from_millis(100), lines.next_line()).await
-        {
-            self.printed.push(line);
-        }
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        self.port = port;
         self.process = Some(process);
         let health = format!("{}/healthz", self.url());
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without options");
@@ -299,15 +293,31 @@ impl TestServer {
     }
 
     async fn setup_first_user(&self) -> Actor {
-        let first = json!({"email": "admin@example.com", "username": "admin", "password": PASSWORD});
+        let first = json!({
+            "email": "admin@example.com", "username": "admin", "password": PASSWORD, "setup_code": self.setup_code(),
+        });
         Actor::anonymous(self.port).post("/api/v2/users/first", first).await.expect(201);
         self.admin().await
     }
 
+    /// What the first user is created with.
+    ///
+    /// # Panics
+    /// When there is a first user.
+    #[must_use]
+    pub fn setup_code(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("private/setup_code")).expect("a server without users has a code")
+    }
+
     /// The first user, freshly logged in.
+    ///
+    /// # Panics
+    /// When the demo has not printed its password.
     pub async fn admin(&self) -> Actor {
         if self.demo {
-            return Actor::login(self.port, "demo@example.com", "atelier-demo").await;
+            let password = self.printed.iter().find_map(|line| line.trim().strip_prefix("password "));
+            let password = password.expect("the demo prints its password").trim();
+            return Actor::login(self.port, "demo@example.com", password).await;
         }
         Actor::login(self.port, "admin@example.com", PASSWORD).await
     }
@@ -341,9 +351,4 @@ impl Drop for TestServer {
             crate::kill_processes_of(&workspaces);
         }
     }
-}
-
-fn port_in(line: &str) -> Option<u16> {
-    let rest = &line[line.find("http://127.0.0.1:")? + "http://127.0.0.1:".len()..];
-    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
 }

@@ -4,48 +4,50 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use atelier_domain::{SharedClock, UserId};
-use atelier_server::DemoLogin;
 use atelier_store::{ApiKeyChange, ModelConfigFields, ProviderFields, Store, UserNew};
 use atelier_workspaces::WorkspaceService;
 
 const EMAIL: &str = "demo@example.com";
 const USERNAME: &str = "demo";
-/// Known to everybody: the demo listens on loopback unless told otherwise.
-const PASSWORD: &str = "atelier-demo";
 const PROVIDER: &str = "scripted";
 const MODEL: &str = "demo";
 const CONTEXT_LIMIT: i64 = 200_000;
 
 /// What the demo's greeting tells.
 pub(crate) struct Demo {
+    password: String,
     token: String,
 }
 
 impl Demo {
-    pub(crate) fn login(&self) -> DemoLogin {
-        DemoLogin { email: EMAIL.to_owned(), password: PASSWORD.to_owned() }
-    }
-
     pub(crate) fn greeting(&self, url: &str) -> anyhow::Result<String> {
         let program = std::env::current_exe().context("the program does not know where it lies")?;
+        // what stands behind # stays in the browser
         Ok(format!(
             "\nThe demo is ready.\n\
+             \x20 sign in   {url}/login#email={EMAIL}&password={password}\n\
              \x20 URL       {url}\n\
              \x20 login     {EMAIL}\n\
-             \x20 password  {PASSWORD}\n\n\
+             \x20 password  {password}\n\n\
              Try it in another shell:\n\
              \x20 ATELIER_URL={url} ATELIER_TOKEN={} {} chat -p \"make the tests pass\"\n",
             self.token,
             program.display(),
+            password = self.password,
         ))
     }
 }
 
-/// Makes whatever of the demo is not there yet, and a fresh token for the printed command.
+/// Makes whatever of the demo is not there yet, a new password, and a fresh token for the printed command.
 pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: &SharedClock) -> anyhow::Result<Demo> {
     let now = atelier_domain::clock::to_micros(clock.now());
+    let password = atelier_server::new_code();
+    let password_hash = atelier_server::hash_password(&password)?;
     let user = match store.user_by_email(EMAIL).await? {
-        Some(user) => user.id,
+        Some(user) => {
+            store.user_password_replace(user.id, password_hash, now).await?;
+            user.id
+        }
         None => {
             let new = UserNew {
                 id: UserId::new(),
@@ -53,7 +55,7 @@ pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: 
                 username: USERNAME.to_owned(),
                 name: "Demo".to_owned(),
                 roles: vec!["owner".to_owned()],
-                password_hash: atelier_server::hash_password(PASSWORD)?,
+                password_hash,
                 organization_ids: Vec::new(),
             };
             if store.user_exists().await? {
@@ -103,5 +105,5 @@ pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: 
     let expires_at = now.checked_add(Duration::from_secs(30 * 86_400)).unwrap_or(now);
     let name = format!("demo {now}");
     store.api_token_create(user, name, hash, now, expires_at).await?;
-    Ok(Demo { token })
+    Ok(Demo { password, token })
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod server;
 mod settings;
+mod setup;
 mod signals;
 
 use std::ffi::OsString;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         Command::Generate => result(generate::run()),
         Command::Server(settings) => runtime(async { result(server::run(*settings).await) }),
         Command::Doctor(settings) => runtime(async { doctor::run(*settings).await }),
-        Command::Cli(command) => runtime(atelier_cli::run(command, arguments.connection)),
+        Command::Cli(command) => runtime(atelier_cli::run(command, arguments.connection, setup::code_of_this_machine)),
     }
 }
 

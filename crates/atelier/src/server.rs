@@ -23,9 +23,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
-use crate::demo;
 use crate::settings::Settings;
-use crate::signals;
+use crate::{demo, setup, signals};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Requests under way get this long to end.
@@ -74,10 +73,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     if store.engine() == Engine::Sqlite {
         store.idempotency_forget_open_for_system().await?;
     }
-    let demo_login = match settings.demo {
+    let demo = match settings.demo {
         true => Some(demo::set_up(&store, &workspaces, &clock).await.context("the demo cannot be set up")?),
         false => None,
     };
+    let setup =
+        setup::prepare(&settings, &store, &data_dir, &clock).await.context("the first user cannot be set up")?;
     let daemon = Daemon::start(DaemonParts {
         store: store.clone(),
         hubs: hubs.clone(),
@@ -124,14 +125,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
                 ..ConnectionLimits::default()
             },
             trusted_proxies,
-            demo: demo_login.as_ref().map(demo::Demo::login),
+            setup: setup.clone(),
         },
     });
 
-    println!("Listening on http://{address}");
-    if let Some(demo) = &demo_login {
+    // this line is the last one: whoever waits for it has read all that matters at the start
+    if let Some(demo) = &demo {
         println!("{}", demo.greeting(&access_url)?);
     }
+    if let Some(setup) = &setup {
+        println!("{}", setup::greeting(setup, &access_url));
+    }
+    println!("Listening on http://{address}");
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let (server, stop) = (server.clone(), stop.clone());

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Command};
+use clap::{Args, Command, FromArgMatches as _};
 
 /// Names of settings that hold secrets: never printed.
-const SECRET: [&str; 2] = ["secret_keys", "database_url"];
+const SECRET: [&str; 3] = ["secret_keys", "database_url", "setup_code"];
 
 /// Settings of `atelier server`.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +46,11 @@ pub(crate) struct Settings {
     /// [default: secret.keys in the data folder, made at the first start]
     #[arg(long, env = "ATELIER_SECRET_KEYS", value_name = "KEYS", hide_env_values = true)]
     pub(crate) secret_keys: Option<String>,
+
+    /// What the first user is created with: 16 or more letters, digits, - and _ [default: made by the first start,
+    /// printed until there is a user]
+    #[arg(long, env = "ATELIER_SETUP_CODE", value_name = "CODE", hide_env_values = true)]
+    pub(crate) setup_code: Option<String>,
 
     /// How secrets lie in the database: encrypted or plaintext
     #[arg(long, env = "ATELIER_SECRETS", default_value = "encrypted", value_parser = ["encrypted", "plaintext"])]
@@ -153,6 +158,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The settings of a server that is started here without flags.
+    pub(crate) fn of_environment() -> anyhow::Result<Self> {
+        let arguments = ["atelier", "server"].map(OsString::from);
+        let command = Command::new("atelier").subcommand(arguments_of_server());
+        let mut matches = with_file_defaults(command, &arguments)?.try_get_matches_from(arguments)?;
+        let (_, mut matches) = matches.remove_subcommand().context("the subcommand is given")?;
+        Ok(Self::from_arg_matches_mut(&mut matches)?)
+    }
+
     /// The data folder: as set, or where it belongs for this user.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
         if let Some(folder) = &self.data_dir {

@@ -15,11 +15,6 @@ export const firstUserQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-export const authMethodsQuery = queryOptions({
-  queryKey: ["auth-methods"],
-  queryFn: () => unwrap(client.GET("/api/v2/users/authmethods")),
-});
-
 /** Models a chat may use, as the server names their configs. */
 export const modelConfigsQuery = queryOptions({
   queryKey: ["model-configs"],

@@ -1235,7 +1235,6 @@ export interface components {
             enabled: boolean;
         };
         AuthMethods: {
-            demo?: components["schemas"]["Login"] | null;
             github: components["schemas"]["AuthMethod"];
             oidc: components["schemas"]["AuthMethod"];
             password: components["schemas"]["AuthMethod"];
@@ -1773,6 +1772,21 @@ export interface components {
         };
         /** @description Names of features that are on. */
         Experiments: string[];
+        FirstUserCreate: {
+            /** @default  */
+            email?: string;
+            /** @default null */
+            name?: string | null;
+            /** @default  */
+            password?: string;
+            /**
+             * @description Printed by the server at its start.
+             * @default
+             */
+            setup_code?: string;
+            /** @default  */
+            username?: string;
+        };
         FirstUserCreated: {
             /** Format: uuid */
             organization_id: string;
@@ -2499,7 +2513,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["UserCreate"];
+                "application/json": components["schemas"]["FirstUserCreate"];
             };
         };
         responses: {
@@ -2514,6 +2528,15 @@ export interface operations {
             };
             /** @description `code` is one of invalid_json, validation_failed */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of origin_mismatch, setup_code_required */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2610,6 +2633,15 @@ export interface operations {
             };
             /** @description `code` is one of invalid_credentials, account_suspended */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of origin_mismatch */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -17,6 +17,7 @@ import { ChatPage } from "../features/chat/chat-page";
 import { NewChatPage } from "../features/chat/new-chat-page";
 import { Banner } from "../ui/banner";
 import { Skeleton } from "../ui/skeleton";
+import { useGiven } from "./given";
 import { LeadContext } from "./lead";
 import { paths, safeNext } from "./paths";
 import { Shell } from "./shell";
@@ -39,14 +40,19 @@ const login = createRoute({
   component: function Login() {
     const navigate = useNavigate();
     const { next } = login.useSearch();
-    return <LoginPage onDone={() => void navigate({ to: safeNext(next) })} />;
+    return <LoginPage given={useGiven()} onDone={() => void navigate({ to: safeNext(next) })} />;
   },
 });
+
+const SetupPage = lazyRouteComponent(() => import("../features/setup/setup-page"), "SetupPage");
 
 const setup = createRoute({
   getParentRoute: () => root,
   path: "/setup",
-  component: lazyRouteComponent(() => import("../features/setup/setup-page"), "SetupPage"),
+  component: function Setup() {
+    const { code } = useGiven();
+    return <SetupPage code={code ?? ""} />;
+  },
 });
 
 /** Everything behind the login. */

@@ -4,7 +4,7 @@ use atelier_test_support::{Actor, Engine};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::host::{Host, PLATFORM};
+use crate::host::{Host, PLATFORM, SETUP_CODE};
 
 const USERS: &str = "/api/v2/users";
 
@@ -19,17 +19,33 @@ async fn b015_the_first_user_is_made_once_and_owns_the_site() {
         let nobody = host.anonymous();
         let first = format!("{USERS}/first");
         nobody.get(&first).await.expect(404);
+        let with_code = |mut user: serde_json::Value, code: &str| {
+            user["setup_code"] = json!(code);
+            user
+        };
         for bad in [
             json!({"email": "a", "username": "a", "password": "a good password"}),
             json!({"email": "a@b", "username": "-a", "password": "a good password"}),
             json!({"email": "a@b", "username": "a", "password": "short"}),
             json!({}),
         ] {
-            nobody.post(&first, bad).await.expect_error(400, "validation_failed");
+            // the code comes before what else is wrong
+            nobody.post(&first, bad.clone()).await.expect_error(403, "setup_code_required");
+            nobody.post(&first, with_code(bad, SETUP_CODE)).await.expect_error(400, "validation_failed");
         }
-        let made = nobody.post(&first, new_user("root")).await.body(201);
+        for wrong in ["", " ", "abcde-fghij-kmnpq-rstuw", &SETUP_CODE[1..], &SETUP_CODE.repeat(2)] {
+            let refused = nobody.post(&first, with_code(new_user("root"), wrong)).await;
+            assert!(!refused.text.contains(SETUP_CODE), "{}", refused.text);
+            assert_eq!(refused.body["validations"][0]["field"], "setup_code", "{}", refused.text);
+            refused.expect_error(403, "setup_code_required");
+        }
+        nobody.get(&first).await.expect(404);
+        let made = nobody.post(&first, with_code(new_user("root"), SETUP_CODE)).await.body(201);
         assert!(nobody.get(&first).await.body(200)["message"].is_string());
-        nobody.post(&first, new_user("other")).await.expect_error(409, "first_user_exists");
+        for code in ["", SETUP_CODE] {
+            let other = with_code(new_user("other"), code);
+            nobody.post(&first, other).await.expect_error(409, "first_user_exists");
+        }
         let root = log_in(&host, "ROOT@example.com").await;
         let me = root.get("/api/v2/users/me").await.body(200);
         assert_eq!(me["id"], made["user_id"]);
@@ -114,23 +130,19 @@ async fn a_password_change_ends_what_went_before() {
 }
 
 #[tokio::test]
-async fn the_demo_login_is_shown_with_the_demo_only() {
-    let plain = Host::start().await;
-    let methods = plain.anonymous().get("/api/v2/users/authmethods").await.body(200);
+async fn what_everybody_may_know_of_a_server() {
+    let host = Host::start().await;
+    let methods = host.anonymous().get("/api/v2/users/authmethods").await.body(200);
     assert_eq!(
         methods,
         json!({"password": {"enabled": true}, "github": {"enabled": false}, "oidc": {"enabled": false}})
     );
-    plain.stop().await;
-    let demo = Host::builder().demo().start().await;
-    let methods = demo.anonymous().get("/api/v2/users/authmethods").await.body(200);
-    assert_eq!(methods["demo"], json!({"email": "demo@example.com", "password": "demo-password"}));
-    let info = demo.anonymous().get("/api/v2/buildinfo").await.body(200);
+    let info = host.anonymous().get("/api/v2/buildinfo").await.body(200);
     assert_eq!(
         (&info["external_url"], &info["deployment_id"]),
         (&json!("http://atelier.example"), &json!("deployment"))
     );
-    demo.stop().await;
+    host.stop().await;
 }
 
 #[tokio::test]

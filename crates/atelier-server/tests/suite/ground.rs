@@ -329,7 +329,8 @@ async fn a_body_that_is_no_object_is_refused_by_every_route() {
     let (mut asked, own) = (0, "me".to_owned());
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            if operation["requestBody"]["content"].get("application/json").is_none() {
+            // files may be JSON too, but have no schema
+            if operation["requestBody"]["content"]["application/json"].get("schema").is_none() {
                 continue;
             }
             let path = path

@@ -9,9 +9,9 @@ use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, Faults};
 use atelier_domain::{Clock, OrganizationId, SharedClock, Timestamp, UserId};
 use atelier_egress::Egress;
 use atelier_llm::{ProviderRegistry, RegistryParts, Script, Scripts};
-use atelier_server::{ConnectionLimits, DemoLogin, Rates, Server, ServerConfig, ServerParts, TrustedProxies};
+use atelier_server::{ConnectionLimits, Rates, Server, ServerConfig, ServerParts, SetupCode, TrustedProxies};
 use atelier_store::testing::{PostgresTest, postgres_store, sqlite_store};
-use atelier_store::{ModelConfigFields, ProviderPresets, Store, UserNew};
+use atelier_store::{ModelConfigFields, ProviderPresets, SecretString, Store, UserNew};
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_test_support::{Actor, Engine};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const CHATS: &str = "/api/experimental/chats";
 pub(crate) const PLATFORM: &str = "/api/v2";
+
+/// What the first user is created with.
+pub(crate) const SETUP_CODE: &str = "abcde-fghij-kmnpq-rstuv";
 
 /// An id that nothing has.
 pub(crate) const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
@@ -80,7 +83,6 @@ pub(crate) struct Builder {
     rates: Rates,
     connections: ConnectionLimits,
     trusted_proxies: TrustedProxies,
-    demo: Option<DemoLogin>,
     access_url: String,
     clock: Option<SharedClock>,
     model: bool,
@@ -114,11 +116,6 @@ impl Builder {
 
     pub(crate) fn file_rate(mut self, files: u32) -> Self {
         self.rates.files = files;
-        self
-    }
-
-    pub(crate) fn demo(mut self) -> Self {
-        self.demo = Some(DemoLogin { email: "demo@example.com".into(), password: "demo-password".into() });
         self
     }
 
@@ -195,7 +192,7 @@ impl Builder {
                 rates: self.rates,
                 connections: self.connections,
                 trusted_proxies: self.trusted_proxies,
-                demo: self.demo,
+                setup: Some(SetupCode { code: SecretString::new(SETUP_CODE), file: data.path().join("setup_code") }),
             },
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -247,7 +244,6 @@ impl Host {
             rates: Rates { requests: 0, logins: 0, logins_per_address: 0, files: 0 },
             connections: ConnectionLimits::default(),
             trusted_proxies: TrustedProxies::default(),
-            demo: None,
             access_url: "http://atelier.example".into(),
             clock: None,
             model: true,

@@ -43,6 +43,13 @@ on_both_engines! {
         assert!(ids.iter().all(|id| id.as_ref().unwrap() == first));
     }
 
+    async fn replicas_that_start_together_have_one_setup_code(fixture: &Fixture) {
+        let starts = (0..8).map(|n| fixture.store.setup_code(format!("code {n}"), at(1)));
+        let codes = futures::future::join_all(starts).await;
+        let kept = fixture.store.setting(Setting::SetupCode).await.unwrap().unwrap();
+        assert!(codes.into_iter().all(|code| code.unwrap() == kept));
+    }
+
     async fn a_key_is_carried_out_once(fixture: &Fixture) {
         let (scope, body) = ([1; 32], [2; 32]);
         let store = &fixture.store;

@@ -1,7 +1,7 @@
 //! Users: who exists, who owns the site, and what lets somebody in.
 
 use atelier_domain::{Timestamp, UserId};
-use atelier_store::{CredentialKind, StoreError, UserError, UserFilter, UserRow, UserStatus};
+use atelier_store::{CredentialKind, Setting, StoreError, UserError, UserFilter, UserRow, UserStatus};
 
 use crate::fixture::{Fixture, at, on_both_engines, user};
 
@@ -48,6 +48,7 @@ on_both_engines! {
             )
             .await;
         assert!(!fixture.store.user_exists().await.unwrap());
+        fixture.store.setup_code("a code".to_owned(), at(1)).await.unwrap();
         let racers = (0..8).map(|at_once| {
             let store = fixture.store.clone();
             tokio::spawn(async move { store.user_create_first(user(&format!("first{at_once}")), at(1)).await })
@@ -57,6 +58,7 @@ on_both_engines! {
         let won: Vec<_> = ended.iter().filter_map(|result| result.as_ref().ok()).collect();
         assert_eq!(won.len(), 1);
         assert!(ended.iter().all(|result| matches!(result, Ok(_) | Err(UserError::FirstUserExists))), "{ended:?}");
+        assert_eq!(fixture.store.setting(Setting::SetupCode).await.unwrap(), None, "its code opens nothing any more");
         let (row, organization) = won[0];
         assert_eq!(row.roles, ["owner"]);
         assert_eq!(fixture.store.user_list(&UserFilter::default(), 10, 0).await.unwrap().1, 1);

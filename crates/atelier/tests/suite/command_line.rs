@@ -170,7 +170,16 @@ async fn a_fresh_server_is_set_up_from_the_shell() {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout).trim().to_owned()
     };
-    run(&["user", "create", "--email", "ada@example.com", "--username", "ada"], "a long password").await;
+    // whoever cannot read the server's data folder has to know the code
+    let create = ["user", "create", "--email", "ada@example.com", "--username", "ada"];
+    let mut elsewhere = command(&server, None).await;
+    let refused = elsewhere.env("ATELIER_PASSWORD", "a long password").args(create).output().await.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--setup-code"), "{}", text(&refused.stderr));
+    let mut here = command(&server, None).await;
+    here.env("ATELIER_DATA_DIR", server.data_dir()).env("ATELIER_PASSWORD", "a long password").args(create);
+    let created = here.output().await.unwrap();
+    assert!(created.status.success(), "{}", text(&created.stderr));
     run(&["login", "--email", "ada@example.com"], "a long password").await;
     let kept = server.folder().join(".config/atelier/login.json").metadata().unwrap();
     assert_eq!(kept.permissions().mode() & 0o777, 0o600);

@@ -1,6 +1,6 @@
 //! What a stranger does first.
 
-use atelier_test_support::Engine;
+use atelier_test_support::{Engine, TestServer};
 use serde_json::json;
 
 use crate::server;
@@ -35,6 +35,39 @@ async fn the_printed_line_makes_the_tests_pass() {
             .output()
             .unwrap();
         assert!(String::from_utf8_lossy(&diff.stdout).contains("calc.sh"), "the change is not to be seen in git");
+    }
+}
+
+/// Only who reads the terminal can sign in: the password is new at each start, and no route tells it.
+#[tokio::test]
+async fn the_demo_has_a_new_password_at_each_start() {
+    for engine in Engine::ALL {
+        let mut server = server().engine(engine).demo().start().await;
+        let link = |server: &TestServer| {
+            let printed = server.printed();
+            let link = printed.split_whitespace().find(|word| word.contains("/login#")).unwrap().to_owned();
+            link.strip_prefix(&format!("{}/login#email=demo@example.com&password=", server.url())).unwrap().to_owned()
+        };
+        let login = |password: &str| json!({"email": "demo@example.com", "password": password});
+        let mut passwords = vec!["atelier-demo".to_owned()];
+        let session = server.admin().await;
+        for _ in 0..2 {
+            let nobody = server.anonymous();
+            for before in &passwords {
+                nobody.post("/api/v2/users/login", login(before)).await.expect_error(401, "invalid_credentials");
+            }
+            let password = link(&server);
+            nobody.post("/api/v2/users/login", login(&password)).await.expect(201);
+            for open in ["authmethods", "first"] {
+                let answer = nobody.get(&format!("/api/v2/users/{open}")).await;
+                assert!(!answer.text.contains("demo"), "{}", answer.text);
+            }
+            passwords.push(password);
+            server.restart().await;
+        }
+        // a page that is open goes on
+        let session = server.anonymous().with_token(session.token());
+        assert_eq!(session.get("/api/v2/users/me").await.body(200)["username"], "demo");
     }
 }
 

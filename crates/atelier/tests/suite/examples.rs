@@ -29,7 +29,7 @@ rules:
 /// Fields that an answer has or has not by the moment it is asked for.
 const SOMETIMES: &[&str] = &["last_seen_at", "last_used", "first_connected_at", "last_connected_at"];
 /// Fields whose value no example shows.
-const SECRETS: &[&str] = &["session_token", "key"];
+const SECRETS: &[&str] = &["session_token", "key", "setup_code"];
 /// Operations without a JSON body in either direction, or that only streams or agents use.
 const WITHOUT_JSON: &[&str] =
     &["health", "openapi_document", "workspace_agent_connect", "file_download", "chat_watch", "chat_stream"];
@@ -142,7 +142,10 @@ fn said(text: &str) -> Value {
 async fn people(day: &mut Day) {
     day.get("/api/v2/buildinfo").await;
     day.get("/api/v2/users/authmethods").await;
-    let first = json!({"email": "admin@example.com", "username": "admin", "password": PASSWORD, "name": "Grace"});
+    let first = json!({
+        "email": "admin@example.com", "username": "admin", "password": PASSWORD, "name": "Grace",
+        "setup_code": day.server.setup_code(),
+    });
     day.post("/api/v2/users/first", first).await;
     day.get("/api/v2/users/first").await;
     let login = json!({"email": "admin@example.com", "password": PASSWORD});

@@ -6,6 +6,7 @@ mod command_line;
 mod demo;
 mod examples;
 mod files;
+mod first_user;
 mod fixed;
 mod generated;
 mod kills;

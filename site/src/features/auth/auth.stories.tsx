@@ -1,20 +1,20 @@
 import { forever, Refusal } from "../../testing/mock-server";
 import type { Story, StorySet } from "../../testing/story";
 import { SetupPage } from "../setup/setup-page";
+import type { GivenLogin } from "./login-form";
 import { LoginPage } from "./login-page";
 
 const nothing = () => undefined;
 
-function login(changed: Pick<Story, "server" | "play">, demo = false): Story {
+function login(changed: Pick<Story, "server" | "play">, given: GivenLogin = {}): Story {
+  return { render: () => <LoginPage given={given} onDone={nothing} />, ...changed };
+}
+
+function setup(code: string, changed: Pick<Story, "server" | "play">): Story {
   return {
-    render: () => <LoginPage onDone={nothing} />,
+    render: () => <SetupPage code={code} />,
     server: (server) => {
-      server.on("get", "/api/v2/users/authmethods", {
-        password: { enabled: true },
-        github: { enabled: false },
-        oidc: { enabled: false },
-        demo: demo ? { email: "demo@example.com", password: "atelier-demo" } : null,
-      });
+      server.on("get", "/api/v2/users/{user}", new Refusal(401, { code: "unauthenticated", message: "Log in first." }));
       changed.server?.(server);
     },
     ...(changed.play === undefined ? {} : { play: changed.play }),
@@ -25,13 +25,14 @@ export default {
   title: "Login and set-up",
   stories: {
     login: login({}),
-    "the demo's login is filled in": login(
+    "the login of a printed link is filled in": login(
       {
         play: async ({ expect, page }) => {
           await expect.element(page.getByRole("textbox", { name: "Email" })).toHaveValue("demo@example.com");
+          await expect.element(page.getByLabelText("Password", { exact: true })).toHaveValue("abcde-fghij-kmnpq-rstuv");
         },
       },
-      true,
+      { email: "demo@example.com", password: "abcde-fghij-kmnpq-rstuv" },
     ),
     "wrong password": login({
       server: (server) =>
@@ -57,16 +58,31 @@ export default {
         await expect.element(page.getByRole("button", { name: "Signing in" })).toBeVisible();
       },
     }),
-    "first run": {
-      render: () => <SetupPage />,
+    "first run": setup("abcde-fghij-kmnpq-rstuv", {
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByRole("heading", { name: "Set up Atelier" })).toBeVisible();
+        await expect.element(page.getByLabelText("Set-up code")).toHaveValue("abcde-fghij-kmnpq-rstuv");
+      },
+    }),
+    "first run with a wrong code": setup("", {
       server: (server) =>
         server.on(
-          "get",
-          "/api/v2/users/{user}",
-          new Refusal(401, { code: "unauthenticated", message: "Log in first." }),
+          "post",
+          "/api/v2/users/first",
+          new Refusal(403, {
+            code: "setup_code_required",
+            message: "The first user is created with the set-up code that the server prints at its start.",
+            validations: [{ field: "setup_code", detail: "is not right: the server prints it at its start" }],
+          }),
         ),
-      play: async ({ expect, page }) =>
-        expect.element(page.getByRole("heading", { name: "Set up Atelier" })).toBeVisible(),
-    },
+      play: async ({ expect, page, userEvent }) => {
+        await page.getByLabelText("Set-up code").fill("abcde-fghij-kmnpq-rstuw");
+        await page.getByLabelText("Email").fill("ada@example.com");
+        await page.getByLabelText("Username").fill("ada");
+        await page.getByLabelText("Password").fill("correct horse");
+        await userEvent.keyboard("{Enter}");
+        await expect.element(page.getByRole("alert")).toHaveTextContent("is not right");
+      },
+    }),
   },
 } satisfies StorySet;

@@ -1,23 +1,25 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { type SyntheticEvent, useState } from "react";
 import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
-import { authMethodsQuery } from "../../api/queries";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { CheckField, TextField } from "../../ui/field";
-import { Skeleton } from "../../ui/skeleton";
 
-/** Email and password; on a demo server they are filled in. */
-export function LoginForm({ onDone }: { onDone: () => void }) {
+/** A login that the link to this page carries. */
+export interface GivenLogin {
+  email?: string;
+  password?: string;
+}
+
+/** Email and password. A login that a link carries is filled in; a person decides to sign in with it. */
+export function LoginForm({ given, onDone }: { given: GivenLogin; onDone: () => void }) {
   const queries = useQueryClient();
-  const methods = useQuery(authMethodsQuery);
-  const demo = methods.data?.demo ?? null;
   const [typed, setTyped] = useState<{ email?: string; password?: string }>({});
   const [isShown, setShown] = useState(false);
   const [failure, setFailure] = useState<ApiFailure | null>(null);
   const [isBusy, setBusy] = useState(false);
-  const email = typed.email ?? demo?.email ?? "";
-  const password = typed.password ?? demo?.password ?? "";
+  const email = typed.email ?? given.email ?? "";
+  const password = typed.password ?? given.password ?? "";
 
   const submit = async (event: SyntheticEvent) => {
     event.preventDefault();
@@ -34,13 +36,9 @@ export function LoginForm({ onDone }: { onDone: () => void }) {
     }
   };
 
-  // the form is not there before what fills it in: a click in between would find it empty
-  if (methods.isPending) return <Skeleton lines={4} />;
   return (
     <form onSubmit={(event) => void submit(event)} className="flex flex-col gap-4">
-      {demo !== null && (
-        <Banner tone="info">This server runs the demo. Its login is filled in: sign in to look around.</Banner>
-      )}
+      {given.password !== undefined && <Banner tone="info">Your link has filled in this login.</Banner>}
       <TextField
         label="Email"
         type="email"

@@ -16,6 +16,7 @@ export function SessionEndedDialog({ onRenewed }: { onRenewed: () => void }) {
     <Dialog title="Sign in again">
       <p className="text-sm text-muted">Your session has ended. Nothing you typed is lost.</p>
       <LoginForm
+        given={{}}
         onDone={() => {
           setEnded(false);
           onRenewed();

@@ -103,6 +103,24 @@ export default {
         await expect.element(page.getByRole("button", { name: "Show less" })).toBeVisible();
       },
     ),
+    "sources, one with an unsafe address": shown(
+      {
+        messages: [
+          asked("Where is that?"),
+          answered([
+            { type: "source", url: "https://doc.example/split" },
+            { type: "source", url: "javascript:alert(1)", title: "Click me" },
+            { type: "source", url: "no address" },
+          ]),
+        ],
+      },
+      async ({ expect, page }) => {
+        await expect.element(page.getByRole("link", { name: "doc.example" })).toBeVisible();
+        await expect.element(page.getByText("Click me")).toBeVisible();
+        await expect.element(page.getByText("no address")).toBeVisible();
+        expect(document.querySelector('a[href^="javascript"]')).toBeNull();
+      },
+    ),
     "reasoning only": shown(
       { messages: [asked("Think."), answered([{ type: "reasoning", text: "I weigh both." }])] },
       async ({ expect, page }) => expect.element(page.getByText("I weigh both.")).toBeVisible(),

@@ -6,7 +6,7 @@ import { clock, count, duration, tokens } from "../../format/quantity";
 import { Button, IconButton } from "../../ui/button";
 import { FileTile } from "./attachment-tiles";
 import { CopyButton } from "./copy-button";
-import { Markdown } from "./markdown";
+import { isSafe, Markdown } from "./markdown";
 import type { Ledger, Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
@@ -206,19 +206,21 @@ function Reasoning({ row }: { row: Extract<Row, { kind: "reasoning" }> }) {
   );
 }
 
+/** Where something was found. The model gives the address, so it is a link only if it is a safe one. */
+function Source({ url, title }: { url: string; title: string | null }) {
+  const chip = "inline-block rounded-chip bg-sunken px-2 text-sm";
+  if (!isSafe(url)) return <span className={`${chip} text-muted`}>{title ?? url}</span>;
+  return (
+    <a href={url} target="_blank" rel="noopener noreferrer" className={`${chip} text-accent-text`}>
+      {title ?? (new URL(url).host || url)}
+    </a>
+  );
+}
+
 function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
   switch (part.type) {
     case "source":
-      return (
-        <a
-          href={part.url}
-          target="_blank"
-          rel="noopener noreferrer"
-          className="inline-block rounded-chip bg-sunken px-2 text-sm text-accent-text"
-        >
-          {part.title ?? new URL(part.url).host}
-        </a>
-      );
+      return <Source url={part.url} title={part.title ?? null} />;
     case "file-reference":
     case "diff-comment":
       return (

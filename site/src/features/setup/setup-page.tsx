@@ -12,8 +12,8 @@ import { ModelForm, ProviderForm } from "../admin/model-forms";
 
 type Stage = "account" | "model" | "template";
 
-/** The first run: an owner, a model, a template. Each later step may be skipped. */
-export function SetupPage() {
+/** The first run: an owner, a model, a template. Each later step may be skipped. `code` is that of the printed link. */
+export function SetupPage({ code }: { code: string }) {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const first = useQuery(firstUserQuery);
@@ -39,6 +39,7 @@ export function SetupPage() {
       )}
       {stage === "account" && first.data === false && (
         <AccountForm
+          code={code}
           onDone={() => {
             queries.setQueryData(firstUserQuery.queryKey, true);
             setStage("model");
@@ -51,8 +52,10 @@ export function SetupPage() {
   );
 }
 
-function AccountForm({ onDone }: { onDone: () => void }) {
-  const [fields, setFields] = useState({ email: "", username: "", name: "", password: "" });
+function AccountForm({ code, onDone }: { code: string; onDone: () => void }) {
+  const [typed, setFields] = useState({ email: "", username: "", name: "", password: "" });
+  // what is typed goes before the link's code, which may come later
+  const fields = { setup_code: code, ...typed };
   const set = (name: keyof typeof fields) => ({
     value: fields[name],
     name,
@@ -68,12 +71,21 @@ function AccountForm({ onDone }: { onDone: () => void }) {
     <FormCard
       title="Your account"
       submit="Create account"
-      isDirty={fields.email !== "" && fields.password !== ""}
+      isDirty={fields.email !== "" && fields.password !== "" && fields.setup_code !== ""}
       onSubmit={submit}
     >
       {(errorOf) => (
         <>
           <p className="text-sm text-muted">You become the owner: you set up models and users.</p>
+          <TextField
+            label="Set-up code"
+            required
+            autoComplete="off"
+            spellCheck={false}
+            hint="The server prints it at its start."
+            error={errorOf("setup_code")}
+            {...set("setup_code")}
+          />
           <TextField
             label="Email"
             type="email"
