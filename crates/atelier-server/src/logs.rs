@@ -123,7 +123,7 @@ async fn follow(app: Shared, log: Log, workspace: WorkspaceId, mut after: i64, m
             for line in lines {
                 after = line.id;
                 let text = serde_json::to_string(&line_view(line)).unwrap_or_default();
-                socket.send(text.into()).await?;
+                socket.send(&[text.into()]).await?;
             }
             if is_full {
                 continue;

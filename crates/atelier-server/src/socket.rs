@@ -3,6 +3,7 @@
 //! A socket belongs to one task, which sends frames and otherwise lets [`Socket::attend`] look after the
 //! connection. A client that takes no byte for 30 s is told 1013 behind what still lies in its buffers.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::task::TaskTracker;
@@ -41,6 +44,9 @@ const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// What a client of a one-way stream may send, and buffers of the socket.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const READ_BUFFER_BYTES: usize = 1024;
+/// What is handed to a connection at once. A longer message goes out in fragments of this length, so that no
+/// more than one of them is copied for a client that does not read: the rest is shared with other viewers.
+const FRAGMENT_BYTES: usize = 64 * 1024;
 
 /// Close codes of the contract.
 pub(crate) mod code {
@@ -151,6 +157,8 @@ pub(crate) struct Socket {
     clock: SharedClock,
     /// Bytes that the connection has taken.
     written: Arc<AtomicU64>,
+    /// Fragments of the message being sent that have not been handed to the connection.
+    unsent: VecDeque<Frame>,
     heard_at: Duration,
     pinged_at: Duration,
     framed_at: Duration,
@@ -171,12 +179,15 @@ impl Socket {
         let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let now = clock.monotonic_now();
         let alarm = clock.sleep(HEARTBEAT);
-        Self { stream, clock, written, heard_at: now, pinged_at: now, framed_at: now, alarm }
+        Self { stream, clock, written, unsent: VecDeque::new(), heard_at: now, pinged_at: now, framed_at: now, alarm }
     }
 
-    /// Sends one frame.
-    pub(crate) async fn send(&mut self, frame: Utf8Bytes) -> Result<(), Over> {
-        self.transmit(Message::Text(frame)).await?;
+    /// Sends one message: the text that these parts are together.
+    pub(crate) async fn send(&mut self, parts: &[Bytes]) -> Result<(), Over> {
+        self.unsent = fragments(parts);
+        while let Some(fragment) = self.unsent.pop_front() {
+            self.transmit(Message::Frame(fragment)).await?;
+        }
         self.framed_at = self.clock.monotonic_now();
         // whoever takes bytes is there, even if its pongs wait to be read
         self.heard_at = self.heard_at.max(self.framed_at);
@@ -259,7 +270,7 @@ impl Socket {
 
     /// A heartbeat frame, now.
     pub(crate) async fn ping(&mut self) -> Result<(), Over> {
-        self.send(PING_FRAME).await
+        self.send(&[PING_FRAME.into()]).await
     }
 
     /// Says why, closes, and waits a moment for the client to agree.
@@ -267,6 +278,10 @@ impl Socket {
         let Over::Close(code, error) = over else { return };
         let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::default() };
         let farewell = async {
+            // a message that was begun has to end before another one
+            for fragment in std::mem::take(&mut self.unsent) {
+                self.stream.send(Message::Frame(fragment)).await?;
+            }
             if let Some(error) = error {
                 let text = serde_json::json!({ "type": "error", "data": error.body }).to_string();
                 self.stream.feed(Message::Text(text.into())).await?;
@@ -286,6 +301,25 @@ impl Socket {
 }
 
 const PING_FRAME: Utf8Bytes = Utf8Bytes::from_static(r#"{"type":"ping"}"#);
+
+/// A text message in fragments (RFC 6455, 5.4).
+fn fragments(parts: &[Bytes]) -> VecDeque<Frame> {
+    if parts.iter().map(Bytes::len).sum::<usize>() <= FRAGMENT_BYTES {
+        return [Frame::message(parts.concat(), OpCode::Data(Data::Text), true)].into();
+    }
+    let mut fragments = VecDeque::new();
+    for part in parts {
+        for at in (0..part.len()).step_by(FRAGMENT_BYTES) {
+            let piece = part.slice(at..part.len().min(at + FRAGMENT_BYTES));
+            let opcode = if fragments.is_empty() { Data::Text } else { Data::Continue };
+            fragments.push_back(Frame::message(piece, OpCode::Data(opcode), false));
+        }
+    }
+    if let Some(last) = fragments.back_mut() {
+        last.header_mut().is_final = true;
+    }
+    fragments
+}
 
 /// Counts the bytes that a connection takes.
 struct Measured<S> {
@@ -320,5 +354,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Measured<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_goes_out_in_fragments_that_share_its_bytes() {
+        let data = Bytes::from(vec![b'x'; 2 * FRAGMENT_BYTES + 1]);
+        let fragments = fragments(&[Bytes::from_static(b"["), data.clone(), Bytes::from_static(b"]")]);
+        let lengths: Vec<_> = fragments.iter().map(|fragment| fragment.payload().len()).collect();
+        assert_eq!(lengths, [1, FRAGMENT_BYTES, FRAGMENT_BYTES, 1, 1]);
+        assert_eq!(fragments[1].payload().as_ptr(), data.as_ptr());
+        let ends: Vec<_> = fragments.iter().map(|fragment| fragment.header().is_final).collect();
+        assert_eq!(ends, [false, false, false, false, true]);
+        assert_eq!(fragments[0].header().opcode, OpCode::Data(Data::Text));
+        assert_eq!(fragments[4].header().opcode, OpCode::Data(Data::Continue));
+        let short = super::fragments(&[Bytes::from_static(b"a"), Bytes::from_static(b"b")]);
+        assert_eq!((short.len(), short[0].payload()), (1, &b"ab"[..]));
     }
 }

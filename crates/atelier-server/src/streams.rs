@@ -16,7 +16,6 @@ use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::auth::{Caller, LoggedIn, caller_by_token};
 use crate::chats::{ChatAccess, Read, readable};
@@ -284,7 +283,7 @@ async fn web_socket(mut socket: Socket, mut frames: impl Frames, mut guard: Guar
                 over = socket.attend() => return Err(over),
                 error = guard.ended() => return Err(Over::because(code::POLICY, error)),
             };
-            socket.send(data_frame(&data, &cursor)).await?;
+            socket.send(&data_frame(data, &cursor)).await?;
             frames.taken(false);
         }
     };
@@ -296,15 +295,9 @@ async fn web_socket(mut socket: Socket, mut frames: impl Frames, mut guard: Guar
     socket.close(over).await;
 }
 
-/// The one allocation of a frame: the text that is written.
-fn data_frame(data: &[u8], cursor: &str) -> Utf8Bytes {
-    let mut frame = Vec::with_capacity(data.len() + cursor.len() + 40);
-    frame.extend_from_slice(br#"{"type":"data","data":"#);
-    frame.extend_from_slice(data);
-    frame.extend_from_slice(br#","cursor":""#);
-    frame.extend_from_slice(cursor.as_bytes());
-    frame.extend_from_slice(br#""}"#);
-    Utf8Bytes::try_from(frame).expect("frames are JSON, and so UTF-8")
+/// A frame as its parts: its data is not copied.
+fn data_frame(data: Bytes, cursor: &str) -> [Bytes; 3] {
+    [Bytes::from_static(br#"{"type":"data","data":"#), data, format!(r#","cursor":"{cursor}"}}"#).into()]
 }
 
 /// Server-Sent Events: state between two pieces of the body.
@@ -323,16 +316,16 @@ fn server_sent_events(frames: impl Frames, guard: Guard, pings_first: bool) -> R
     let (alarm, sent_at) = (guard.clock().sleep(HEARTBEAT), guard.clock().monotonic_now());
     let events = Events { frames, guard, alarm, sent_at, is_over: false };
     let rest = futures::stream::unfold(events, |mut events| async move {
-        let text = events.next().await?;
-        Some((Bytes::from(text), events))
+        let parts = events.next().await?;
+        Some((futures::stream::iter(parts), events))
     });
-    let body = Body::from_stream(begin.chain(rest).map(Ok::<_, Infallible>));
+    let body = Body::from_stream(begin.chain(rest.flatten()).map(Ok::<_, Infallible>));
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
 impl<F: Frames> Events<F> {
-    /// The next event as text. None behind the last one.
-    async fn next(&mut self) -> Option<String> {
+    /// The next event as parts of its text. None behind the last one.
+    async fn next(&mut self) -> Option<Vec<Bytes>> {
         if self.is_over {
             return None;
         }
@@ -344,8 +337,8 @@ impl<F: Frames> Events<F> {
                 frame = self.frames.next() => match frame {
                     Ok((data, cursor)) => {
                         self.sent_at = self.guard.clock().monotonic_now();
-                        let data = std::str::from_utf8(&data).expect("frames are JSON, and so UTF-8");
-                        return Some(format!("event: data\nid: {cursor}\ndata: {data}\n\n"));
+                        let head = format!("event: data\nid: {cursor}\ndata: ");
+                        return Some(vec![head.into(), data, Bytes::from_static(b"\n\n")]);
                     }
                     Err(ended) => over(&ended),
                 },
@@ -358,7 +351,7 @@ impl<F: Frames> Events<F> {
                     }
                     self.alarm = self.guard.clock().sleep_until(self.sent_at + HEARTBEAT);
                     if is_due {
-                        return Some("event: ping\ndata:\n\n".to_owned());
+                        return Some(vec![Bytes::from_static(b"event: ping\ndata:\n\n")]);
                     }
                     continue;
                 }
@@ -367,7 +360,7 @@ impl<F: Frames> Events<F> {
             self.frames.taken(true);
             let Over::Close(_, Some(error)) = ended else { return None };
             let body = serde_json::to_string(&error.body).unwrap_or_default();
-            return Some(format!("event: error\ndata: {body}\n\n"));
+            return Some(vec![format!("event: error\ndata: {body}\n\n").into()]);
         }
     }
 }

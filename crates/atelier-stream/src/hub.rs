@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::cursor::Position;
+use crate::frames::LongFrames;
 use crate::log::{Block, LiveParts, whole};
 use crate::watch::Watchers;
 use crate::{convert, encode};
@@ -77,6 +78,7 @@ pub(crate) struct Hub {
     /// Moves with every durable change; waiters wait for it.
     changes: watch::Sender<i64>,
     pub(crate) viewers: AtomicUsize,
+    pub(crate) long_frames: LongFrames,
     /// Viewers, waiters and logs that hold this hub.
     holders: AtomicUsize,
 }
@@ -234,6 +236,7 @@ impl Hub {
             news: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             viewers: AtomicUsize::new(0),
+            long_frames: LongFrames::default(),
             holders: AtomicUsize::new(0),
         }
     }

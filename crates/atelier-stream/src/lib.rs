@@ -10,6 +10,7 @@
 pub mod convert;
 mod cursor;
 mod encode;
+mod frames;
 mod hub;
 mod log;
 mod viewer;

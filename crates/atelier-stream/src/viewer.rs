@@ -269,7 +269,7 @@ impl Viewer {
             data.extend_from_slice(event);
         }
         data.push(b']');
-        Frame { data: data.into(), cursor: self.position.encode(self.hold.hub.chat), answer }
+        Frame { data: self.hold.hub.long_frames.share(data), cursor: self.position.encode(self.hold.hub.chat), answer }
     }
 }
 

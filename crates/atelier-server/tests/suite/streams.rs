@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atelier_domain::Timestamp;
+use atelier_stream::ViewerRequest;
 use atelier_test_support::{Actor, Chat, ChatView, EventStream, Form, Frame, PausedClock, eventually};
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
@@ -381,5 +382,40 @@ async fn b089_b090_frames_are_bounded_and_parts_counted() {
     }
     assert!(view.live_parts > 1);
     assert_eq!(view.last_answer(), "0123456789".repeat(20));
+    host.stop().await;
+}
+
+/// A viewer that does not read holds on to its frame: it must not be one of its own.
+#[tokio::test]
+async fn late_viewers_of_a_long_chat_share_its_frames() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = ada.chat_create(&"long ".repeat(40_000)).await;
+    chat.wait_for_status("waiting").await;
+    let id = chat.id.parse().unwrap();
+    let request = ViewerRequest::Resume { cursor: String::new() };
+    let mut viewers = [host.hubs.open_viewer(id, &request).unwrap(), host.hubs.open_viewer(id, &request).unwrap()];
+    let mut frames = Vec::new();
+    for viewer in &mut viewers {
+        let frame = loop {
+            let frame = viewer.next().await.unwrap();
+            if frame.data.len() > 200_000 {
+                break frame;
+            }
+        };
+        frames.push(frame);
+    }
+    assert_eq!(frames[0].data, frames[1].data);
+    assert_eq!(frames[0].data.as_ptr(), frames[1].data.as_ptr());
+    // and both forms carry it whole
+    let stored = chat.messages().await;
+    for form in [Form::WebSocket, Form::ServerSentEvents] {
+        let mut stream = chat.stream(form, Some("")).await;
+        let mut view = ChatView::default();
+        while !view.ready {
+            view.apply(&stream.next().await.unwrap());
+        }
+        assert_eq!(view.messages.values().next().unwrap(), &stored[0]);
+    }
     host.stop().await;
 }
