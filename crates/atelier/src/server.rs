@@ -163,7 +163,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 /// `select`: the server takes as many as it is allowed to.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit.clone() }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
