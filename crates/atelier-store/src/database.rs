@@ -257,6 +257,7 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
             file.display()
         ))
     })?;
+    make_private(file).map_err(|error| setup(&format!("cannot set the mode of {}", file.display()), &error))?;
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
@@ -278,4 +279,19 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
         .await?;
     let writer = Writer::start(connection, options, lock).map_err(|error| setup("cannot start the writer", &error))?;
     Ok(Backend::Sqlite { writer, readers })
+}
+
+/// Lets nobody else read the database. SQLite gives files that it makes beside it the mode of the database.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    std::fs::File::options().create(true).append(true).mode(0o600).open(file)?;
+    for end in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(end);
+        match std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use atelier_llm::{BaseUrl, ProviderKind};
 use atelier_store::ProviderRow;
 use atelier_workspaces::drivers::local::{LocalDriver, Sandbox};
 
-use crate::server::{egress, open_store, prepare_data_dir, workspaces_config};
+use crate::server::{egress, open_store, prepare_data_dir, refuse_lost_database, workspaces_config};
 use crate::settings::Settings;
 
 /// How long a provider has to answer.
@@ -56,7 +56,10 @@ fn data_folder(settings: &Settings) -> Check {
 /// The database and the place of files, and the providers that are set up.
 async fn stored(settings: &Settings) -> (Vec<Check>, Vec<ProviderRow>) {
     let opened = async {
-        let store = open_store(settings, &settings.data_dir()?).await?;
+        let data_dir = settings.data_dir()?;
+        // opening it would make a new one
+        refuse_lost_database(settings, &data_dir)?;
+        let store = open_store(settings, &data_dir).await?;
         let (providers, models) = (store.provider_list().await?, store.model_list().await?.len());
         let files = store.blobs_check().await.map(|place| place.as_str().to_owned());
         let files = files.map_err(|error| format!("{error}\n      check ATELIER_FILE_STORE and what it names"));

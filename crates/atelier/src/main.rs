@@ -29,7 +29,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server
-    Server(Box<settings::Settings>),
+    Server(Box<server::Arguments>),
     /// Check database, sandbox, git and providers of a server's settings, and say what to do
     Doctor(Box<settings::Settings>),
     /// The program inside a workspace
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         // before any thread: the agent forks and shuts itself in
         Command::Agent(command) => atelier_workspace_agent::run(command),
         Command::Generate => result(generate::run()),
-        Command::Server(settings) => runtime(async { result(server::run(*settings).await) }),
+        Command::Server(arguments) => runtime(async { result(server::run(*arguments).await) }),
         Command::Doctor(settings) => runtime(async { doctor::run(*settings).await }),
         Command::Cli(command) => runtime(atelier_cli::run(command, arguments.connection, setup::code_of_this_machine)),
     }

@@ -30,14 +30,28 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Requests under way get this long to end.
 const REQUEST_GRACE: Duration = Duration::from_secs(5);
 
+/// What `atelier server` is started with.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// Begin with a new database although the data folder holds keys or workspaces of another one
+    #[arg(long)]
+    new_database: bool,
+}
+
 /// Runs the server until it is asked to stop.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { settings, new_database } = arguments;
     start_logging(&settings);
     signals::ignore_user_signals()?;
     raise_open_files();
     let trusted_proxies: TrustedProxies =
         settings.trusted_proxies.parse().context("ATELIER_TRUSTED_PROXIES cannot be read")?;
     let data_dir = settings.data_dir()?;
+    if !new_database {
+        refuse_lost_database(&settings, &data_dir)?;
+    }
     prepare_data_dir(&data_dir)?;
     // the address first: whoever starts us twice by mistake learns it before anything is touched
     let listener = TcpListener::bind(settings.http_address)
@@ -196,6 +210,39 @@ pub(crate) fn private_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("private")
 }
 
+/// SQLite's file.
+fn database_file(data_dir: &Path) -> PathBuf {
+    private_dir(data_dir).join("atelier.db")
+}
+
+/// Refuses a data folder whose database is gone, while other things show that there was one: a new database
+/// would let anybody become its first user, and would know none of the workspaces.
+pub(crate) fn refuse_lost_database(settings: &Settings, data_dir: &Path) -> anyhow::Result<()> {
+    let file = database_file(data_dir);
+    if settings.database_url.is_some() || std::fs::metadata(&file).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    let keys = private_dir(data_dir).join("secret.keys");
+    let host = data_dir.join("host_id");
+    let workspaces = data_dir.join("workspaces");
+    let has_workspaces = std::fs::read_dir(&workspaces).is_ok_and(|mut entries| entries.next().is_some());
+    let left = if keys.exists() {
+        keys
+    } else if has_workspaces {
+        workspaces
+    } else if host.exists() {
+        host
+    } else {
+        return Ok(());
+    };
+    bail!(
+        "the database {} is missing or empty, but {} is left of it; restore the database from a backup (or set \
+         ATELIER_DATABASE_URL if it is on PostgreSQL), or start once with --new-database to begin with an empty one",
+        file.display(),
+        left.display()
+    );
+}
+
 pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::Result<Store> {
     let private = private_dir(data_dir);
     let database = match &settings.database_url {
@@ -203,7 +250,7 @@ pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::
             Database::Postgres { url: url.clone() }
         }
         Some(_) => bail!("ATELIER_DATABASE_URL must begin with postgres://; leave it out for SQLite"),
-        None => Database::Sqlite { file: private.join("atelier.db") },
+        None => Database::Sqlite { file: database_file(data_dir) },
     };
     let secrets = match (&settings.secret_keys, settings.secrets.as_str()) {
         (_, "plaintext") => {

@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod command_line;
+mod data_folder;
+mod database;
 mod demo;
 mod examples;
 mod files;
