@@ -126,6 +126,12 @@ impl Daemon {
         &self.chats
     }
 
+    /// This life of this replica.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.commits.incarnation()
+    }
+
     /// A loop that should have done its work by now and has not, by its name.
     #[must_use]
     pub fn stuck_loop(&self) -> Option<&'static str> {

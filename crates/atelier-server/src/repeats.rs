@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atelier_domain::Chain;
-use atelier_store::Idempotency;
+use atelier_store::{Idempotency, IdempotencyKey};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -29,7 +29,7 @@ const SEALED: &str = "sealed:";
 
 /// What a key stands for: who asks what where. An operation may keep its answer under it in its own
 /// transaction, and says so by [`KeptAnswer`].
-pub(crate) type Scope = [u8; 32];
+pub(crate) type Scope = IdempotencyKey;
 
 /// The handler has kept its answer itself.
 #[derive(Clone, Copy)]
@@ -128,7 +128,7 @@ pub(crate) async fn repeats(State(app): State<Shared>, mut request: Request, nex
         scope.update((piece.len() as u64).to_be_bytes());
         scope.update(piece);
     }
-    let scope = scope.finalize().into();
+    let scope = IdempotencyKey { scope: scope.finalize().into(), owner: app.daemon.incarnation() };
     let repeatable = Arc::new(Repeatable { app: app.clone(), key, scope, stage: Mutex::default() });
     request.extensions_mut().insert(Arc::clone(&repeatable));
     let response = next.run(request).await;
@@ -179,5 +179,5 @@ async fn keep_answer(app: &Shared, scope: Scope, response: Response) -> ApiResul
 
 /// What ties an encrypted answer to its row.
 fn place(scope: Scope) -> String {
-    format!("idempotency_keys|body|{}", BASE64_STANDARD.encode(scope))
+    format!("idempotency_keys|body|{}", BASE64_STANDARD.encode(scope.scope))
 }

@@ -24,6 +24,9 @@ pub enum StoreError {
     /// A job went on after one of its statements had failed: nothing of it is kept.
     #[error("the transaction {name} went on after a failed statement")]
     Aborted { name: &'static str },
+    /// Another replica took the request over, because this one was taken for dead.
+    #[error("another replica carries the request out by now")]
+    Overtaken,
     /// A job held SQLite's writer for too long.
     #[error("the transaction took too long")]
     TimedOut,
@@ -58,7 +61,9 @@ impl StoreError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::StorageFull => true,
+            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::TimedOut | Self::Overtaken | Self::StorageFull => {
+                true
+            }
             // tries are used up, or the connection failed
             Self::Files(object_store::Error::Generic { .. }) => true,
             Self::Conflict { .. }

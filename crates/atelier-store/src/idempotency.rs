@@ -1,9 +1,11 @@
 //! Repeats of requests: what an `Idempotency-Key` has led to, for 24 hours.
 //!
 //! A key is taken before its request is carried out and gets the answer afterwards. A request that never
-//! answered has died with its server; its key is free again after [`ABANDONED_AFTER`].
+//! answered has died with its server. Its key is free again when the lease of that life of the replica is over
+//! (at once on SQLite, at the next start), and after [`ABANDONED_AFTER`] in any case. A request whose key was
+//! taken over meanwhile cannot finish: what it does in the transaction of its answer is rolled back.
 
-use atelier_domain::Timestamp;
+use atelier_domain::{Incarnation, Timestamp};
 use jiff::SignedDuration;
 
 use crate::database::{Store, Tx};
@@ -16,6 +18,20 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How long a request may run before a repeat takes its place. No request runs for a minute.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
+macro_rules! take_text {
+    ($abandoned:literal) => {
+        concat!(
+            "INSERT INTO idempotency_keys (scope, body_hash, created_at, owner_incarnation) VALUES ($1, $2, $3, $6)
+            ON CONFLICT (scope) DO UPDATE SET body_hash = excluded.body_hash, status = NULL, body = NULL,
+                created_at = excluded.created_at, owner_incarnation = excluded.owner_incarnation
+            WHERE idempotency_keys.created_at < $4 OR (idempotency_keys.status IS NULL
+                AND idempotency_keys.body_hash = excluded.body_hash AND (idempotency_keys.created_at < $5",
+            $abandoned,
+            "))"
+        )
+    };
+}
+
 statements! {
     // bounded, and on PostgreSQL without waiting for another request that does the same
     EXPIRE = {
@@ -24,14 +40,22 @@ statements! {
         postgres: "DELETE FROM idempotency_keys WHERE scope IN
             (SELECT scope FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)"
     };
-    TAKE = "INSERT INTO idempotency_keys (scope, body_hash, created_at) VALUES ($1, $2, $3)
-        ON CONFLICT (scope) DO UPDATE SET body_hash = excluded.body_hash, status = NULL, body = NULL, created_at = excluded.created_at
-        WHERE idempotency_keys.created_at < $4
-            OR (idempotency_keys.status IS NULL AND idempotency_keys.created_at < $5 AND idempotency_keys.body_hash = excluded.body_hash)";
+    TAKE = { sqlite: take_text!(""), postgres: take_text!(" OR (idempotency_keys.owner_incarnation IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.incarnation = idempotency_keys.owner_incarnation
+                AND NOT r.dead AND r.lease_until > now()))") };
     GET = "SELECT body_hash, status, body FROM idempotency_keys WHERE scope = $1";
-    FINISH = "UPDATE idempotency_keys SET status = $2, body = $3 WHERE scope = $1";
-    FORGET = "DELETE FROM idempotency_keys WHERE scope = $1 AND status IS NULL";
+    FINISH = "UPDATE idempotency_keys SET status = $2, body = $3 WHERE scope = $1 AND owner_incarnation = $4";
+    FORGET = "DELETE FROM idempotency_keys WHERE scope = $1 AND owner_incarnation = $2 AND status IS NULL";
     FORGET_OPEN = "DELETE FROM idempotency_keys WHERE status IS NULL";
+}
+
+/// What a key stands for, and who carries the request out.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyKey {
+    /// SHA-256 of user, method, path and key.
+    pub scope: [u8; 32],
+    /// The life of the replica that the request came to.
+    pub owner: Incarnation,
 }
 
 /// What an idempotency key has led to so far.
@@ -50,20 +74,26 @@ pub enum Idempotency {
 }
 
 /// Keeps a good answer, in the transaction of the request's effect if it can be.
+///
+/// # Errors
+/// [`StoreError::Overtaken`] when the key was taken over, and the store's.
 pub async fn idempotency_finish_in_tx(
     tx: &mut Tx<'_>,
-    scope: [u8; 32],
+    key: IdempotencyKey,
     status: u16,
     body: String,
 ) -> Result<(), StoreError> {
-    tx.run(FINISH, args![scope.to_vec(), i32::from(status), body]).await.map(|_| ())
+    match tx.run(FINISH, args![key.scope.to_vec(), i32::from(status), body, key.owner]).await? {
+        0 => Err(StoreError::Overtaken),
+        _ => Ok(()),
+    }
 }
 
 impl Store {
-    /// Looks a request up by its key, or takes the key for it. `scope`: SHA-256 of user, method, path and key.
+    /// Looks a request up by its key, or takes the key for it.
     pub async fn idempotency_begin(
         &self,
-        scope: [u8; 32],
+        key: IdempotencyKey,
         body_hash: [u8; 32],
         now: Timestamp,
     ) -> Result<Idempotency, StoreError> {
@@ -72,11 +102,12 @@ impl Store {
                 let before = |span| now.checked_sub(span).unwrap_or(now);
                 let (kept_since, abandoned) = (before(KEPT_FOR), before(ABANDONED_AFTER));
                 tx.run(EXPIRE, args![kept_since]).await?;
-                let args = args![scope.to_vec(), body_hash.to_vec(), now, kept_since, abandoned];
+                let scope = key.scope.to_vec();
+                let args = args![scope.clone(), body_hash.to_vec(), now, kept_since, abandoned, key.owner];
                 if tx.run(TAKE, args).await? > 0 {
                     return Ok(Idempotency::Begin);
                 }
-                let row = tx.one(GET, args![scope.to_vec()]).await?;
+                let row = tx.one(GET, args![scope]).await?;
                 if row.bytes("body_hash")? != body_hash {
                     return Ok(Idempotency::OtherBody);
                 }
@@ -93,17 +124,17 @@ impl Store {
     }
 
     /// As [`idempotency_finish_in_tx`].
-    pub async fn idempotency_finish(&self, scope: [u8; 32], status: u16, body: String) -> Result<(), StoreError> {
+    pub async fn idempotency_finish(&self, key: IdempotencyKey, status: u16, body: String) -> Result<(), StoreError> {
         self.write("idempotency_finish", move |tx| {
-            Box::pin(async move { idempotency_finish_in_tx(tx, scope, status, body).await })
+            Box::pin(async move { idempotency_finish_in_tx(tx, key, status, body).await })
         })
         .await
     }
 
     /// Frees the key of a request that was refused: it may be tried again.
-    pub async fn idempotency_forget(&self, scope: [u8; 32]) -> Result<(), StoreError> {
+    pub async fn idempotency_forget(&self, key: IdempotencyKey) -> Result<(), StoreError> {
         self.write("idempotency_forget", move |tx| {
-            Box::pin(async move { tx.run(FORGET, args![scope.to_vec()]).await.map(|_| ()) })
+            Box::pin(async move { tx.run(FORGET, args![key.scope.to_vec(), key.owner]).await.map(|_| ()) })
         })
         .await
     }

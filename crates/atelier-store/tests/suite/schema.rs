@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use atelier_store::Engine;
+use atelier_store::testing::blobs;
+use atelier_store::{Database, Engine, SecretsConfig, Store, StoreConfig};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::fixture::{Fixture, on_both_engines};
@@ -96,6 +97,32 @@ impl Fixture {
 }
 
 on_both_engines! {
+    async fn a_schema_that_does_not_fit_is_told_in_plain_words(fixture: &Fixture) {
+        fixture.store.close().await;
+        let open = async || {
+            let database = match fixture.url() {
+                Some(url) => Database::Postgres { url },
+                None => Database::Sqlite { file: fixture.folder.path().join("atelier.db") },
+            };
+            let secrets = SecretsConfig::File(fixture.folder.path().join("secret.keys"));
+            Store::open(StoreConfig { database, secrets, blobs: blobs(fixture.folder.path()) }).await
+        };
+        let checksum = if fixture.url().is_some() { "'\\x00'" } else { "x'00'" };
+        fixture
+            .execute(&format!(
+                "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                VALUES (99991231000000, 'later', true, {checksum}, 0)"
+            ))
+            .await;
+        let error = open().await.err().unwrap().to_string();
+        assert!(error.contains("99991231000000") && error.contains("start the newer version"), "{error}");
+        fixture.execute("DELETE FROM _sqlx_migrations WHERE version = 99991231000000").await;
+        open().await.unwrap().close().await;
+        fixture.execute(&format!("UPDATE _sqlx_migrations SET checksum = {checksum} WHERE version = 20261125000002")).await;
+        let error = open().await.err().unwrap().to_string();
+        assert!(error.contains("20261125000002") && error.contains("restore the backup"), "{error}");
+    }
+
     async fn every_statement_is_understood(fixture: &Fixture) {
         let prepared = fixture.store.prepare_all().await.unwrap();
         assert!(prepared > 60, "{prepared}");

@@ -1,6 +1,12 @@
 //! Settings, repeated requests, the audit log.
 
-use atelier_store::{AuditNew, AuditOutcome, Idempotency, Setting, StoreError, audit_insert_in_tx, setting_set_in_tx};
+use std::time::Duration;
+
+use atelier_domain::Incarnation;
+use atelier_store::{
+    AuditNew, AuditOutcome, Engine, Idempotency, IdempotencyKey, Replica, Setting, Store, StoreError,
+    audit_insert_in_tx, setting_set_in_tx,
+};
 use jiff::ToSpan as _;
 
 use crate::fixture::{Fixture, at, on_both_engines};
@@ -23,6 +29,18 @@ fn entry(action: &str) -> AuditNew {
         request_id: "r1".to_owned(),
         status_code: 204,
     }
+}
+
+const fn key(scope: u8, owner: Incarnation) -> IdempotencyKey {
+    IdempotencyKey { scope: [scope; 32], owner }
+}
+
+/// A life of a replica whose lease lasts this long.
+async fn join(store: &Store, lease: Duration) -> Incarnation {
+    let incarnation = Incarnation::new();
+    let replica = Replica { incarnation, url: "http://127.0.0.1:1".to_owned(), build: "test".to_owned() };
+    store.coordination().join(replica, lease).await.unwrap();
+    incarnation
 }
 
 on_both_engines! {
@@ -51,38 +69,40 @@ on_both_engines! {
     }
 
     async fn a_key_is_carried_out_once(fixture: &Fixture) {
-        let (scope, body) = ([1; 32], [2; 32]);
         let store = &fixture.store;
+        let owner = join(store, Duration::from_secs(600)).await;
+        let (first, other, body) = (key(1, owner), key(4, owner), [2; 32]);
         let racers = (0..8).map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.idempotency_begin(scope, body, at(10)).await.unwrap() })
+            tokio::spawn(async move { store.idempotency_begin(first, body, at(10)).await.unwrap() })
         });
         let ended: Vec<_> = futures::future::join_all(racers).await.into_iter().map(|racer| racer.unwrap()).collect();
         assert_eq!(ended.iter().filter(|found| **found == Idempotency::Begin).count(), 1, "{ended:?}");
         assert_eq!(ended.iter().filter(|found| **found == Idempotency::InProgress).count(), 7, "{ended:?}");
-        let begin = async |scope, body, now| store.idempotency_begin(scope, body, now).await.unwrap();
-        assert_eq!(begin(scope, [3; 32], at(11)).await, Idempotency::OtherBody);
-        assert_eq!(begin([4; 32], body, at(11)).await, Idempotency::Begin);
-        store.idempotency_finish(scope, 201, "{\"id\":1}".to_owned()).await.unwrap();
+        let begin = async |key, body, now| store.idempotency_begin(key, body, now).await.unwrap();
+        assert_eq!(begin(first, [3; 32], at(11)).await, Idempotency::OtherBody);
+        assert_eq!(begin(other, body, at(11)).await, Idempotency::Begin);
+        store.idempotency_finish(first, 201, "{\"id\":1}".to_owned()).await.unwrap();
         let replay = Idempotency::Replay { status: 201, body: "{\"id\":1}".to_owned() };
-        assert_eq!(begin(scope, body, at(12)).await, replay);
-        assert_eq!(begin(scope, [3; 32], at(12)).await, Idempotency::OtherBody);
-        store.idempotency_forget(scope).await.unwrap();
-        assert_eq!(begin(scope, body, at(13)).await, replay, "an answer is not forgotten");
+        assert_eq!(begin(first, body, at(12)).await, replay);
+        assert_eq!(begin(first, [3; 32], at(12)).await, Idempotency::OtherBody);
+        store.idempotency_forget(first).await.unwrap();
+        assert_eq!(begin(first, body, at(13)).await, replay, "an answer is not forgotten");
         // refused requests may be tried again, with another body too
-        store.idempotency_forget([4; 32]).await.unwrap();
-        assert_eq!(begin([4; 32], [5; 32], at(14)).await, Idempotency::Begin);
+        store.idempotency_forget(other).await.unwrap();
+        assert_eq!(begin(other, [5; 32], at(14)).await, Idempotency::Begin);
         // after a day the key is new
         let day = at(10).checked_add(24.hours()).unwrap();
-        assert_eq!(begin(scope, body, day).await, replay);
-        assert_eq!(begin(scope, [3; 32], day.checked_add(5.seconds()).unwrap()).await, Idempotency::Begin);
+        assert_eq!(begin(first, body, day).await, replay);
+        assert_eq!(begin(first, [3; 32], day.checked_add(5.seconds()).unwrap()).await, Idempotency::Begin);
         assert_eq!(fixture.one("SELECT CAST(COUNT(*) AS TEXT) FROM idempotency_keys").await, 1, "old ones are cleared away");
     }
 
     async fn a_request_that_died_with_its_server_can_be_repeated(fixture: &Fixture) {
         let store = &fixture.store;
-        let (scope, body) = ([1; 32], [2; 32]);
-        let begin = async |body, now| store.idempotency_begin(scope, body, now).await.unwrap();
+        let body = [2; 32];
+        let key = key(1, join(store, Duration::from_secs(600)).await);
+        let begin = async |body, now| store.idempotency_begin(key, body, now).await.unwrap();
         assert_eq!(begin(body, at(0)).await, Idempotency::Begin);
         assert_eq!(begin(body, at(120)).await, Idempotency::InProgress);
         assert_eq!(begin([9; 32], at(121)).await, Idempotency::OtherBody);
@@ -116,4 +136,28 @@ on_both_engines! {
         assert_eq!((rows[0].entry.outcome, rows[0].entry.status_code, rows[0].created_at), (AuditOutcome::Success, 204, at(1)));
         assert_eq!(fixture.store.setting(Setting::SystemPrompt).await.unwrap().as_deref(), Some("second"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_key_is_free_again_when_the_lease_of_its_request_is_over() {
+    let fixture = Fixture::new(Engine::Postgres).await;
+    let store = &fixture.store;
+    let body = [2; 32];
+    let (dead, living) = (join(store, Duration::ZERO).await, join(store, Duration::from_secs(600)).await);
+    let begin = async |key| store.idempotency_begin(key, body, at(10)).await.unwrap();
+    assert_eq!(begin(key(1, dead)).await, Idempotency::Begin);
+    assert_eq!(begin(key(1, living)).await, Idempotency::Begin, "its request died with its replica");
+    assert_eq!(begin(key(1, living)).await, Idempotency::InProgress);
+    // a life that is not registered any more
+    assert_eq!(begin(key(2, Incarnation::new())).await, Idempotency::Begin);
+    assert_eq!(begin(key(2, living)).await, Idempotency::Begin);
+    // who was taken for dead and lives all the same neither answers nor frees the key
+    let late = store.idempotency_finish(key(1, dead), 201, "{}".to_owned()).await;
+    assert!(matches!(late, Err(StoreError::Overtaken)), "{late:?}");
+    store.idempotency_forget(key(1, dead)).await.unwrap();
+    assert_eq!(begin(key(1, dead)).await, Idempotency::InProgress);
+    store.idempotency_finish(key(1, living), 201, "{}".to_owned()).await.unwrap();
+    let replay = Idempotency::Replay { status: 201, body: "{}".to_owned() };
+    assert_eq!(begin(key(1, dead)).await, replay);
+    fixture.end().await;
 }
