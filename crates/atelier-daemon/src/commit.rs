@@ -11,7 +11,7 @@
 //! - a run whose epoch is over writes nothing but its bill, and publishes nothing;
 //! - what is published was committed before.
 //!
-//! Lock order: ancestor chats first, then by id, then ledger rows, `spend_days` last.
+//! Lock order: the owner's pins (`users`), ancestor chats first, then by id, then ledger rows, `spend_days` last.
 
 mod carry_out;
 mod contents;

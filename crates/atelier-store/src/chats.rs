@@ -10,7 +10,7 @@ use atelier_domain::{
     ChatId, Incarnation, McpServerId, MessageId, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId,
 };
 
-use crate::database::{Store, Tx};
+use crate::database::{Engine, Store, Tx};
 use crate::error::StoreError;
 use crate::messages::content_parts;
 use crate::search::title_words;
@@ -100,6 +100,8 @@ statements! {
         postgres: "SELECT id, pin_order FROM chats WHERE owner_id = $1 AND pin_order > 0 AND NOT archived ORDER BY id
             FOR UPDATE"
     };
+    // a key share, which rows that name the user take, is not held up by it
+    PINS_LOCK = { postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE" };
     CHATS_BELOW_ROOT = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 ORDER BY id";
     CHAT_READ = "UPDATE chats SET last_read_message_id = $2, changed_at = $3 WHERE id = $1 AND owner_id = $4";
     CHAT_READ_UP_TO = "UPDATE chats SET last_read_message_id = $2, changed_at = $3
@@ -452,7 +454,17 @@ pub async fn chat_marks_set_in_tx(tx: &mut Tx<'_>, chat: &ChatRow) -> Result<(),
     tx.run(CHAT_MARKS_SET, args).await.map(|_| ())
 }
 
-/// The user's pinned chats in their order, locked in the order of their ids.
+/// Takes the right to arrange a user's pins, before any chat is locked: locks of the pinned chats alone would let
+/// two first pins pass each other.
+pub async fn pins_lock_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<(), StoreError> {
+    match tx.engine() {
+        // its transactions write one after another
+        Engine::Sqlite => Ok(()),
+        Engine::Postgres => tx.run(PINS_LOCK, args![owner]).await.map(|_| ()),
+    }
+}
+
+/// The user's pinned chats in their order, locked in the order of their ids. Behind [`pins_lock_in_tx`].
 pub async fn chats_pinned_lock_in_tx(tx: &mut Tx<'_>, owner: UserId) -> Result<Vec<ChatId>, StoreError> {
     let rows = tx.all(CHATS_PINNED_LOCK, args![owner]).await?;
     let mut pinned: Vec<(i32, ChatId)> =

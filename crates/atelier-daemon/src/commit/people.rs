@@ -56,6 +56,7 @@ impl Commits {
             .store()
             .write("chat_archive", move |tx| {
                 Box::pin(async move {
+                    pins_lock(tx, chat_id).await?;
                     let locked = lock(tx, chat_id).await?;
                     archive_in_tx(tx, locked, archived, now).await
                 })
@@ -92,11 +93,13 @@ async fn update_in_tx(
     update: ChatUpdate,
     now: Timestamp,
 ) -> Result<Vec<Applied>, ChatUpdateError> {
-    let owner = atelier_store::chat_get_in_tx(tx, chat_id).await?.ok_or(CommitError::NotFound)?.owner_id;
-    let pinned = match update.pin_order {
-        Some(_) => atelier_store::chats_pinned_lock_in_tx(tx, owner).await?,
-        None => Vec::new(),
-    };
+    let mut pinned = Vec::new();
+    if update.pin_order.is_some() || update.archived.is_some() {
+        let owner = pins_lock(tx, chat_id).await?;
+        if update.pin_order.is_some() {
+            pinned = atelier_store::chats_pinned_lock_in_tx(tx, owner).await?;
+        }
+    }
     let mut locked = lock(tx, chat_id).await?;
     let is_archived = locked.chat.state.archived;
     match update.archived {
@@ -138,6 +141,13 @@ async fn update_in_tx(
         changes.extend(archive_in_tx(tx, locked, archived, now).await?);
     }
     Ok(changes)
+}
+
+/// Takes the right to arrange the pins of the chat's owner, who is given back.
+async fn pins_lock(tx: &mut Tx<'_>, chat: ChatId) -> Result<UserId, CommitError> {
+    let owner = atelier_store::chat_get_in_tx(tx, chat).await?.ok_or(CommitError::NotFound)?.owner_id;
+    atelier_store::pins_lock_in_tx(tx, owner).await?;
+    Ok(owner)
 }
 
 /// Saves a new order of pins. The chat at hand gets its place in `own`, which its caller saves; the others

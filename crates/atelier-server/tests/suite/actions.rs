@@ -118,6 +118,43 @@ async fn b052_pins_append_move_clamp_and_close_gaps() {
 }
 
 #[tokio::test]
+async fn pins_that_are_set_at_the_same_time_are_numbered_without_gaps() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chats = [idle(&ada, "a").await, idle(&ada, "b").await, idle(&ada, "c").await, idle(&ada, "d").await];
+        let places = async || {
+            let mut places = Vec::new();
+            for chat in &chats {
+                places.push(chat.get().await["pin_order"].as_i64().unwrap());
+            }
+            places.sort_unstable();
+            places
+        };
+        let pin = |chat: &Chat| {
+            let (ada, chat) = (ada.clone(), chat.clone());
+            async move { assert_eq!(patch(&ada, &chat, json!({"pin_order": 1})).await, 204) }
+        };
+        let archive = |chat: &Chat, way: &str| {
+            let (ada, path) = (ada.clone(), chat.path(way));
+            async move { ada.post(&path, json!({})).await.expect(204) }
+        };
+        let [a, b, c, d] = &chats;
+        for _ in 0..5 {
+            tokio::join!(pin(a), pin(b), pin(c), pin(d));
+            assert_eq!(places().await, [1, 2, 3, 4]);
+            tokio::join!(archive(a, "/archive"), pin(b), archive(c, "/archive"), pin(d));
+            assert_eq!(places().await, [0, 0, 1, 2]);
+            tokio::join!(archive(b, "/archive"), archive(d, "/archive"));
+            tokio::join!(archive(a, "/unarchive"), archive(b, "/unarchive"));
+            tokio::join!(archive(c, "/unarchive"), archive(d, "/unarchive"));
+            assert_eq!(places().await, [0, 0, 0, 0]);
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn b053_all_fields_are_set_or_none() {
     let host = Host::start().await;
     let ada = host.user("ada", &[]).await;
