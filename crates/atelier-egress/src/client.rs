@@ -39,7 +39,39 @@ pub enum EgressError {
     },
 }
 
+/// Why TLS with a host will not come about, however often it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The certificate is not trusted by this machine, not valid any more, or another host's.
+    Certificate,
+    /// The other side does not speak TLS at this port.
+    NotTls,
+}
+
 impl EgressError {
+    /// Set where a fault of TLS is the cause, and one that stays. A handshake that was cut is none.
+    #[must_use]
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        let Self::Connect { source, .. } = self else { return None };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(source);
+        while let Some(error) = cause {
+            match error.downcast_ref::<rustls::Error>() {
+                Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                    return Some(TlsFault::Certificate);
+                }
+                Some(rustls::Error::InvalidMessage(_)) => return Some(TlsFault::NotTls),
+                Some(_) | None => {}
+            }
+            // an I/O error that wraps another one names the source of that one as its own
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = match wrapped {
+                Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
     /// What an error of the HTTP library means. Also for errors that come while a body is read.
     #[must_use]
     pub fn from_transport(host: &str, source: reqwest::Error) -> Self {

@@ -15,7 +15,7 @@ mod network;
 mod policy;
 mod resolve;
 
-pub use client::{Egress, EgressError};
+pub use client::{Egress, EgressError, TlsFault};
 pub use dial::{DialError, Dialer};
 pub use policy::{EgressDenied, EgressPolicy, PolicyError};
 pub use reqwest::{Request, Response, Url};

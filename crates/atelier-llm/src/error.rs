@@ -140,12 +140,14 @@ impl Reported {
     /// Reads the error object itself.
     pub(crate) fn from_value(error: &Value) -> Self {
         let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
-        // gateways put the HTTP status into `code`
-        let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+        // gateways put the HTTP status into `code`; a larger number is a code of the provider
+        let number = error.get("code").and_then(Value::as_u64);
+        let status = number.and_then(|code| u16::try_from(code).ok()).filter(|code| *code < 600);
+        let numbered = number.filter(|_| status.is_none()).map(|code| code.to_string());
         Self {
             status,
             error_type: text("type").or_else(|| text("status")),
-            code: text("code"),
+            code: text("code").or(numbered),
             message: text("message").or_else(|| error.as_str().map(str::to_owned)),
             is_moderated: error.pointer("/metadata/flagged_input").is_some(),
         }
@@ -168,9 +170,12 @@ impl Reported {
         if self.is_moderated {
             return ErrorKind::Refused;
         }
-        let named = self.code.as_deref().and_then(kind_of_name);
-        let kind =
-            named.or_else(|| self.error_type.as_deref().and_then(kind_of_name)).or_else(|| self.kind_of_status());
+        let names = || [&self.code, &self.error_type].into_iter().flatten();
+        let kind = names()
+            .find_map(|name| kind_of_name(name))
+            .or_else(|| self.kind_of_status().filter(|_| self.has_telling_status()))
+            .or_else(|| names().find_map(|name| kind_of_general_name(name)))
+            .or_else(|| self.kind_of_status());
         match kind {
             // a refused signature has no code of its own at most providers: such a request is tried once
             // more without reasoning, and if that was not it, the answer is the same and then final
@@ -185,6 +190,11 @@ impl Reported {
             matches!(name, "model_not_found" | "not_found_error" | "unsupported_parameter" | "unsupported_value")
         });
         self.status == Some(400) && !is_about_the_model
+    }
+
+    /// A status that says more than the general names which come with it.
+    const fn has_telling_status(&self) -> bool {
+        matches!(self.status, Some(401 | 402 | 403 | 408 | 413 | 429 | 502 | 503 | 504 | 529))
     }
 
     fn kind_of_status(&self) -> Option<ErrorKind> {
@@ -207,7 +217,9 @@ impl Reported {
 /// What an error type or code says, where it says more than the status.
 ///
 /// Sources, read 2026-11-22: docs.claude.com/en/api/errors,
-/// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors.
+/// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors. Codes of exhausted
+/// accounts, read 2026-11-30: platform.moonshot.ai/docs/api/errors (`exceeded_current_quota_error`),
+/// docs.bigmodel.cn/cn/api/api-code (`1113`), help.aliyun.com/zh/model-studio/error-code (`Arrearage`).
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
         "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded" | "engine_overloaded"
@@ -223,7 +235,10 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         | "billing_hard_limit_reached"
         | "billing_not_active"
         | "insufficient_credits"
-        | "payment_required" => ErrorKind::Quota,
+        | "payment_required"
+        | "exceeded_current_quota_error"
+        | "1113"
+        | "Arrearage" => ErrorKind::Quota,
         "authentication_error"
         | "permission_error"
         | "invalid_api_key"
@@ -237,12 +252,15 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         }
         "invalid_encrypted_content" | "invalid_thought_signature" | "invalid_signature" => ErrorKind::BadReplay,
         "content_filter" | "content_policy_violation" | "content_policy" | "moderation_blocked" => ErrorKind::Refused,
-        "model_not_found"
-        | "not_found_error"
-        | "invalid_request_error"
-        | "unsupported_parameter"
-        | "unsupported_value"
-        | "INVALID_ARGUMENT" => ErrorKind::Config,
+        "model_not_found" | "not_found_error" | "unsupported_parameter" | "unsupported_value" => ErrorKind::Config,
+        _ => return None,
+    })
+}
+
+/// What names say that are given to errors of every sort.
+fn kind_of_general_name(name: &str) -> Option<ErrorKind> {
+    Some(match name {
+        "invalid_request_error" | "INVALID_ARGUMENT" => ErrorKind::Config,
         "api_error" | "server_error" | "internal_server_error" | "INTERNAL" => ErrorKind::Generic,
         _ => return None,
     })
@@ -359,6 +377,39 @@ mod tests {
                 assert_eq!(kind(status, body), expected, "{status} {body}");
             }
         }
+    }
+
+    #[test]
+    fn a_telling_status_says_more_than_a_general_type() {
+        let table = [
+            (401, ErrorKind::Auth),
+            (402, ErrorKind::Quota),
+            (403, ErrorKind::Auth),
+            (408, ErrorKind::Timeout),
+            (413, ErrorKind::ContextTooLong),
+            (429, ErrorKind::RateLimit),
+            (502, ErrorKind::Network),
+            (503, ErrorKind::Overloaded),
+            (504, ErrorKind::Network),
+            (529, ErrorKind::Overloaded),
+        ];
+        for (status, expected) in table {
+            for name in ["invalid_request_error", "api_error", "server_error", "unknown_error"] {
+                assert_eq!(kind(status, &openai(name, name)), expected, "{status} {name}");
+                assert_eq!(kind(status, &anthropic(name)), expected, "{status} {name}");
+            }
+        }
+        assert_eq!(kind(400, &anthropic("invalid_request_error")), ErrorKind::Config);
+        assert_eq!(kind(500, &anthropic("api_error")), ErrorKind::Generic);
+    }
+
+    #[test]
+    fn exhausted_accounts_have_their_codes() {
+        assert_eq!(kind(429, &openai("exceeded_current_quota_error", "")), ErrorKind::Quota);
+        assert_eq!(kind(429, r#"{"error":{"code":"1113","message":"m"}}"#), ErrorKind::Quota);
+        assert_eq!(kind(429, r#"{"error":{"code":1113,"message":"m"}}"#), ErrorKind::Quota);
+        assert_eq!(kind(400, &openai("Arrearage", "Arrearage")), ErrorKind::Quota);
+        assert_eq!(kind(402, &openai("unknown_error", "invalid_request_error")), ErrorKind::Quota);
     }
 
     #[test]

@@ -20,7 +20,7 @@ async fn models_check(wire: &Wire, request: Result<Request, ProviderError>, limi
     let call = async {
         let response = wire.egress.send(request?).await.map_err(|error| wire.egress_error(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = wire.read_text(response).await?;
+        let body = wire.read_text(response).await;
         if !status.is_success() {
             let now = wire.clock.now();
             return Err(from_response(status.as_u16(), &headers, &body, now, wire.blame(false)));

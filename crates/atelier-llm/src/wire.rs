@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use atelier_domain::SharedClock;
 use atelier_domain::error::ErrorKind;
-use atelier_egress::{Egress, EgressError, Request, Response};
+use atelier_egress::{Egress, EgressError, Request, Response, TlsFault};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
@@ -25,6 +25,10 @@ use crate::sse::{SseItem, SseParser};
 
 /// An error body is read up to here.
 const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
+/// And for so long: its status says most of it.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is kept of a body in which no event has been found yet.
+const MAX_BEGINNING_BYTES: usize = 16 * 1024;
 /// What may follow the end mark before the connection is given up instead of re-used.
 const MAX_DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -84,9 +88,33 @@ impl Wire {
                 config
             }
             EgressError::Connect { .. } | EgressError::Transport { .. } => {
-                self.error(ErrorKind::Network).with_detail(&chain(error), self.key.as_ref())
+                let known = match error.tls_fault() {
+                    Some(TlsFault::Certificate) => self.untrusted_certificate(),
+                    Some(TlsFault::NotTls) => self.not_tls(),
+                    None => self.error(ErrorKind::Network),
+                };
+                known.with_detail(&chain(error), self.key.as_ref())
             }
         }
+    }
+
+    fn untrusted_certificate(&self) -> ProviderError {
+        let mut config = self.error(ErrorKind::Config).with_code("untrusted_certificate");
+        config.message = format!(
+            "This server does not trust the certificate of {}. An admin can check the base URL, or add the \
+             certificate's authority to this machine.",
+            self.provider
+        );
+        config
+    }
+
+    fn not_tls(&self) -> ProviderError {
+        let mut config = self.error(ErrorKind::Config).with_code("not_tls");
+        config.message = format!(
+            "{} does not speak TLS at this address. An admin can check whether its base URL should begin with http.",
+            self.provider
+        );
+        config
     }
 
     /// Sends `request` and returns the stream of its answer once the head of the answer is here.
@@ -110,13 +138,15 @@ impl Wire {
             // the request is dropped, which ends it at the provider
             () = self.clock.sleep_until(started + first_event) => return Err(self.error(ErrorKind::StartupTimeout)),
         };
-        Ok(self.decode(host, response.bytes_stream().boxed(), timeouts, started, decoder))
+        let unread = Unread { content_type: content_type(response.headers()), replayed_reasoning, ..Unread::default() };
+        Ok(self.decode(host, unread, response.bytes_stream().boxed(), timeouts, started, decoder))
     }
 
     /// The events of a body of a request that began at `started`.
     fn decode<D: Decoder>(
         &self,
         host: String,
+        unread: Unread,
         body: Body,
         timeouts: Timeouts,
         started: Duration,
@@ -125,6 +155,7 @@ impl Wire {
         WireStream {
             wire: self.clone(),
             host,
+            unread: Some(unread),
             body: Some(body),
             parser: SseParser::default(),
             decoder,
@@ -146,44 +177,63 @@ impl Wire {
             return Ok(response);
         }
         let headers = response.headers().clone();
-        let body = self.read_text(response).await?;
+        let body = self.read_text(response).await;
         let blame = self.blame(replayed_reasoning);
         if !status.is_success() {
             return Err(from_response(status.as_u16(), &headers, &body, self.clock.now(), blame));
         }
-        // some gateways report an error of the model behind them with status 200
-        let reported = Reported::from_body(None, &body);
-        let names_error =
-            serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|body| body.get("error").is_some());
-        Err(if names_error {
-            reported.into_error(blame)
-        } else {
-            self.malformed("the answer is not a stream of events")
-        })
+        Err(self.no_events(&content_type(&headers), &body, replayed_reasoning))
     }
 
-    /// The beginning of a short body, as text.
-    pub(crate) async fn read_text(&self, response: Response) -> Result<String, ProviderError> {
-        let host = response.url().host_str().unwrap_or_default().to_owned();
+    /// What a body with status 200 and without a single event means.
+    fn no_events(&self, content_type: &str, body: &str, replayed_reasoning: bool) -> ProviderError {
+        // some gateways report an error of the model behind them with status 200
+        let names_error = serde_json::from_str::<serde_json::Value>(body).is_ok_and(|body| body.get("error").is_some());
+        if names_error {
+            return Reported::from_body(None, body).into_error(self.blame(replayed_reasoning));
+        }
+        let beginning = body.trim();
+        let found = if beginning.is_empty() { "an empty answer" } else { beginning };
+        self.malformed(&format!("{content_type}: {found}"))
+    }
+
+    /// The beginning of a short body, as text: as far as it comes without a fault and in time.
+    pub(crate) async fn read_text(&self, response: Response) -> String {
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| self.egress_error(&EgressError::from_transport(&host, error)))?;
-            let room = MAX_ERROR_BODY_BYTES - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if body.len() == MAX_ERROR_BODY_BYTES {
-                break;
+        let reading = async {
+            while let Some(Ok(chunk)) = chunks.next().await {
+                let room = MAX_ERROR_BODY_BYTES - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == MAX_ERROR_BODY_BYTES {
+                    break;
+                }
             }
+        };
+        tokio::select! {
+            // what was read is kept
+            () = reading => {}
+            () = self.clock.sleep(ERROR_BODY_TIMEOUT) => {}
         }
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        String::from_utf8_lossy(&body).into_owned()
     }
 }
 
+fn content_type(headers: &HeaderMap) -> String {
+    let named = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
+    named.unwrap_or_else(|| "no content type".to_owned())
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/json"))
+    content_type(headers).to_ascii_lowercase().starts_with("application/json")
+}
+
+/// A body in which no event has been found yet, for the words about it should none come.
+#[derive(Default)]
+struct Unread {
+    content_type: String,
+    beginning: Vec<u8>,
+    replayed_reasoning: bool,
 }
 
 /// An error and what caused it, in one line.
@@ -203,6 +253,8 @@ type Body = BoxStream<'static, reqwest::Result<Bytes>>;
 struct WireStream<D: Decoder> {
     wire: Wire,
     host: String,
+    /// Absent once an event was read.
+    unread: Option<Unread>,
     /// Absent once it was read to its end, or has failed.
     body: Option<Body>,
     parser: SseParser,
@@ -222,12 +274,22 @@ impl<D: Decoder> WireStream<D> {
     fn take(&mut self, bytes: &[u8]) {
         let now = self.wire.clock.monotonic_now();
         self.last_byte = Some(now);
+        if let Some(Unread { beginning, .. }) = &mut self.unread {
+            let room = MAX_BEGINNING_BYTES - beginning.len();
+            beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
         self.parser.push(bytes);
         let before = self.ready.len();
         let mut is_alive = false;
         while !self.decoder.is_finished() {
             let decoded = match self.parser.next() {
-                Ok(Some(SseItem::Event { data, .. })) => self.decoder.event(data, &mut self.ready),
+                Ok(Some(SseItem::Event { data, .. })) => {
+                    let decoded = self.decoder.event(data, &mut self.ready);
+                    if decoded.is_ok() {
+                        self.unread = None;
+                    }
+                    decoded
+                }
                 Ok(Some(SseItem::Comment)) => {
                     is_alive = true;
                     Ok(())
@@ -265,7 +327,13 @@ impl<D: Decoder> WireStream<D> {
             }
             Some(_) | None => {
                 if let Err(error) = self.decoder.end(&mut self.ready) {
-                    self.failed = Some(error);
+                    self.failed = Some(match self.unread.take() {
+                        Some(Unread { content_type, beginning, replayed_reasoning }) => {
+                            let body = String::from_utf8_lossy(&beginning);
+                            self.wire.no_events(&content_type, &body, replayed_reasoning)
+                        }
+                        None => error,
+                    });
                 }
             }
         }

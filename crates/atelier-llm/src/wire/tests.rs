@@ -58,7 +58,9 @@ fn origin() -> Origin {
 /// Events with the deltas of one block joined, as a consumer sees them.
 fn events<D: Decoder>(wire: &Wire, decoder: D, reads: Vec<Vec<u8>>) -> (Vec<ModelEvent>, Option<ProviderError>) {
     let body = stream::iter(reads.into_iter().map(|read| Ok(Bytes::from(read)))).boxed();
-    let events = wire.decode("h".to_owned(), body, Timeouts::default(), Duration::ZERO, decoder).collect::<Vec<_>>();
+    let events = wire
+        .decode("h".to_owned(), Unread::default(), body, Timeouts::default(), Duration::ZERO, decoder)
+        .collect::<Vec<_>>();
     let mut joined: Vec<ModelEvent> = Vec::new();
     let mut failed = None;
     // nothing is waited for: the body is there already

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::error::ErrorKind;
-use atelier_llm::{BuildError, ModelEvent, ProviderKind, ProviderSettings, Secret};
+use atelier_llm::{BuildError, ModelEvent, ProviderError, ProviderKind, ProviderSettings, Secret};
 use futures::StreamExt as _;
 use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::fake::{Fake, KEY, ManualClock, Piece, Reply, events, failure, registry, request, text, user};
 
+/// A certificate for 127.0.0.1 that nobody trusts, and its key, made for these tests.
+const SELF_SIGNED: &[u8] = include_bytes!("../tls/self-signed.der");
+const SELF_SIGNED_KEY: &[u8] = include_bytes!("../tls/self-signed.key.der");
 const CHAT: &str = include_str!("../streams/chat-tools.sse");
 const MESSAGES: &str = include_str!("../streams/anthropic-tools.sse");
 
@@ -147,13 +150,111 @@ async fn garbage_is_malformed() {
         kinds,
         [
             ErrorKind::Malformed,
-            ErrorKind::Network,
+            ErrorKind::Malformed,
             ErrorKind::Malformed,
             ErrorKind::RateLimit,
             ErrorKind::Overloaded,
             ErrorKind::Malformed,
         ]
     );
+}
+
+#[tokio::test]
+async fn an_answer_without_an_event_is_told_by_its_type_and_its_beginning() {
+    let typed = |content_type: &str, body: &str| Reply {
+        headers: vec![("content-type", content_type.to_owned())],
+        ..Reply::stream(body)
+    };
+    let table = [
+        (typed("text/html", "<!doctype html><p>Welcome"), "text/html: <!doctype html><p>Welcome"),
+        (Reply { headers: Vec::new(), ..Reply::stream("hello") }, "no content type: hello"),
+        (Reply::stream("\u{0}\u{1}garbage\n\n"), "text/event-stream: "),
+        (Reply::stream(""), "text/event-stream: an empty answer"),
+        (Reply::stream(": a comment\n\n"), "text/event-stream: : a comment"),
+    ];
+    for (reply, detail) in table {
+        let fake = Fake::start([reply]).await;
+        let error = failure(&fake.provider(ProviderKind::OpenAiCompat), hello()).await;
+        assert_eq!(error.kind, ErrorKind::Malformed, "{error:?}");
+        assert!(error.detail.as_deref().unwrap().starts_with(detail), "{error:?}");
+    }
+    // an error object is that error, whatever its type
+    let fake = Fake::start([typed("text/plain", "{\"error\": {\"code\": 429, \"message\": \"slow\"}}")]).await;
+    assert_eq!(failure(&fake.provider(ProviderKind::OpenAiCompat), hello()).await.kind, ErrorKind::RateLimit);
+    // events count, whatever the type
+    let event = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
+    let fake = Fake::start([typed("text/plain", &format!("data: {event}\n\ndata: [DONE]\n\n"))]).await;
+    let (_, error) = events(&fake.provider(ProviderKind::OpenAiCompat), hello()).await;
+    assert_eq!(error, None);
+    // behind an event it is a lost connection
+    let event = json!({"choices": [{"delta": {"content": "Hi"}}]});
+    let fake = Fake::start([Reply::stream(&format!("data: {event}\n\n"))]).await;
+    assert_eq!(failure(&fake.provider(ProviderKind::OpenAiCompat), hello()).await.kind, ErrorKind::Network);
+}
+
+#[tokio::test]
+async fn an_error_body_that_trickles_keeps_its_status() {
+    let pieces = vec![bytes("{\"error\": "), Piece::Hang];
+    let reply = Reply { status: 400, ..Reply::pieces(pieces) };
+    let fake = Fake::start([reply]).await;
+    let clock = Arc::new(ManualClock::default());
+    let provider = fake.provider_with(ProviderKind::OpenAiCompat, &clock);
+    let asked = tokio::spawn(async move { failure(&provider, hello()).await });
+    // time passes only in steps that are far shorter than the wait for a first event
+    let error = tokio::time::timeout(Duration::from_secs(60), async {
+        for _ in 0..20 {
+            if asked.is_finished() {
+                break;
+            }
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        asked.await.unwrap()
+    })
+    .await
+    .unwrap();
+    assert_eq!((error.kind, error.status_code), (ErrorKind::Config, Some(400)), "{error:?}");
+}
+
+/// What a request to an address with TLS says.
+async fn over_tls(port: u16) -> ProviderError {
+    let clock = Arc::new(ManualClock::default());
+    let settings = settings(ProviderKind::OpenAiCompat, Some(&format!("https://127.0.0.1:{port}/v1")));
+    failure(&registry("loopback", &clock).build(settings).unwrap(), hello()).await
+}
+
+#[tokio::test]
+async fn tls_against_a_plain_port_is_a_matter_of_the_settings() {
+    let fake = Fake::start([]).await;
+    let error = over_tls(fake.port).await;
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Config, false), "{error:?}");
+    assert_eq!(error.code.as_deref(), Some("not_tls"));
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_a_matter_of_the_settings() {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(SELF_SIGNED_KEY).unwrap();
+    let config =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![SELF_SIGNED.into()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = acceptor.accept(socket).await;
+        }
+    });
+    let error = over_tls(port).await;
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Config, false), "{error:?}");
+    assert_eq!(error.code.as_deref(), Some("untrusted_certificate"));
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_is_a_lost_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    assert_eq!(over_tls(port).await.kind, ErrorKind::Network);
 }
 
 #[tokio::test]
