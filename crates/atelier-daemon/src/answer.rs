@@ -14,6 +14,9 @@ use serde_json::Value;
 /// Content of one answer, four bytes a part counted in. Beyond it the answer ends as one cut by length.
 pub(crate) const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
 
+/// Calls of one answer. What comes behind them is not read: the answer ends as one cut by length.
+pub(crate) const MAX_ANSWER_CALLS: usize = 128;
+
 /// What one event adds for viewers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Delta {
@@ -86,6 +89,8 @@ pub(crate) struct Answer {
     /// Bytes of text, reasoning and arguments received, for an estimate where no usage came.
     pub(crate) received_bytes: usize,
     pub(crate) response_id: Option<String>,
+    /// The provider has ended it, so nothing more would have come.
+    pub(crate) is_whole: bool,
 }
 
 impl Answer {
@@ -110,6 +115,10 @@ pub(crate) struct AnswerBuilder<'a> {
     finish: Option<FinishReason>,
     response_id: Option<String>,
     bytes: usize,
+    calls: usize,
+    /// A call came for which there was no room.
+    has_refused_calls: bool,
+    is_whole: bool,
 }
 
 impl<'a> AnswerBuilder<'a> {
@@ -124,11 +133,14 @@ impl<'a> AnswerBuilder<'a> {
             finish: None,
             response_id: None,
             bytes: 0,
+            calls: 0,
+            has_refused_calls: false,
+            is_whole: false,
         }
     }
 
     pub(crate) fn is_too_long(&self) -> bool {
-        self.bytes + 4 * self.blocks.len() > MAX_ANSWER_BYTES
+        self.has_refused_calls || self.bytes + 4 * self.blocks.len() > MAX_ANSWER_BYTES
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -159,6 +171,9 @@ impl<'a> AnswerBuilder<'a> {
                 }
             }
             ModelEvent::CallStart { index, tool_call_id, tool_name } => {
+                if !self.has_room_for_call(index) {
+                    return;
+                }
                 let tool_call_id = self.unique_call_id(&tool_call_id);
                 let tool_name = clean_tool_name(&tool_name);
                 let index = self.position(index, || Block::Call {
@@ -183,20 +198,55 @@ impl<'a> AnswerBuilder<'a> {
             ModelEvent::Finish { reason, response_id } => {
                 self.finish = Some(reason);
                 self.response_id = response_id;
+                self.is_whole = true;
             }
         }
     }
 
-    /// Ends the answer because of its size.
-    pub(crate) fn cut_by_length(&mut self) {
+    /// Ends the answer because of its size. Some wires complete their calls only at the end: those whose
+    /// arguments are whole belong to the answer all the same.
+    pub(crate) fn cut_by_length(&mut self, now: Timestamp) {
         self.finish = Some(FinishReason::Length);
+        for block in &mut self.blocks {
+            if let Block::Call { tool_call_id, tool_name, args } = block
+                && let Some(args) = whole_arguments(args)
+            {
+                *block = Block::Complete(MessagePart::ToolCall(ToolCallPart {
+                    tool_call_id: std::mem::take(tool_call_id),
+                    tool_name: std::mem::take(tool_name),
+                    args,
+                    provider_executed: false,
+                    invalid_args: false,
+                    mcp_server_config_id: None,
+                    created_at: Some(now),
+                    native: None,
+                }));
+            }
+        }
     }
 
     /// The answer as it ended. `finish` speaks for an answer that did not end by itself.
     pub(crate) fn into_answer(self, otherwise: FinishReason) -> Answer {
         let finish = self.finish.unwrap_or(otherwise);
         let parts = self.blocks.into_iter().filter_map(stored_part).collect();
-        Answer { parts, finish, usage: self.usage, received_bytes: self.bytes, response_id: self.response_id }
+        Answer {
+            parts,
+            finish,
+            usage: self.usage,
+            received_bytes: self.bytes,
+            response_id: self.response_id,
+            is_whole: self.is_whole,
+        }
+    }
+
+    /// Counts a call that begins. False: the answer has as many as it may have, and ends before this one.
+    fn has_room_for_call(&mut self, index: u32) -> bool {
+        if self.positions.contains_key(&index) {
+            return true;
+        }
+        self.has_refused_calls |= self.calls >= MAX_ANSWER_CALLS;
+        self.calls += usize::from(!self.has_refused_calls);
+        !self.has_refused_calls
     }
 
     fn position(&mut self, index: u32, block: impl FnOnce() -> Block) -> u32 {
@@ -210,6 +260,9 @@ impl<'a> AnswerBuilder<'a> {
     }
 
     fn complete(&mut self, index: u32, part: MessagePart, now: Timestamp, out: &mut Vec<Delta>) {
+        if matches!(&part, MessagePart::ToolCall(call) if !call.provider_executed) && !self.has_room_for_call(index) {
+            return;
+        }
         let known = self.positions.get(&index).copied();
         let position = self.position(index, || Block::Text(String::new()));
         let block = &mut self.blocks[position as usize];
@@ -306,6 +359,14 @@ fn merged(before: Usage, now: Usage) -> Usage {
         cache_creation_tokens: now.cache_creation_tokens.or(before.cache_creation_tokens),
         total_tokens: now.total_tokens.or(before.total_tokens),
     }
+}
+
+/// The arguments of a call without a mark of their end, if they are whole; none at all are an empty object.
+fn whole_arguments(args: &str) -> Option<Value> {
+    if args.trim().is_empty() {
+        return Some(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_str::<Value>(args).ok().filter(Value::is_object)
 }
 
 /// What is stored of a block: calls without their arguments are dropped, unfinished reasoning stays

@@ -1,7 +1,8 @@
 //! Running the calls of a step: what runs together, what waits, what becomes of them on a stop.
 //!
 //! At most [`AT_ONCE`] calls run at the same time, begun in call order. Calls of exclusive tools run one
-//! by one. Each result is stored as its call ends, others still running. After a takeover a call that had
+//! by one. Calls that are refused get their results first, all in one transaction; each other result is stored
+//! as its call ends, others still running. After a takeover a call that had
 //! begun is gone on with according to its class; see `tools/run.rs` for what that means for each tool.
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::commit::CallEnd;
 use crate::executor::RunTokens;
 use crate::tool_error::{ToolError, ToolErrorCode};
 use crate::tools::Tool;
@@ -39,7 +41,7 @@ pub(crate) struct OpenCall {
     pub(crate) ledger_id: Option<String>,
     /// SHA-256 of the canonical arguments, hex.
     pub(crate) digest: String,
-    /// An error result instead of running it.
+    /// It is not run: this is its result.
     pub(crate) refused: Option<ToolError>,
 }
 
@@ -129,7 +131,8 @@ pub(crate) async fn run_all(
     calls: Vec<OpenCall>,
     tokens: &RunTokens,
 ) -> Result<CallsEnd, RunEnd> {
-    let mut waiting: VecDeque<&OpenCall> = calls.iter().collect();
+    refuse(environment, writer, &calls).await?;
+    let mut waiting: VecDeque<&OpenCall> = calls.iter().filter(|call| call.refused.is_none()).collect();
     let mut running = FuturesUnordered::new();
     let mut exclusive_runs = false;
     let mut interrupted = Vec::new();
@@ -166,7 +169,20 @@ pub(crate) async fn run_all(
 }
 
 fn is_exclusive(call: &OpenCall) -> bool {
-    call.refused.is_none() && Tool::from_name(&call.part.tool_name).is_some_and(Tool::is_exclusive)
+    Tool::from_name(&call.part.tool_name).is_some_and(Tool::is_exclusive)
+}
+
+/// Stores the results of all calls that are not run, in one transaction.
+async fn refuse(environment: &ToolEnvironment, writer: &RunWriter, calls: &[OpenCall]) -> Result<(), RunEnd> {
+    let now = environment.clock.now();
+    let ends: Vec<(CallToken, CallEnd)> = calls
+        .iter()
+        .filter_map(|call| {
+            let outcome: ToolOutcome = Err(call.refused.clone()?).into();
+            Some((call.token, CallEnd { parts: vec![outcome.into_part(&call.part, now)], unknown: false }))
+        })
+        .collect();
+    if ends.is_empty() { Ok(()) } else { writer.calls_end(ends).await }
 }
 
 /// Runs one call and stores its result; gives the result back instead when a stop interrupted it.
@@ -176,14 +192,13 @@ async fn one(
     call: &OpenCall,
     tokens: &RunTokens,
 ) -> Result<Option<MessagePart>, RunEnd> {
-    let outcome = match (&call.refused, call.begun, call.class) {
-        (Some(error), _, _) => Err(error.clone()).into(),
-        (None, Begun::Before, CallClass::Opaque) => ToolOutcome::Unknown(run::outcome_unknown_after_restart()),
-        (None, Begun::Before, CallClass::Keyed | CallClass::Repeatable) => {
+    let outcome = match (call.begun, call.class) {
+        (Begun::Before, CallClass::Opaque) => ToolOutcome::Unknown(run::outcome_unknown_after_restart()),
+        (Begun::Before, CallClass::Keyed | CallClass::Repeatable) => {
             let attempt = Attempt::Resumed { ledger_id: call.ledger_id.clone() };
             run_guarded(environment, writer, call, attempt, tokens).await
         }
-        (None, Begun::No, _) => match writer.call_start(call.token).await {
+        (Begun::No, _) => match writer.call_start(call.token).await {
             Ok(()) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
             Err(RunEnd::Stopping) => {
                 // the calls beside it end as on any stop, and keep what they have
@@ -192,7 +207,7 @@ async fn one(
             }
             Err(end) => return Err(end),
         },
-        (None, Begun::ByThisRun, _) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
+        (Begun::ByThisRun, _) => run_guarded(environment, writer, call, Attempt::First, tokens).await,
     };
     writer.faults().hit("call_result_received");
     let unknown = matches!(outcome, ToolOutcome::Unknown(_));

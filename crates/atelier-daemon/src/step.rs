@@ -81,7 +81,7 @@ pub(crate) async fn request(step: StepRequest<'_>) -> Outcome {
             Ok(Progress::More) => {}
             Ok(Progress::Finished) => return Outcome::Whole(builder.into_answer(FinishReason::Stop)),
             Ok(Progress::TooLong) => {
-                builder.cut_by_length();
+                builder.cut_by_length(step.clock.now());
                 return Outcome::Whole(builder.into_answer(FinishReason::Length));
             }
             Err(error) => return Outcome::Failed { error, partial: builder.into_answer(FinishReason::Interrupted) },

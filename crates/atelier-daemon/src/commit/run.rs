@@ -183,18 +183,31 @@ impl Commits {
         Ok(())
     }
 
-    /// T23. Repeating it after a commit whose outcome is unknown changes nothing.
+    /// T23 for one call; see [`Self::calls_end`].
     ///
     /// # Errors
     /// As all writes of a run.
     pub async fn call_end(&self, fence: &RunFence, call: CallToken, end: CallEnd) -> Result<MessageId, CommitError> {
+        self.calls_end(fence, vec![(call, end)]).await
+    }
+
+    /// T23 for calls that end together: one transaction, results in this order. Gives the last result.
+    /// Repeating it after a commit whose outcome is unknown changes nothing.
+    ///
+    /// # Errors
+    /// As all writes of a run.
+    pub async fn calls_end(&self, fence: &RunFence, ends: Vec<(CallToken, CallEnd)>) -> Result<MessageId, CommitError> {
         let (now, fence) = (self.now(), *fence);
-        let outcome = if end.unknown { CallOutcome::Unknown } else { CallOutcome::Finished };
-        let event = ChatEvent::CallEnd { epoch: fence.epoch, token: call, outcome };
-        let payload = Payload { results: HashMap::from([(call, end.parts)]), ..Payload::default() };
+        let Some((last, _)) = ends.last() else { return Ok(MessageId(0)) };
+        let last = *last;
+        let outcome = |end: &CallEnd| if end.unknown { CallOutcome::Unknown } else { CallOutcome::Finished };
+        let calls = ends.iter().map(|(token, end)| (*token, outcome(end))).collect();
+        let event = ChatEvent::CallsEnd { epoch: fence.epoch, calls };
+        let results = ends.into_iter().map(|(token, end)| (token, end.parts)).collect();
+        let payload = Payload { results, ..Payload::default() };
         let outcome = self
             .store()
-            .write("call_end", move |tx| {
+            .write("calls_end", move |tx| {
                 Box::pin(async move {
                     let locked = lock(tx, fence.chat_id).await?;
                     let outcome = carry_out(tx, locked, event, payload, now).await?;
@@ -202,7 +215,7 @@ impl Commits {
                         return Ok::<_, CommitError>(Err(atelier_store::tool_call_result_in_tx(
                             tx,
                             fence.chat_id,
-                            call,
+                            last,
                         )
                         .await?));
                     }

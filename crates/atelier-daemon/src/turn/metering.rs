@@ -67,19 +67,21 @@ fn has_content(answer: &Answer) -> bool {
     answer.received_bytes > 0 || !answer.parts.is_empty() || answer.usage.is_reported()
 }
 
-/// Fills in what the provider did not report: output from the bytes received, input from the context.
+/// Fills in what the provider did not come to report (governance.md 4): without any usage the input is that of
+/// the context, and an answer that was cut off has made at least the output that was received. A single count
+/// that a whole answer leaves out stays missing and costs nothing.
 fn completed(answer: &Answer, context_tokens: Option<i64>) -> (Usage, bool) {
     let mut usage = answer.usage;
-    let mut estimated = false;
-    if usage.output_tokens.is_none() {
-        usage.output_tokens = Some(i64::try_from(answer.received_bytes.div_ceil(4)).unwrap_or(i64::MAX));
-        estimated = true;
-    }
-    if usage.input_tokens.is_none() && usage.cache_read_tokens.is_none() && usage.cache_creation_tokens.is_none() {
+    let counts = [usage.input_tokens, usage.cache_read_tokens, usage.cache_creation_tokens, usage.output_tokens];
+    let is_reported = counts.iter().any(Option::is_some);
+    if !is_reported {
         usage.input_tokens = context_tokens;
-        estimated = true;
     }
-    (usage, estimated)
+    if !is_reported || !answer.is_whole {
+        let received = i64::try_from(answer.received_bytes.div_ceil(4)).unwrap_or(i64::MAX);
+        usage.output_tokens = usage.output_tokens.max(Some(received));
+    }
+    (usage, usage != answer.usage)
 }
 
 #[cfg(test)]
@@ -87,21 +89,43 @@ mod tests {
     use super::*;
     use atelier_domain::message::{FinishReason, MessagePart};
 
-    fn answer(usage: Usage, received_bytes: usize) -> Answer {
+    fn answer(usage: Usage, received_bytes: usize, is_whole: bool) -> Answer {
         Answer {
             parts: vec![MessagePart::text("x")],
             finish: FinishReason::Interrupted,
             usage,
             received_bytes,
             response_id: None,
+            is_whole,
         }
     }
 
     #[test]
-    fn missing_counts_are_estimated_and_reported_ones_stay() {
-        let (usage, estimated) = completed(&answer(Usage::default(), 9), Some(100));
-        assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(100), Some(3), true));
-        let reported = Usage { input_tokens: Some(0), output_tokens: Some(7), ..Usage::default() };
-        assert_eq!(completed(&answer(reported, 9), Some(100)), (reported, false));
+    fn a_stream_without_usage_is_estimated() {
+        for is_whole in [true, false] {
+            let (usage, estimated) = completed(&answer(Usage::default(), 9, is_whole), Some(100));
+            assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(100), Some(3), true));
+        }
+    }
+
+    #[test]
+    fn a_count_that_a_whole_answer_leaves_out_stays_missing() {
+        for reported in [
+            Usage { input_tokens: Some(0), output_tokens: Some(1), ..Usage::default() },
+            Usage { input_tokens: Some(5), ..Usage::default() },
+            Usage { output_tokens: Some(1), ..Usage::default() },
+            Usage { cache_read_tokens: Some(7), ..Usage::default() },
+        ] {
+            assert_eq!(completed(&answer(reported, 9, true), Some(100)), (reported, false));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_has_made_what_was_received() {
+        let early = Usage { input_tokens: Some(50), output_tokens: Some(1), ..Usage::default() };
+        let (usage, estimated) = completed(&answer(early, 9, false), Some(100));
+        assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(50), Some(3), true));
+        let late = Usage { input_tokens: Some(50), output_tokens: Some(7), ..Usage::default() };
+        assert_eq!(completed(&answer(late, 9, false), Some(100)), (late, false));
     }
 }

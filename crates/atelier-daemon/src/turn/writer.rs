@@ -95,8 +95,11 @@ impl RunWriter {
     }
 
     pub(crate) async fn call_end(&self, call: CallToken, part: MessagePart, unknown: bool) -> Result<(), RunEnd> {
-        let end = CallEnd { parts: vec![part], unknown };
-        self.repeat(|| self.commits.call_end(&self.fence, call, end.clone())).await.map(|_| ())
+        self.calls_end(vec![(call, CallEnd { parts: vec![part], unknown })]).await
+    }
+
+    pub(crate) async fn calls_end(&self, ends: Vec<(CallToken, CallEnd)>) -> Result<(), RunEnd> {
+        self.repeat(|| self.commits.calls_end(&self.fence, ends.clone())).await.map(|_| ())
     }
 
     pub(crate) async fn settle_done(&self) -> Result<(), RunEnd> {

@@ -122,10 +122,10 @@ pub enum ChatEvent {
     Unpark {
         epoch: i64,
     },
-    CallEnd {
+    /// Calls have ended, all of them open until now.
+    CallsEnd {
         epoch: i64,
-        token: CallToken,
-        outcome: CallOutcome,
+        calls: Vec<(CallToken, CallOutcome)>,
     },
     Compacted {
         epoch: i64,
@@ -175,7 +175,7 @@ impl ChatEvent {
             | Self::CallStart { epoch, .. }
             | Self::Park { epoch }
             | Self::Unpark { epoch }
-            | Self::CallEnd { epoch, .. }
+            | Self::CallsEnd { epoch, .. }
             | Self::Compacted { epoch, .. }
             | Self::SettledDone { epoch, .. }
             | Self::SettledStopped { epoch, .. }
@@ -241,7 +241,7 @@ impl ChatEvent {
                     none
                 }
             }
-            Self::CallStart { .. } | Self::CallEnd { .. } => calls,
+            Self::CallStart { .. } | Self::CallsEnd { .. } => calls,
             Self::SettledDone { .. } | Self::SettledStopped { .. } => both,
             Self::Failed { .. } | Self::Released { .. } => {
                 if stopping {

@@ -206,10 +206,9 @@ impl World {
             Intent::CallStart(index) => ChatEvent::CallStart { epoch, tokens: vec![self.call(index)] },
             Intent::Park => ChatEvent::Park { epoch },
             Intent::Unpark => ChatEvent::Unpark { epoch },
-            Intent::CallEnd(index, unknown) => ChatEvent::CallEnd {
+            Intent::CallEnd(index, unknown) => ChatEvent::CallsEnd {
                 epoch,
-                token: self.call(index),
-                outcome: if unknown { CallOutcome::Unknown } else { CallOutcome::Finished },
+                calls: vec![(self.call(index), if unknown { CallOutcome::Unknown } else { CallOutcome::Finished })],
             },
             Intent::Compacted => ChatEvent::Compacted { epoch, step_no: self.state.step_no },
             Intent::SettledDone => ChatEvent::SettledDone { epoch, at },

@@ -193,12 +193,14 @@ pub fn apply(state: &ChatState, event: ChatEvent) -> Result<(ChatState, Vec<Chat
                 draft.settle(at, Some(answer));
             }
         }
-        ChatEvent::CallEnd { epoch: _, token, outcome } => {
-            let unknown = match outcome {
-                CallOutcome::Finished => false,
-                CallOutcome::Unknown => true,
-            };
-            draft.call_end(token, unknown)?;
+        ChatEvent::CallsEnd { epoch: _, calls } => {
+            for (token, outcome) in calls {
+                let unknown = match outcome {
+                    CallOutcome::Finished => false,
+                    CallOutcome::Unknown => true,
+                };
+                draft.call_end(token, unknown)?;
+            }
         }
         ChatEvent::Compacted { epoch: _, step_no } => draft.compacted(step_no)?,
         ChatEvent::SettledDone { epoch: _, at } => draft.settle(at, None),
