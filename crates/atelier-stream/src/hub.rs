@@ -96,6 +96,7 @@ pub(crate) struct Item {
 pub(crate) enum ItemKind {
     /// Part of the change with this version.
     Durable {
+        version: i64,
         is_reset: bool,
         is_answer: bool,
     },
@@ -185,15 +186,20 @@ impl HubState {
 
     fn apply(&mut self, change: ChatChange, has_viewers: bool) {
         self.applied = Some(change.version);
-        self.head.version = change.version;
         self.head.rewind = change.rewind;
-        for event in change.events {
-            let mut kind = ItemKind::Durable { is_reset: false, is_answer: false };
+        let count = change.events.len();
+        for (at, event) in change.events.into_iter().enumerate() {
+            if at + 1 == count {
+                // a viewer that stops before the last event of a change does not know all of it yet
+                self.head.version = change.version;
+            }
+            let version = change.version;
+            let mut kind = ItemKind::Durable { version, is_reset: false, is_answer: false };
             match &event.payload {
                 ChatStreamPayload::Message { message } => {
                     self.head.message_id = self.head.message_id.max(message.id);
                     let is_answer = message.role == atelier_api::ChatMessageRole::Assistant;
-                    kind = ItemKind::Durable { is_reset: false, is_answer };
+                    kind = ItemKind::Durable { version, is_reset: false, is_answer };
                     if let Some(live) = &mut self.live {
                         if is_answer && event.step == Some(live.step) {
                             live.seal_answer();
@@ -207,7 +213,7 @@ impl HubState {
                 }
                 ChatStreamPayload::HistoryReset { history_reset } => {
                     self.head.message_id = history_reset.after_message_id;
-                    kind = ItemKind::Durable { is_reset: true, is_answer: false };
+                    kind = ItemKind::Durable { version, is_reset: true, is_answer: false };
                     self.live = None;
                 }
                 ChatStreamPayload::Retry { .. } => {
@@ -225,6 +231,7 @@ impl HubState {
                 self.push(encode::json(&event).into(), kind);
             }
         }
+        self.head.version = change.version;
     }
 }
 
@@ -429,10 +436,11 @@ impl StepLog {
         self.push(whole(&part), index, "");
     }
 
-    /// A piece of what a running call prints.
-    pub fn tool_output(&self, tool_call_id: &str, tool_name: &str, delta: &str) {
+    /// A piece of what a running call prints. False: nothing more of this call will be shown.
+    pub fn tool_output(&self, tool_call_id: &str, tool_name: &str, delta: &str) -> bool {
         let block = Block::ToolOutput { tool_call_id: tool_call_id.to_owned(), tool_name: tool_name.to_owned() };
         self.push(block, 0, delta);
+        self.hub().lock().live.as_ref().is_some_and(|live| live.output_room(tool_call_id) > 0)
     }
 
     /// The attempt failed and is repeated: its parts are void.

@@ -6,6 +6,7 @@
 
 use atelier_api::{ChatMessagePart, ChatMessageRole};
 use atelier_domain::ChatId;
+use atelier_domain::text::head;
 use bytes::Bytes;
 
 use crate::encode;
@@ -72,8 +73,15 @@ impl Run {
     }
 }
 
-/// Bytes of live output that one step keeps for all of its calls.
-const MAX_TOOL_OUTPUT: usize = 1024 * 1024;
+/// Bytes of live output that one step keeps for one of its calls, and for all of them.
+const MAX_CALL_OUTPUT: usize = 64 * 1024;
+const MAX_STEP_OUTPUT: usize = 1024 * 1024;
+
+/// The live output of one call.
+struct CallOutput {
+    tool_call_id: String,
+    bytes: usize,
+}
 
 #[derive(Default)]
 pub(crate) struct LiveParts {
@@ -82,8 +90,8 @@ pub(crate) struct LiveParts {
     /// Number of the newest part.
     pub(crate) seq: u64,
     runs: Vec<Run>,
-    output_calls: Vec<String>,
-    output_bytes: usize,
+    /// In the order of their first output.
+    output_calls: Vec<CallOutput>,
 }
 
 impl LiveParts {
@@ -92,17 +100,21 @@ impl LiveParts {
         *self = Self { step, attempt, ..Self::default() };
     }
 
-    /// Adds a part and gives it encoded. None: the bound for tool output is reached.
+    /// Adds a part and gives it encoded; of tool output as much as there is room for. None: there is none.
     pub(crate) fn push(&mut self, chat: ChatId, block: Block, index: u32, text: &str) -> Option<Bytes> {
-        let index = match &block {
+        let (index, text) = match &block {
             Block::ToolOutput { tool_call_id, .. } => {
-                if self.output_bytes + text.len() > MAX_TOOL_OUTPUT {
+                let room = self.output_room(tool_call_id);
+                let shown = head(text, room);
+                // what is cut ends the call's live output, also where a few bytes are left before a long character
+                let counted = if shown.len() < text.len() { room } else { shown.len() };
+                let index = self.output_of(tool_call_id, counted);
+                if shown.is_empty() {
                     return None;
                 }
-                self.output_bytes += text.len();
-                self.output_index(tool_call_id)
+                (index, shown)
             }
-            Block::Text | Block::Reasoning | Block::CallArgs { .. } | Block::Whole(_) => index,
+            Block::Text | Block::Reasoning | Block::CallArgs { .. } | Block::Whole(_) => (index, text),
         };
         self.seq += 1;
         let event = self.event(chat, &block, index, text, self.seq, self.seq);
@@ -125,12 +137,22 @@ impl LiveParts {
         Some(event)
     }
 
-    fn output_index(&mut self, tool_call_id: &str) -> u32 {
-        let known = self.output_calls.iter().position(|id| id == tool_call_id);
+    /// How many bytes of output of this call may still be shown.
+    pub(crate) fn output_room(&self, tool_call_id: &str) -> usize {
+        let of_step: usize = self.output_calls.iter().map(|call| call.bytes).sum();
+        let of_call = self.output_calls.iter().find(|call| call.tool_call_id == tool_call_id);
+        let of_call = of_call.map_or(0, |call| call.bytes);
+        (MAX_CALL_OUTPUT - of_call).min(MAX_STEP_OUTPUT - of_step)
+    }
+
+    /// Counts output of a call, and gives the call's place among those with output.
+    fn output_of(&mut self, tool_call_id: &str, bytes: usize) -> u32 {
+        let known = self.output_calls.iter().position(|call| call.tool_call_id == tool_call_id);
         let at = known.unwrap_or_else(|| {
-            self.output_calls.push(tool_call_id.to_owned());
+            self.output_calls.push(CallOutput { tool_call_id: tool_call_id.to_owned(), bytes: 0 });
             self.output_calls.len() - 1
         });
+        self.output_calls[at].bytes += bytes;
         u32::try_from(at).unwrap_or(u32::MAX)
     }
 
@@ -149,9 +171,9 @@ impl LiveParts {
         self.runs.clear();
     }
 
-    /// What a viewer at `seq` has missed, neighbours joined. `answers_only_from`: model parts of steps up to
-    /// this one are not sent, their answers are stored.
-    pub(crate) fn missed(&self, chat: ChatId, mut seq: u64, committed_step: i64) -> Vec<Bytes> {
+    /// What a viewer at `seq` has missed, neighbours joined, each with its number. Model parts of steps up to
+    /// `committed_step` are not sent, their answers are stored.
+    pub(crate) fn missed(&self, chat: ChatId, mut seq: u64, committed_step: i64) -> Vec<(Bytes, u64)> {
         let mut events = Vec::new();
         for run in &self.runs {
             let last = run.last_seq();
@@ -164,7 +186,7 @@ impl LiveParts {
             } else {
                 0
             };
-            events.push(self.event(chat, &run.block, run.index, &run.text[start..], seq + 1, last));
+            events.push((self.event(chat, &run.block, run.index, &run.text[start..], seq + 1, last), last));
             seq = last;
         }
         events
@@ -199,13 +221,14 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn texts(events: &[Bytes]) -> Vec<(u64, u64, u32, String)> {
+    fn texts(events: &[(Bytes, u64)]) -> Vec<(u64, u64, u32, String)> {
         events
             .iter()
-            .map(|event| {
+            .map(|(event, number)| {
                 let event: Value = serde_json::from_slice(event).unwrap();
                 let part = &event["message_part"];
                 let seq = part["seq"].as_u64().unwrap();
+                assert_eq!(seq, *number);
                 let index = u32::try_from(part["index"].as_u64().unwrap()).unwrap();
                 let text = part["part"]["text"].as_str().unwrap().to_owned();
                 (part["seq_from"].as_u64().unwrap_or(seq), seq, index, text)
@@ -244,6 +267,28 @@ mod tests {
     }
 
     #[test]
+    fn a_noisy_call_leaves_its_neighbours_their_live_output() {
+        let chat = ChatId::new();
+        let mut live = LiveParts::default();
+        live.begin(1, 1);
+        let mut print = |id: &str, bytes: usize| {
+            let block = Block::ToolOutput { tool_call_id: id.into(), tool_name: "execute".into() };
+            let event = live.push(chat, block, 0, &"x".repeat(bytes));
+            let shown = event.map_or(0, |event| {
+                let event: Value = serde_json::from_slice(&event).unwrap();
+                event["message_part"]["part"]["result_delta"].as_str().unwrap().len()
+            });
+            (shown, live.output_room(id))
+        };
+        assert_eq!(print("noisy", 40 * 1024), (40 * 1024, 24 * 1024));
+        assert_eq!(print("noisy", 40 * 1024), (24 * 1024, 0));
+        assert_eq!(print("noisy", 1), (0, 0));
+        assert_eq!(print("quiet", 5), (5, 64 * 1024 - 5));
+        let shown: usize = (0..20).map(|n| print(&format!("call-{n}"), 64 * 1024).0).sum();
+        assert_eq!(shown, 1024 * 1024 - 64 * 1024 - 5, "all calls of a step together");
+    }
+
+    #[test]
     fn what_is_freed_is_stood_for_by_the_next_part() {
         let chat = ChatId::new();
         let mut live = LiveParts::default();
@@ -254,7 +299,7 @@ mod tests {
         let output = Block::ToolOutput { tool_call_id: "c".into(), tool_name: "execute".into() };
         live.push(chat, output, 0, "out");
         let missed = live.missed(chat, 1, 1);
-        let event: Value = serde_json::from_slice(&missed[0]).unwrap();
+        let event: Value = serde_json::from_slice(&missed[0].0).unwrap();
         assert_eq!(missed.len(), 1);
         assert_eq!(
             (event["message_part"]["seq_from"].as_u64(), event["message_part"]["seq"].as_u64()),

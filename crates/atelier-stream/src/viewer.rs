@@ -22,7 +22,9 @@ use crate::{convert, encode};
 
 /// Bounds of a frame: events, and bytes unless it holds one larger event.
 const FRAME_EVENTS: usize = 256;
-const FRAME_BYTES: usize = 1024 * 1024;
+const FRAME_BYTES: usize = 1024 * 1024 - FRAME_AROUND;
+/// Room for what surrounds the events of a frame: its type and its cursor.
+const FRAME_AROUND: usize = 256;
 /// Rows that one read takes.
 const ROWS_AT_ONCE: i64 = 200;
 /// And with content of about so much.
@@ -141,10 +143,10 @@ impl Drop for Viewer {
     }
 }
 
-/// Live parts, encoded, and the number of the last one.
+/// Live parts, encoded, each with its number, and the number of the last one of all.
 #[derive(Default)]
 struct Live {
-    events: Vec<Bytes>,
+    events: Vec<(Bytes, u64)>,
     at: (i64, i32, u64),
 }
 
@@ -216,7 +218,7 @@ impl Viewer {
         let mut reset = false;
         while let Some(item) = state.item(number) {
             let is_due = match item.kind {
-                ItemKind::Durable { .. } => item.after.version > self.read_version,
+                ItemKind::Durable { version, .. } => version > self.read_version,
                 ItemKind::Part { is_model } => {
                     let is_seen = (item.after.step, item.after.attempt) == (self.position.step, self.position.attempt)
                         && item.after.seq <= self.position.seq;
@@ -233,7 +235,7 @@ impl Viewer {
                 bytes += item.event.len() + 1;
                 events.push(item.event.clone());
                 self.position = merged(&self.position, &item.after);
-                if let ItemKind::Durable { is_reset, is_answer } = item.kind {
+                if let ItemKind::Durable { is_reset, is_answer, .. } = item.kind {
                     reset |= is_reset;
                     if is_answer {
                         answer = Some(item.after.message());
@@ -252,8 +254,9 @@ impl Viewer {
             self.ready.push_back(self.frame(&events, answer));
         }
         if reset && !self.resumable {
-            // such a client gets all that survived once more
+            // such a client gets all that survived once more, and what else the edit has changed
             self.position.message_id = 0;
+            self.status = None;
             self.next_item = None;
         }
         has_gap
@@ -294,9 +297,9 @@ impl Viewer {
                 let mut state = self.hold.hub.lock();
                 let overtaken = start < state.first
                     || (start..state.next).any(|number| {
-                        state.item(number).is_some_and(|item| {
-                            matches!(item.kind, ItemKind::Durable { .. }) && item.after.version > head.version
-                        })
+                        state.item(number).is_some_and(
+                            |item| matches!(item.kind, ItemKind::Durable { version, .. } if version > head.version),
+                        )
                     });
                 if overtaken && tries < MAX_READS {
                     continue;
@@ -379,16 +382,15 @@ impl Viewer {
         let chat = &snapshot.chat;
         let mut batch = Batch::new(self);
         if let Some(after) = snapshot.reset_after {
-            batch.position.message_id = after.get();
-            batch.position.rewind = chat.state.rewind;
             let history_reset = ChatHistoryReset { after_message_id: after.get() };
-            batch.event(None, ChatStreamPayload::HistoryReset { history_reset });
+            let behind = Position { message_id: after.get(), rewind: chat.state.rewind, ..batch.position };
+            batch.event(None, ChatStreamPayload::HistoryReset { history_reset }, behind);
         }
         batch.position.rewind = chat.state.rewind;
         let status = convert::status_event(chat, batch.viewer.hubs.shared.clock.now());
         if batch.viewer.status.as_ref() != Some(&status) || (batch.viewer.first && batch.viewer.status.is_none()) {
             batch.viewer.status = Some(status.clone());
-            batch.event(None, ChatStreamPayload::Status { status });
+            batch.event(None, ChatStreamPayload::Status { status }, batch.position);
         }
         if parts_first {
             batch.retry(chat);
@@ -400,11 +402,11 @@ impl Viewer {
                 Role::Assistant | Role::Tool => row.step_no,
                 Role::User | Role::System => None,
             };
-            batch.position.message_id = row.id.get();
+            let behind = Position { message_id: row.id.get(), ..batch.position };
+            batch.event(step, ChatStreamPayload::Message { message }, behind);
             if row.role == Role::Assistant {
                 batch.answer = Some(row.id);
             }
-            batch.event(step, ChatStreamPayload::Message { message });
         }
         if is_last_page {
             if !parts_first {
@@ -416,16 +418,16 @@ impl Viewer {
             let changed = knows_queue && batch.viewer.position.version < chat.state.queue_version;
             if changed || (is_first && !snapshot.queue.is_empty()) {
                 let queued_messages = snapshot.queue.iter().map(convert::queued_message).collect::<Result<_, _>>()?;
-                batch.event(None, ChatStreamPayload::QueueUpdate { queued_messages });
+                let behind = Position { version: chat.state.version, ..batch.position };
+                batch.event(None, ChatStreamPayload::QueueUpdate { queued_messages }, behind);
             }
             batch.position.version = chat.state.version;
             if is_first && batch.viewer.resumable {
-                batch.event(None, ChatStreamPayload::Ready);
+                batch.event(None, ChatStreamPayload::Ready, batch.position);
             }
         }
         batch.flush();
-        let position = batch.position;
-        self.position = position;
+        self.position = batch.position;
         if is_last_page {
             self.read_version = chat.state.version;
             self.first = false;
@@ -453,17 +455,19 @@ impl<'a> Batch<'a> {
         Self { viewer, position, events: Vec::new(), bytes: 0, answer: None }
     }
 
-    fn event(&mut self, step: Option<i64>, payload: ChatStreamPayload) {
+    fn event(&mut self, step: Option<i64>, payload: ChatStreamPayload, behind: Position) {
         let event = ChatStreamEvent { chat_id: self.viewer.hold.hub.chat.uuid(), step, payload };
-        self.push(encode::json(&event).into());
+        self.push(encode::json(&event).into(), behind);
     }
 
-    fn push(&mut self, event: Bytes) {
-        self.bytes += event.len() + 1;
-        self.events.push(event);
-        if self.events.len() >= FRAME_EVENTS || self.bytes >= FRAME_BYTES {
+    /// Adds an event, to a frame of its own if it does not fit in with those before it.
+    fn push(&mut self, event: Bytes, behind: Position) {
+        if self.events.len() >= FRAME_EVENTS || self.bytes + event.len() > FRAME_BYTES {
             self.flush();
         }
+        self.bytes += event.len() + 1;
+        self.events.push(event);
+        self.position = behind;
     }
 
     fn flush(&mut self) {
@@ -472,10 +476,7 @@ impl<'a> Batch<'a> {
         }
         let events = std::mem::take(&mut self.events);
         self.bytes = 0;
-        self.viewer.position = Position { version: self.viewer.position.version, ..self.position };
-        if self.position.version > self.viewer.position.version {
-            self.viewer.position.version = self.position.version;
-        }
+        self.viewer.position = self.position;
         let frame = self.viewer.frame(&events, self.answer.take());
         self.viewer.ready.push_back(frame);
     }
@@ -484,12 +485,11 @@ impl<'a> Batch<'a> {
         if live.events.is_empty() {
             return;
         }
-        // a cursor between two of them would name the last one: they stay together
-        for event in &live.events {
-            self.bytes += event.len() + 1;
-            self.events.push(event.clone());
+        let (step, attempt, last) = live.at;
+        for (event, seq) in &live.events {
+            self.push(event.clone(), Position { step, attempt, seq: *seq, ..self.position });
         }
-        (self.position.step, self.position.attempt, self.position.seq) = live.at;
+        self.position.seq = last;
     }
 
     /// The retry that is waited for, or the one a resuming viewer has missed.
@@ -519,7 +519,7 @@ impl<'a> Batch<'a> {
             },
             Some(_) | None => return,
         };
-        self.event(Some(state.step_no), ChatStreamPayload::Retry { retry });
+        self.event(Some(state.step_no), ChatStreamPayload::Retry { retry }, self.position);
     }
 }
 

@@ -221,7 +221,8 @@ impl WatchViewer {
 
     async fn catch_up(&mut self, cursor: &Cursor) -> Result<(), Ended> {
         let now = self.hubs.shared.clock.now();
-        let rows = if now.duration_since(cursor.at) > MAX_AGE {
+        // a cursor of the future was made before the clock was set back: changes since then may carry earlier times
+        let rows = if cursor.at > now || now.duration_since(cursor.at) > MAX_AGE {
             None
         } else {
             let since = cursor.at.checked_sub(LOOK_BACK).unwrap_or(cursor.at);

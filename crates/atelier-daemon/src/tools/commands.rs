@@ -110,12 +110,22 @@ impl Follow<'_> {
         let clock = &self.environment.clock;
         let deadline = clock.monotonic_now() + wait;
         let mut offset = 0_u64;
+        let mut is_shown = true;
         loop {
             let left = deadline.saturating_sub(clock.monotonic_now());
             if left.is_zero() {
                 break;
             }
-            let wait_ms = left.min(PAGE_WAIT).as_millis();
+            let wait = left.min(PAGE_WAIT);
+            if !is_shown {
+                // viewers get no more of it: pages would be thrown away, so only the end is waited for
+                let result = self.result(wait).await?;
+                if result["running"] == false {
+                    return Ok(result);
+                }
+                continue;
+            }
+            let wait_ms = wait.as_millis();
             let page = self
                 .environment
                 .ask(
@@ -128,20 +138,20 @@ impl Follow<'_> {
             if let Some(text) = page["output"].as_str()
                 && !text.is_empty()
             {
-                self.environment.log.tool_output(&self.part.tool_call_id, &self.part.tool_name, text);
+                is_shown = self.environment.log.tool_output(&self.part.tool_call_id, &self.part.tool_name, text);
             }
             offset = page["next_offset"].as_u64().unwrap_or(offset).max(offset);
             if page["running"] == false {
                 break;
             }
         }
-        self.result().await
+        self.result(Duration::ZERO).await
     }
 
-    /// The result as the agent shapes it, right now.
-    async fn result(&self) -> Result<Value, ToolError> {
+    /// The result as the agent shapes it, once the process has ended or `wait` is over.
+    async fn result(&self, wait: Duration) -> Result<Value, ToolError> {
         self.environment
-            .ask(Method::Get, format!("{}?wait_ms=0", self.output_path()), None)
+            .ask(Method::Get, format!("{}?wait_ms={}", self.output_path(), wait.as_millis()), None)
             .await
             .map_err(|error| self.with_process(error))
     }
