@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use atelier_domain::message::MessagePart;
 use atelier_domain::{ChatId, MessageId};
 use atelier_store::{Store, StoreError};
+use serde_json::Value;
 
 use super::history::TranscriptRow;
 use super::kept::Kept;
 
-/// Bytes of content kept by one replica.
+/// Memory kept by one replica.
 const MAX_BYTES: usize = 128 * 1024 * 1024;
 
 pub(crate) struct Transcripts {
@@ -43,12 +45,55 @@ impl Transcripts {
         let Known { mut rows, mut bytes, .. } = known.unwrap_or(Known { rewind, rows: Vec::new(), bytes: 0 });
         let after = rows.last().map_or(MessageId(0), |row| row.id);
         for row in store.messages_for_prompt(chat, after).await? {
-            bytes += row.content.len() + 64;
-            let parts = row.decode().map_err(|source| TranscriptError::Content { message: row.id, source })?;
-            rows.push(Arc::new(TranscriptRow { id: row.id, role: row.role, parts }));
+            let mut parts = row.decode().map_err(|source| TranscriptError::Content { message: row.id, source })?;
+            // most rows have one part, in a list with room for several
+            parts.shrink_to_fit();
+            let read = TranscriptRow { id: row.id, role: row.role, parts };
+            bytes += row_bytes(&read, row.content.len());
+            rows.push(Arc::new(read));
         }
         self.kept.put(chat, Known { rewind, rows: rows.clone(), bytes }, bytes);
         Ok(rows)
+    }
+}
+
+/// What the allocator takes for a block, the counts of an `Arc` and the like.
+const BLOCK_BYTES: usize = 16;
+/// Blocks of a part beside its JSON values: its texts and what came with it from the provider.
+const BLOCKS_A_PART: usize = 6;
+/// A field of a JSON object: its place in the map and the blocks of its name and value.
+const BYTES_A_VALUE: usize = 120;
+
+/// The memory that a kept row takes. Its texts are about as long as the content they were read from.
+fn row_bytes(row: &TranscriptRow, content_bytes: usize) -> usize {
+    let parts = row.parts.capacity() * size_of::<MessagePart>();
+    let values: usize = row.parts.iter().map(values).sum();
+    size_of::<TranscriptRow>()
+        + size_of::<Arc<TranscriptRow>>()
+        + (2 + BLOCKS_A_PART * row.parts.len()) * BLOCK_BYTES
+        + parts
+        + content_bytes
+        + values * BYTES_A_VALUE
+}
+
+/// JSON values inside a part.
+fn values(part: &MessagePart) -> usize {
+    fn inside(value: &Value) -> usize {
+        1 + match value {
+            Value::Array(items) => items.iter().map(inside).sum(),
+            Value::Object(fields) => fields.values().map(inside).sum(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        }
+    }
+    match part {
+        MessagePart::ToolCall(call) => inside(&call.args),
+        MessagePart::ToolResult(result) => inside(&result.result),
+        MessagePart::Text(_)
+        | MessagePart::Reasoning(_)
+        | MessagePart::Source(_)
+        | MessagePart::File(_)
+        | MessagePart::FileReference(_)
+        | MessagePart::DiffComment(_) => 0,
     }
 }
 
@@ -63,4 +108,42 @@ pub(crate) enum TranscriptError {
         #[source]
         source: atelier_domain::message::ContentError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atelier_domain::message::{Role, content_decode, content_encode};
+
+    /// Memory of this process that is in use, as the kernel sees it.
+    fn resident_bytes() -> usize {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    fn read(id: i64, role: Role, content: &str) -> (Arc<TranscriptRow>, usize) {
+        let mut parts = content_decode(atelier_domain::message::CONTENT_VERSION.into(), role, content).unwrap();
+        parts.shrink_to_fit();
+        let row = TranscriptRow { id: MessageId(id), role, parts };
+        let bytes = row_bytes(&row, content.len());
+        (Arc::new(row), bytes)
+    }
+
+    #[test]
+    fn many_tiny_chats_take_no_more_memory_than_the_cache_may_have() {
+        const BOUND: usize = 32 * 1024 * 1024;
+        let kept = Kept::new(BOUND);
+        let content = content_encode(&[MessagePart::text("hello")]);
+        let before = resident_bytes();
+        for at in 0..150_000 {
+            let (question, first) = read(2 * at, Role::User, &content);
+            let (answer, second) = read(2 * at + 1, Role::Assistant, &content);
+            let bytes = first + second;
+            kept.put(ChatId::new(), Known { rewind: 0, rows: vec![question, answer], bytes }, bytes);
+        }
+        let held = resident_bytes().saturating_sub(before);
+        // a quarter more is the allocator's
+        assert!(held <= BOUND + BOUND / 4, "{held} bytes are held where {BOUND} are allowed");
+        assert!(held >= BOUND / 3, "{held} bytes are held, far fewer than the {BOUND} that are counted");
+    }
 }
