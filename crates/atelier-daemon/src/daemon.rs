@@ -25,6 +25,9 @@ use crate::workspace::Workspaces;
 /// How often the chats of dead replicas are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the workspaces of turns are kept from stopping (`workspaces.md` 6).
+const WORKSPACES_EVERY: Duration = Duration::from_secs(30);
+
 /// How often unused files are looked for, how long they are kept, and how many go at once.
 const FILES_EVERY: Duration = Duration::from_hours(1);
 const FILES_KEPT: Duration = Duration::from_hours(7 * 24);
@@ -92,6 +95,7 @@ impl Daemon {
             // until hints come between replicas, pending chats are looked for every second
             config.executor.poll_every = config.executor.poll_every.min(Duration::from_secs(1));
         }
+        let in_use = Arc::clone(&workspaces);
         let work = Arc::new(Turns {
             models: Models::new(store.clone(), registry, presets),
             store: store.clone(),
@@ -117,6 +121,7 @@ impl Daemon {
             daemon.sweep();
         }
         daemon.remove_unused_files();
+        daemon.keep_workspaces(in_use);
         Ok(daemon)
     }
 
@@ -168,6 +173,30 @@ impl Daemon {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = clock.sleep(FILES_EVERY.mul_f64(rand::random_range(0.8..1.2))) => {}
+                }
+            }
+        });
+    }
+
+    /// A running turn is activity in its workspace, and so is one that waits for its place.
+    fn keep_workspaces(&self, workspaces: Arc<dyn Workspaces>) {
+        let (commits, clock, stop) = (self.commits.clone(), Arc::clone(&self.clock), self.stop_upkeep.clone());
+        self.upkeep.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = clock.sleep(WORKSPACES_EVERY.mul_f64(rand::random_range(0.8..1.0))) => {}
+                }
+                match commits.store().workspaces_in_use_for_system(commits.incarnation()).await {
+                    Ok(in_use) => {
+                        for workspace in in_use {
+                            workspaces.touch(workspace).await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the workspaces of turns could not be looked for"
+                    ),
                 }
             }
         });

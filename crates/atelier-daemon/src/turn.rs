@@ -292,11 +292,15 @@ impl<'a> Turn<'a> {
             let answer = connection.request(request).await.ok().filter(|answer| answer.status == 200)?;
             serde_json::from_slice(&answer.body).ok()
         };
-        let fresh = tokio::select! {
-            // only a question
-            () = self.turns.clock.sleep(CONTEXT_WAIT) => None,
-            answer = asked => answer,
+        let answered = async {
+            tokio::select! {
+                // only a question
+                () = self.turns.clock.sleep(CONTEXT_WAIT) => None,
+                answer = asked => answer,
+            }
         };
+        // a turn that begins shortly before its workspace would stop keeps it from that
+        let (fresh, ()) = tokio::join!(answered, self.turns.workspaces.touch(workspace));
         match fresh {
             Some(context) => {
                 self.keep_context(&context).await;
@@ -411,7 +415,7 @@ impl<'a> Turn<'a> {
                 is_server_error: error.is_server_error(),
                 failures_of_kind: *failed,
                 requests,
-                since_step_begun: self.turns.clock.now().duration_since(begun.begun_at).unsigned_abs(),
+                since_step_begun: span_since(begun.begun_at, self.turns.clock.now()),
                 retry_after: error.retry_after,
                 unit_random: rand::random(),
             });
@@ -609,6 +613,11 @@ fn resumed_call(StoredCall { row, part, was_cut }: StoredCall) -> Option<OpenCal
         digest: row.input_sha256,
         part,
     })
+}
+
+/// The time between two moments of the wall clock; none where the clock was set back meanwhile.
+fn span_since(begun_at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(begun_at)).unwrap_or(Duration::ZERO)
 }
 
 fn step_limit() -> TurnError {

@@ -82,6 +82,9 @@ statements! {
         ORDER BY pending_since, id LIMIT $1";
     CHATS_RUNNING = "SELECT id, owner_incarnation FROM chats WHERE status = 'running' ORDER BY id LIMIT $1";
     CHATS_RUNNING_OF = "SELECT id, epoch, stop_kind FROM chats WHERE status = 'running' AND owner_incarnation = $1";
+    WORKSPACES_IN_USE = "SELECT workspace_id FROM chats WHERE status = 'running' AND owner_incarnation = $1
+        AND workspace_id IS NOT NULL
+        UNION SELECT workspace_id FROM chats WHERE status = 'pending' AND NOT archived AND workspace_id IS NOT NULL";
     CHATS_UNFINISHED = "SELECT id FROM chats WHERE root_chat_id = $1 AND id <> $1 AND status IN ('pending', 'running')
         ORDER BY id";
     CHATS_RUNNING_UNPARKED = "SELECT COUNT(*) AS runs FROM chats WHERE owner_id = $1 AND status = 'running' AND NOT parked";
@@ -529,6 +532,11 @@ impl Store {
     pub async fn chats_running_of(&self, owner: Incarnation) -> Result<Vec<RunningRow>, StoreError> {
         let rows = self.fetch_all(CHATS_RUNNING_OF, args![owner]).await?;
         rows.iter().map(RunningRow::read).collect()
+    }
+
+    /// Workspaces of the chats that this replica runs, and of those that wait to be run by any.
+    pub async fn workspaces_in_use_for_system(&self, owner: Incarnation) -> Result<Vec<WorkspaceId>, StoreError> {
+        self.fetch_all(WORKSPACES_IN_USE, args![owner]).await?.iter().map(|row| row.id("workspace_id")).collect()
     }
 
     /// The fixed part of the prompt of a chat's turns.

@@ -3,7 +3,7 @@
 use atelier_domain::message::{
     CONTENT_VERSION, ContentError, FinishReason, MessagePart, Role, Usage, Visibility, content_decode, content_encode,
 };
-use atelier_domain::{ChatId, MessageId, ModelConfigId, Timestamp, UserId};
+use atelier_domain::{ChatId, MessageId, ModelConfigId, QueueEntryId, Timestamp, UserId};
 use uuid::Uuid;
 
 use crate::database::{Engine, Store, Tx};
@@ -90,7 +90,7 @@ statements! {
     MESSAGE_GET = (concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND id = $2"));
     MESSAGE_OF_STEP = (concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND step_no = $2
         AND role = 'assistant' AND NOT deleted AND NOT compressed"));
-    MESSAGE_OF_REQUEST = "SELECT id FROM chat_messages WHERE chat_id = $1 AND request_key = $2";
+    MESSAGE_OF_KEY = (concat!("SELECT ", columns!(), " FROM chat_messages WHERE chat_id = $1 AND request_key = $2"));
     MESSAGES_DELETE_FROM = "UPDATE chat_messages SET deleted = true, deleted_rewind = $3
         WHERE chat_id = $1 AND id >= $2 AND NOT deleted AND role <> 'system'";
     SYSTEM_DELETE = "UPDATE chat_messages SET deleted = true WHERE chat_id = $1 AND role = 'system' AND NOT deleted";
@@ -211,6 +211,7 @@ pub struct MessageNew {
     pub runtime_ms: Option<i64>,
     pub compressed: bool,
     pub provider_response_id: Option<String>,
+    /// Unique in the chat: where the message comes from, see [`queue_entry_key`].
     pub request_key: Option<String>,
 }
 
@@ -465,13 +466,10 @@ pub async fn messages_page_in_tx(
     range.page(&tx.all(MESSAGES_ASCENDING_UP_TO, range.args(chat)).await?)
 }
 
-/// The message that a request with this key has stored, also one that is deleted by now.
-pub async fn message_of_request_in_tx(
-    tx: &mut Tx<'_>,
-    chat: ChatId,
-    request_key: &str,
-) -> Result<Option<MessageId>, StoreError> {
-    tx.first(MESSAGE_OF_REQUEST, args![chat, request_key]).await?.map(|row| Ok(MessageId(row.int("id")?))).transpose()
+/// The key that a message has which waited in the queue as this entry. Ids of entries are never used again.
+#[must_use]
+pub fn queue_entry_key(entry: QueueEntryId) -> String {
+    format!("queue-entry-{}", entry.get())
 }
 
 /// The newest visible message and the newest visible answer, 0 for none. For after a deletion.
@@ -505,6 +503,16 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// The message that a queue entry has become, also one that is deleted by now.
+    pub async fn message_of_queue_entry(
+        &self,
+        chat: ChatId,
+        entry: QueueEntryId,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        let row = self.fetch_first(MESSAGE_OF_KEY, args![chat, queue_entry_key(entry)]).await?;
+        row.as_ref().map(MessageRow::read).transpose()
     }
 
     /// Visible messages with `id < before`, newest first.

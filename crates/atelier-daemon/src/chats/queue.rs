@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use atelier_domain::chat::ChatEvent;
-use atelier_domain::message::Role;
-use atelier_domain::{ChatId, MessageId, QueueEntryId};
-use atelier_store::{MessageRange, MessageRow, QueueRow};
+use atelier_domain::{ChatId, QueueEntryId};
+use atelier_store::{MessageRow, QueueRow};
 
 use super::Chats;
 use crate::commit::CommitError;
 
 /// How long a promotion waits for the turn it interrupts. It is durable all the same.
 const TAKEN_WAIT: Duration = Duration::from_secs(10);
-/// Rows behind the promotion among which its message is looked for.
-const ROWS_BEHIND: MessageRange =
-    MessageRange { after: MessageId(0), before: MessageId(i64::MAX), limit: 200, max_bytes: 16 * 1024 * 1024 };
 
 /// What became of a promoted entry.
 #[derive(Clone, Debug)]
@@ -54,7 +50,6 @@ impl Chats {
             return Ok(Promoted::Stored(message));
         }
         let waiting = waiting.ok_or(CommitError::EntryNotFound)?;
-        let range = MessageRange { after: changed.chat.last_message_id, ..ROWS_BEHIND };
         let mut timeout = self.commits.clock().sleep(TAKEN_WAIT);
         loop {
             tokio::select! {
@@ -63,9 +58,7 @@ impl Chats {
                 () = &mut timeout => return Ok(Promoted::Waiting(waiting)),
             }
             if self.entry(chat_id, entry).await?.is_none() {
-                let page = self.commits.store().messages_page_ascending(chat_id, range).await?;
-                let taken =
-                    page.messages.into_iter().find(|row| row.role == Role::User && row.content == waiting.content);
+                let taken = self.commits.store().message_of_queue_entry(chat_id, entry).await?;
                 return taken.map(Promoted::Stored).ok_or(CommitError::EntryNotFound);
             }
         }

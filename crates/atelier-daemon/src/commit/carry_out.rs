@@ -187,7 +187,8 @@ impl Writer {
         match effect {
             ChatEffect::UserMessageInsert => {
                 let message = self.payload.message.take().expect("an event that inserts a message brings it");
-                self.user_row(message.parts, Some(message.author), message.model_config_id, message.mcp_server_ids);
+                let UserMessage { parts, author, model_config_id, mcp_server_ids } = message;
+                self.user_row(parts, Some(author), model_config_id, mcp_server_ids, None);
             }
             ChatEffect::EntryInsert { urgent_no } => self.entry_insert(tx, urgent_no).await?,
             ChatEffect::EntriesPop(ids) => self.entries_pop(tx, &ids).await?,
@@ -246,17 +247,19 @@ impl Writer {
         Ok(())
     }
 
-    /// A row that begins a turn, with what it selects for the chat.
+    /// A row that begins a turn, with what it selects for the chat and the queue entry it was.
     fn user_row(
         &mut self,
         parts: Vec<MessagePart>,
         author: Option<UserId>,
         model: Option<ModelConfigId>,
         servers: Option<Vec<McpServerId>>,
+        entry: Option<QueueEntryId>,
     ) {
         let mut row = MessageNew::new(Role::User, parts);
         row.created_by = author;
         row.model_config_id = model.or(self.model_config_id).or(Some(self.before.chat.last_model_config_id));
+        row.request_key = entry.map(atelier_store::queue_entry_key);
         self.model_config_id = row.model_config_id;
         self.mcp_server_ids = servers.or(self.mcp_server_ids.take());
         self.user_rows.push(row);
@@ -290,7 +293,7 @@ impl Writer {
                 .expect("an entry that is popped was looked at");
             let entry = self.before.queue.remove(position);
             let parts = entry.decode().map_err(CommitError::Content)?;
-            self.user_row(parts, entry.created_by, entry.model_config_id, entry.mcp_server_ids);
+            self.user_row(parts, entry.created_by, entry.model_config_id, entry.mcp_server_ids, Some(*id));
             atelier_store::queue_delete_in_tx(tx, self.chat_id(), *id).await?;
         }
         self.queue_changed = true;
@@ -364,6 +367,10 @@ impl Writer {
         let changed = self.next.version != chat.state.version;
         if changed {
             chat.changed_at = self.now;
+        }
+        if self.next.rewind != chat.state.rewind {
+            // the answers that were newest may have been deleted: those that survived count
+            (_, chat.last_answer_id) = atelier_store::messages_last_in_tx(tx, chat_id).await?;
         }
         let saw = messages.last().map(|last| {
             let added: usize =

@@ -1,10 +1,12 @@
 //! A server in this process, on a port of its own and a fresh database.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use atelier_daemon::workspace::Workspaces;
 use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, Faults};
 use atelier_domain::{Clock, OrganizationId, SharedClock, Timestamp, UserId};
 use atelier_egress::Egress;
@@ -46,6 +48,17 @@ rules:
   - when: {user_contains: "count"}
     steps:
       - {text: "0123456789", chunk: 1, repeat: 20, delay_ms: 1}
+  - when: {user_contains: "flood"}
+    steps:
+      - {reasoning: "KILOBYTE", repeat: 700}
+      - {text: "KILOBYTE", repeat: 700}
+      - hang: true
+  - when: {user_contains: "print", tool_result: {name: execute}}
+    steps:
+      - text: "Printed."
+  - when: {user_contains: "print"}
+    steps:
+      - tool_call: {name: execute, args: {command: "yes"}}
   - when: {user_contains: "fail"}
     steps:
       - error: {kind: auth, message: "the key is wrong"}
@@ -54,26 +67,35 @@ rules:
       - usage: {input_tokens: 10, output_tokens: 3}
 "#;
 
-/// The machine's clock.
-pub(crate) struct SystemClock(Instant);
+/// The machine's clock, whose wall time can be set back.
+pub(crate) struct SystemClock {
+    begun: Instant,
+    back_by_seconds: AtomicI64,
+}
+
+impl SystemClock {
+    pub(crate) fn set_back(&self, hours: i64) {
+        self.back_by_seconds.fetch_add(hours * 3600, Ordering::SeqCst);
+    }
+}
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self { begun: Instant::now(), back_by_seconds: AtomicI64::new(0) }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        Timestamp::now() - jiff::SignedDuration::from_secs(self.back_by_seconds.load(Ordering::SeqCst))
     }
 
     fn monotonic_now(&self) -> Duration {
-        self.0.elapsed()
+        self.begun.elapsed()
     }
 
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(tokio::time::sleep_until((self.0 + deadline).into()))
+        Box::pin(tokio::time::sleep_until((self.begun + deadline).into()))
     }
 }
 
@@ -86,6 +108,8 @@ pub(crate) struct Builder {
     access_url: String,
     clock: Option<SharedClock>,
     model: bool,
+    workspace_program: Option<PathBuf>,
+    tools: fn(WorkspaceService) -> Arc<dyn Workspaces>,
 }
 
 impl Builder {
@@ -130,6 +154,18 @@ impl Builder {
         self
     }
 
+    /// What workspaces run in the place of the workspace agent, shut in so that they stay.
+    pub(crate) fn workspace_program(mut self, program: PathBuf) -> Self {
+        self.workspace_program = Some(program);
+        self
+    }
+
+    /// What the tools of turns see of the workspaces.
+    pub(crate) fn tools(mut self, tools: fn(WorkspaceService) -> Arc<dyn Workspaces>) -> Self {
+        self.tools = tools;
+        self
+    }
+
     pub(crate) fn without_model(mut self) -> Self {
         self.model = false;
         self
@@ -137,6 +173,8 @@ impl Builder {
 
     pub(crate) async fn start(self) -> Host {
         let data = tempfile::tempdir().unwrap();
+        // workspaces run as another user when the tests run as root
+        std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let (store, database) = match self.engine {
             Engine::Sqlite => (sqlite_store(data.path()).await, None),
             Engine::Postgres => {
@@ -147,7 +185,8 @@ impl Builder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
         let hubs = Hubs::new(store.clone(), Arc::clone(&clock), StreamConfig::default());
         let egress = Egress::new("loopback".parse().unwrap()).unwrap();
-        let scripts = Scripts::new(None).with("test", Script::parse("test", SCRIPT).unwrap());
+        let scripts = Scripts::new(None)
+            .with("test", Script::parse("test", &SCRIPT.replace("KILOBYTE", &"x".repeat(1024))).unwrap());
         let registry = ProviderRegistry::new(RegistryParts {
             egress: egress.clone(),
             clock: Arc::clone(&clock),
@@ -159,7 +198,7 @@ impl Builder {
             store.clone(),
             hubs.clone(),
             Arc::clone(&clock),
-            WorkspacesConfig::new(local(data.path())),
+            WorkspacesConfig::new(local(data.path(), self.workspace_program)),
         )
         .await
         .unwrap();
@@ -168,7 +207,7 @@ impl Builder {
             hubs: hubs.clone(),
             registry: registry.clone(),
             presets: Arc::clone(&presets),
-            workspaces: Arc::new(workspaces.clone()),
+            workspaces: (self.tools)(workspaces.clone()),
             clock: Arc::clone(&clock),
             faults: Faults::none(),
             config: DaemonConfig::default(),
@@ -211,12 +250,12 @@ impl Builder {
     }
 }
 
-fn local(data: &Path) -> LocalSettings {
+fn local(data: &Path, program: Option<PathBuf>) -> LocalSettings {
     LocalSettings {
         data_dir: data.to_owned(),
-        // what runs in workspaces is not looked at here
-        agent_program: "/bin/true".into(),
-        sandbox: SandboxChoice::Off,
+        sandbox: if program.is_some() { SandboxChoice::Bubblewrap } else { SandboxChoice::Off },
+        // what runs in workspaces is not looked at by most tests
+        agent_program: program.unwrap_or_else(|| "/bin/true".into()),
         uid: 10_000,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(1),
@@ -247,6 +286,8 @@ impl Host {
             access_url: "http://atelier.example".into(),
             clock: None,
             model: true,
+            workspace_program: None,
+            tools: |service| Arc::new(service),
         }
     }
 

@@ -3,12 +3,15 @@
 
 mod accounts;
 mod actions;
+mod activity;
+mod answers;
 mod chats;
 mod connections;
 mod files;
 mod ground;
 mod host;
 mod listing;
+mod live_output;
 mod models;
 mod organizations;
 mod provider;

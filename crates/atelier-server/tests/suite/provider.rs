@@ -6,6 +6,7 @@ use atelier_test_support::Actor;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::host::CHATS;
 
@@ -25,7 +26,23 @@ pub(crate) struct Seen {
     pub(crate) body: Value,
 }
 
-/// Answers every request with the same Server-Sent Events.
+/// What a request is answered with.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+    /// Held back until the test lets it go.
+    pub(crate) gate: Option<Arc<Notify>>,
+}
+
+impl Reply {
+    pub(crate) fn events(body: String) -> Self {
+        Self { status: 200, content_type: "text/event-stream", body, gate: None }
+    }
+}
+
+/// Answers each request with the next reply; the last one serves for all that follow.
 pub(crate) struct ModelServer {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -33,12 +50,26 @@ pub(crate) struct ModelServer {
 
 impl ModelServer {
     pub(crate) async fn start(answer: String) -> Self {
+        Self::replying(vec![Reply::events(answer)]).await
+    }
+
+    pub(crate) async fn replying(replies: Vec<Reply>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&seen);
-        let route = post(move |headers: HeaderMap, body: axum::Json<Value>| async move {
+        let replies = Arc::new(replies);
+        let route = post(move |headers: HeaderMap, body: axum::body::Bytes| async move {
             let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            noted.lock().unwrap().push(Seen { authorization: authorization.to_owned(), body: body.0 });
-            ([("content-type", "text/event-stream")], answer)
+            let body = serde_json::from_slice(&body).unwrap();
+            let reply = {
+                let mut noted = noted.lock().unwrap();
+                noted.push(Seen { authorization: authorization.to_owned(), body });
+                replies[noted.len().min(replies.len()) - 1].clone()
+            };
+            if let Some(gate) = &reply.gate {
+                gate.notified().await;
+            }
+            let status = axum::http::StatusCode::from_u16(reply.status).unwrap();
+            (status, [("content-type", reply.content_type)], reply.body)
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());

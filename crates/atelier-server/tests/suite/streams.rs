@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use atelier_domain::Timestamp;
 use atelier_stream::ViewerRequest;
-use atelier_test_support::{Actor, Chat, ChatView, EventStream, Form, Frame, PausedClock, eventually};
+use atelier_test_support::{
+    Actor, Chat, ChatView, DEADLINE, Engine, EventStream, Form, Frame, PausedClock, eventually,
+};
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::host::{CHATS, Host};
+use crate::host::{CHATS, Host, SystemClock};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -361,6 +363,97 @@ async fn b106_b108_the_watch_tells_of_own_chats_and_resumes() {
     }
     assert_eq!((&seen[0]["id"], &seen[0]["updated_at"]), (&now["id"], &now["updated_at"]));
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_cursor_of_the_future_asks_the_client_to_read_again() {
+    let clock = std::sync::Arc::new(SystemClock::default());
+    let host = Host::builder().clock(clock.clone()).start().await;
+    let ada = host.user("ada", &[]).await;
+    let mut watch = ada.watch().await;
+    let chat = waiting_chat(&ada).await;
+    let cursor = loop {
+        let frame = watch.next().await.unwrap();
+        if frame.kind == "data" && frame.data["chat"]["status"] == "waiting" {
+            break frame.cursor.unwrap();
+        }
+    };
+    clock.set_back(2);
+    assert_eq!(ada.patch(&chat.path(""), json!({"title": "Later"})).await.status, 204);
+    let mut watch = socket(&host, &ada, &format!("{CHATS}/watch?cursor={cursor}")).await;
+    let told = async {
+        loop {
+            let Message::Text(text) = watch.next().await.unwrap().unwrap() else { continue };
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            if frame["type"] == "data" {
+                break frame;
+            }
+        }
+    };
+    let told = tokio::time::timeout(DEADLINE, told).await.expect("a first event");
+    assert_eq!(told["data"]["kind"], "resync");
+    host.stop().await;
+}
+
+/// Reads a stream up to its end of the backlog: all frames, each checked for its size.
+async fn backlog(host: &Host, actor: &Actor, path: &str) -> Vec<Value> {
+    let mut stream = socket(host, actor, path).await;
+    let mut frames: Vec<Value> = Vec::new();
+    loop {
+        let message = tokio::time::timeout(DEADLINE, stream.next()).await.unwrap();
+        let Message::Text(text) = message.unwrap().unwrap() else { continue };
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        let Some(events) = frame["data"].as_array() else { continue };
+        let kinds: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+        assert!(events.len() == 1 || text.len() <= 1024 * 1024, "{kinds:?} in {} bytes", text.len());
+        let is_last = kinds.iter().any(|kind| *kind == "ready");
+        frames.push(frame);
+        if is_last {
+            return frames;
+        }
+    }
+}
+
+fn view_of(frames: &[Value]) -> ChatView {
+    let mut view = ChatView::default();
+    for frame in frames {
+        let cursor = frame["cursor"].as_str().map(str::to_owned);
+        view.apply(&Frame { kind: "data".into(), data: frame["data"].clone(), cursor });
+    }
+    view
+}
+
+#[tokio::test]
+async fn a_frame_of_the_backlog_is_over_a_mebibyte_only_with_a_single_event() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = waiting_chat(&ada).await;
+        for at in 0..3 {
+            chat.send(&format!("{at} {}", "x".repeat(480 * 1024))).await;
+            chat.wait_for_status("waiting").await;
+        }
+        chat.send("flood").await;
+        // both blocks are there once the second one has come whole
+        let whole = 700 * 1024;
+        let frames = eventually("all of the live text", async || {
+            let frames = backlog(&host, &ada, &chat.path("/stream?cursor=")).await;
+            let live: usize = view_of(&frames).live.values().map(String::len).sum();
+            (live == 2 * whole).then_some(frames)
+        })
+        .await;
+        let all = view_of(&frames);
+        assert!(frames.len() >= 4, "{} frames", frames.len());
+        // the cursor of each frame stands for exactly what came until then
+        for at in 0..frames.len() - 1 {
+            let cursor = frames[at]["cursor"].as_str().unwrap();
+            let rest = backlog(&host, &ada, &chat.path(&format!("/stream?cursor={cursor}"))).await;
+            let joined = view_of(&[&frames[..=at], &rest[..]].concat());
+            assert_eq!(joined.messages.len(), all.messages.len(), "from frame {at} on");
+            assert_eq!(joined.live, all.live, "from frame {at} on");
+        }
+        host.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! What sending, stopping and editing do to a chat and tell its viewers. Numbers are those of the contract.
 
-use atelier_test_support::{Chat, ChatView, Engine, EventStream, Form, eventually, text_of};
+use std::sync::Arc;
+
+use atelier_test_support::{Chat, ChatView, DEADLINE, Engine, EventStream, Form, eventually, text_of};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::actions::{hanging, idle, watched};
-use crate::host::{CHATS, Host, UNKNOWN, text};
-use crate::provider::{ModelServer, answer};
+use crate::host::{CHATS, Host, SystemClock, UNKNOWN, text};
+use crate::provider::{ModelServer, Reply, answer};
 
 async fn said(chat: &Chat) -> Vec<String> {
     chat.messages().await.iter().map(text_of).collect()
@@ -211,6 +214,112 @@ async fn b096_b097_an_edit_resets_the_history_of_every_viewer() {
         assert_eq!((&told[0]["type"], &told[0]["history_reset"]), (&json!("history_reset"), &reset));
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_edit_tells_every_viewer_that_the_queue_is_empty() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        for cursor in [None, Some("")] {
+            let chat = hanging(&ada).await;
+            let first = chat.messages().await[0]["id"].clone();
+            chat.send("waits").await;
+            let mut stream = chat.stream(Form::WebSocket, cursor).await;
+            until(&mut stream, |event| event["queued_messages"].as_array().is_some_and(|queue| queue.len() == 1)).await;
+            let edit = json!({"content": text("better")});
+            let new = ada.patch(&chat.path(&format!("/messages/{first}")), edit).await.body(200)["id"].clone();
+            let wanted = |told: &[Value]| {
+                let Some(reset) = told.iter().position(|event| event["type"] == "history_reset") else { return false };
+                let after = &told[reset..];
+                after.iter().any(|event| event["message"]["id"] == new)
+                    && after.iter().any(|event| event["queued_messages"] == json!([]))
+                    && after.iter().any(|event| event["type"] == "status")
+            };
+            let mut told = Vec::new();
+            let all = async {
+                while !wanted(&told) {
+                    told.extend(until(&mut stream, |_| true).await);
+                }
+            };
+            let is_told = tokio::time::timeout(DEADLINE, all).await;
+            is_told.unwrap_or_else(|_| panic!("with cursor {cursor:?} only {told:?}"));
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_chat_whose_unread_answer_was_edited_away_has_nothing_unread() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = idle(&ada, "hello").await;
+        assert_eq!(chat.get().await["has_unread"], true);
+        let first = chat.messages().await[0]["id"].clone();
+        let edit = json!({"content": text("hang")});
+        ada.patch(&chat.path(&format!("/messages/{first}")), edit).await.expect(200);
+        assert_eq!(chat.get().await["has_unread"], false);
+        let unread = ada.get(&format!("{CHATS}?q=has_unread:true")).await.body(200);
+        assert_eq!(unread, json!([]));
+        // an answer that stays is still unread when a later message is edited
+        let chat = idle(&ada, "hello").await;
+        chat.send("hello").await;
+        chat.wait_for_status("waiting").await;
+        let second = chat.messages().await[2]["id"].clone();
+        let edit = json!({"content": text("hang")});
+        ada.patch(&chat.path(&format!("/messages/{second}")), edit).await.expect(200);
+        assert_eq!(chat.get().await["has_unread"], true);
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn equal_messages_that_are_promoted_together_are_each_answered_with_their_own() {
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).start().await;
+        let ada = host.user("ada", &[]).await;
+        let chat = hanging(&ada).await;
+        let mut entries = Vec::new();
+        for _ in 0..2 {
+            entries.push(chat.send("again").await["queued_message"]["id"].clone());
+        }
+        let promote = async |entry: &Value| {
+            ada.post(&chat.path(&format!("/queue/{entry}/promote")), json!({})).await.body(200)["id"].clone()
+        };
+        let (one, other) = tokio::join!(promote(&entries[0]), promote(&entries[1]));
+        chat.wait_for_status("waiting").await;
+        let messages = chat.messages().await;
+        let mut stored: Vec<&Value> =
+            messages.iter().filter(|message| text_of(message) == "again").map(|message| &message["id"]).collect();
+        let mut answered = vec![&one, &other];
+        stored.sort_by_key(|id| id.as_i64());
+        answered.sort_by_key(|id| id.as_i64());
+        assert_eq!(answered, stored);
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_in_mid_step_leaves_its_retries() {
+    let clock = Arc::new(SystemClock::default());
+    let host = Host::builder().clock(clock.clone()).without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let gate = Arc::new(Notify::new());
+    let failure = Reply { status: 500, gate: Some(Arc::clone(&gate)), ..Reply::events(String::new()) };
+    let server = ModelServer::replying(vec![failure, Reply::events(answer("Hi", "stop"))]).await;
+    server.add(&admin, "openai-compat", "local").await;
+    let chat = ada.chat_create("hello").await;
+    eventually("the first request", async || server.seen().first().cloned()).await;
+    clock.set_back(2);
+    gate.notify_one();
+    let over = eventually("the end of the turn", async || {
+        let chat = chat.get().await;
+        ["waiting", "error"].iter().any(|status| chat["status"] == *status).then_some(chat)
+    })
+    .await;
+    assert_eq!((&over["status"], server.seen().len()), (&json!("waiting"), 2), "{over}");
+    host.stop().await;
 }
 
 #[tokio::test]

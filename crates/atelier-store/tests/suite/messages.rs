@@ -1,8 +1,8 @@
 //! Messages: batches, pages, deletion, what one row excludes.
 
 use atelier_domain::message::{FinishReason, MessagePart, Role, Usage, Visibility};
-use atelier_domain::{ChatId, MessageId, ModelConfigId, UserId};
-use atelier_store::{MessageNew, MessageRange, MessageRow, QueueNew, StoreError};
+use atelier_domain::{ChatId, MessageId, ModelConfigId, QueueEntryId, UserId};
+use atelier_store::{MessageNew, MessageRange, MessageRow, QueueNew, StoreError, queue_entry_key};
 
 use crate::fixture::{Fixture, at, on_both_engines};
 
@@ -91,7 +91,7 @@ on_both_engines! {
         let chat = fixture.chat().await;
         let answer = || MessageNew { step_no: Some(1), ..text(Role::Assistant, "a") };
         let result = || MessageNew { step_no: Some(1), tool_call_id: Some("c".to_owned()), ..text(Role::Tool, "r") };
-        let asked = || MessageNew { request_key: Some("key".to_owned()), ..text(Role::User, "u") };
+        let asked = || MessageNew { request_key: Some(queue_entry_key(QueueEntryId(7))), ..text(Role::User, "u") };
         let first = fixture.add(chat, vec![asked(), answer(), result()]).await.unwrap();
         for (again, index) in [(answer(), "step"), (result(), "call"), (asked(), "request")] {
             match fixture.add(chat, vec![again]).await {
@@ -114,19 +114,10 @@ on_both_engines! {
             .unwrap();
         fixture.add(chat, vec![answer(), result()]).await.unwrap();
         assert!(fixture.add(chat, vec![asked()]).await.is_err());
-        let found = fixture
-            .store
-            .read("request", move |tx| {
-                Box::pin(async move {
-                    Ok::<_, StoreError>((
-                        atelier_store::message_of_request_in_tx(tx, chat, "key").await?,
-                        atelier_store::message_of_request_in_tx(tx, chat, "other").await?,
-                    ))
-                })
-            })
-            .await
-            .unwrap();
-        assert_eq!(found, (Some(first[0].id), None));
+        let of_entry = async |entry| {
+            fixture.store.message_of_queue_entry(chat, QueueEntryId(entry)).await.unwrap().map(|row| row.id)
+        };
+        assert_eq!((of_entry(7).await, of_entry(8).await), (Some(first[0].id), None));
     }
 
     async fn pages_leave_out_what_people_do_not_see(fixture: &Fixture) {

@@ -1,0 +1,112 @@
+//! What is fetched of the output of a command that prints without end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atelier_daemon::tool_error::ToolError;
+use atelier_daemon::workspace::{
+    AgentRequest, AgentResponse, ConnectionError, TemplatePage, ToolCaller, WorkspaceConnection, WorkspaceCreateArgs,
+    WorkspaceReport, Workspaces,
+};
+use atelier_domain::{UserId, WorkspaceId};
+use atelier_workspaces::WorkspaceService;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+use crate::host::{Host, text};
+
+const PAGE: usize = 32 * 1024;
+/// Pages after which the command ends, so that a test that fetches them all ends too.
+const PAGES: usize = 40;
+
+/// A workspace agent with one command, which always has a page more.
+#[derive(Default)]
+struct NoisyAgent {
+    pages: AtomicUsize,
+}
+
+impl WorkspaceConnection for NoisyAgent {
+    fn request(&self, request: AgentRequest) -> BoxFuture<'_, Result<AgentResponse, ConnectionError>> {
+        let body = if request.path == "/v1/processes" {
+            json!({"process_id": "p", "background": false})
+        } else if request.path.contains("limit=") {
+            let page = self.pages.fetch_add(1, Ordering::SeqCst) + 1;
+            json!({"output": "y".repeat(PAGE), "next_offset": page * PAGE, "running": page < PAGES})
+        } else {
+            // asked for the shaped result: the command has ended when the wait is over
+            json!({"output": "y", "running": false, "exit_code": 0, "pages": self.pages.load(Ordering::SeqCst)})
+        };
+        let answer = AgentResponse { status: 200, body: body.to_string().into() };
+        std::future::ready(Ok(answer)).boxed()
+    }
+
+    fn ledger_id(&self) -> String {
+        "ledger".into()
+    }
+}
+
+/// Workspaces whose agent is the noisy one.
+struct Noisy {
+    service: WorkspaceService,
+    agent: Arc<NoisyAgent>,
+}
+
+impl Workspaces for Noisy {
+    fn connect(
+        &self,
+        _: WorkspaceId,
+        _: UserId,
+        _: Duration,
+    ) -> BoxFuture<'_, Result<Arc<dyn WorkspaceConnection>, ToolError>> {
+        let agent: Arc<dyn WorkspaceConnection> = Arc::clone(&self.agent) as _;
+        std::future::ready(Ok(agent)).boxed()
+    }
+
+    fn template_list(
+        &self,
+        owner: UserId,
+        query: Option<String>,
+        page: u32,
+    ) -> BoxFuture<'_, Result<TemplatePage, ToolError>> {
+        self.service.template_list(owner, query, page)
+    }
+
+    fn template_read(&self, owner: UserId, template: String) -> BoxFuture<'_, Result<Value, ToolError>> {
+        self.service.template_read(owner, template)
+    }
+
+    fn workspace_create(
+        &self,
+        caller: ToolCaller,
+        args: WorkspaceCreateArgs,
+    ) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
+        Workspaces::workspace_create(&self.service, caller, args)
+    }
+
+    fn workspace_start(&self, caller: ToolCaller) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
+        self.service.workspace_start(caller)
+    }
+
+    fn touch(&self, workspace_id: WorkspaceId) -> BoxFuture<'_, ()> {
+        self.service.touch(workspace_id)
+    }
+}
+
+#[tokio::test]
+async fn output_that_no_viewer_gets_is_not_fetched() {
+    let host = Host::builder().tools(|service| Arc::new(Noisy { service, agent: Arc::default() })).start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let template = json!({"name": "base", "driver": "local", "spec": {}});
+    let template = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
+    let create = json!({"template_id": template["id"], "name": "box"});
+    let workspace = ada.post("/api/v2/users/me/workspaces", create).await.body(201);
+    let chat = ada.chat_create_with(json!({"content": text("print"), "workspace_id": workspace["id"]})).await;
+    chat.wait_for_status("waiting").await;
+    let messages = chat.messages().await;
+    let result = &messages.iter().find(|message| message["role"] == "tool").unwrap()["content"][0]["result"];
+    // 64 KiB are shown live, and then only the end is waited for
+    assert_eq!((&result["exit_code"], &result["pages"]), (&json!(0), &json!(64 * 1024 / PAGE)), "{result}");
+    host.stop().await;
+}
