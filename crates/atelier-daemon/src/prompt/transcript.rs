@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use atelier_domain::message::MessagePart;
+use atelier_domain::message::{MessagePart, Role};
 use atelier_domain::{ChatId, MessageId};
 use atelier_store::{Store, StoreError};
 use serde_json::Value;
@@ -45,12 +45,10 @@ impl Transcripts {
         let Known { mut rows, mut bytes, .. } = known.unwrap_or(Known { rewind, rows: Vec::new(), bytes: 0 });
         let after = rows.last().map_or(MessageId(0), |row| row.id);
         for row in store.messages_for_prompt(chat, after).await? {
-            let mut parts = row.decode().map_err(|source| TranscriptError::Content { message: row.id, source })?;
-            // most rows have one part, in a list with room for several
-            parts.shrink_to_fit();
-            let read = TranscriptRow { id: row.id, role: row.role, parts };
-            bytes += row_bytes(&read, row.content.len());
-            rows.push(Arc::new(read));
+            let parts = row.decode().map_err(|source| TranscriptError::Content { message: row.id, source })?;
+            let (row, row_bytes) = kept_row(row.id, row.role, parts, row.content.len());
+            bytes += row_bytes;
+            rows.push(row);
         }
         self.kept.put(chat, Known { rewind, rows: rows.clone(), bytes }, bytes);
         Ok(rows)
@@ -63,6 +61,20 @@ const BLOCK_BYTES: usize = 16;
 const BLOCKS_A_PART: usize = 6;
 /// A field of a JSON object: its place in the map and the blocks of its name and value.
 const BYTES_A_VALUE: usize = 120;
+
+/// A row as it is kept, and the memory it takes.
+fn kept_row(
+    id: MessageId,
+    role: Role,
+    mut parts: Vec<MessagePart>,
+    content_bytes: usize,
+) -> (Arc<TranscriptRow>, usize) {
+    // most rows have one part, in a list with room for several
+    parts.shrink_to_fit();
+    let row = TranscriptRow { id, role, parts };
+    let bytes = row_bytes(&row, content_bytes);
+    (Arc::new(row), bytes)
+}
 
 /// The memory that a kept row takes. Its texts are about as long as the content they were read from.
 fn row_bytes(row: &TranscriptRow, content_bytes: usize) -> usize {
@@ -113,7 +125,7 @@ pub(crate) enum TranscriptError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atelier_domain::message::{Role, content_decode, content_encode};
+    use atelier_domain::message::{CONTENT_VERSION, content_decode, content_encode};
 
     /// Memory of this process that is in use, as the kernel sees it.
     fn resident_bytes() -> usize {
@@ -122,11 +134,8 @@ mod tests {
     }
 
     fn read(id: i64, role: Role, content: &str) -> (Arc<TranscriptRow>, usize) {
-        let mut parts = content_decode(atelier_domain::message::CONTENT_VERSION.into(), role, content).unwrap();
-        parts.shrink_to_fit();
-        let row = TranscriptRow { id: MessageId(id), role, parts };
-        let bytes = row_bytes(&row, content.len());
-        (Arc::new(row), bytes)
+        let parts = content_decode(CONTENT_VERSION, role, content).unwrap();
+        kept_row(MessageId(id), role, parts, content.len())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use proptest::prelude::*;
 
-use super::{Decoder, Wire};
+use super::{Decoder, Unread, Wire};
 use crate::error::ProviderError;
 use crate::event::ModelEvent;
 use crate::providers::{anthropic, openai_chat};
