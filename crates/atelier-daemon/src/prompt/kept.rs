@@ -113,6 +113,7 @@ mod tests {
         assert_eq!((kept.get("a"), kept.get("other")), (Some(9), Some(0)));
         kept.put("a", 10, 26);
         assert_eq!((kept.get("a"), kept.get("other")), (None, Some(0)));
-        assert_eq!((kept.lock().bytes, kept.lock().uses_of.len()), (25 + place, 1));
+        let state = kept.lock();
+        assert_eq!((state.bytes, state.uses_of.len()), (25 + place, 1));
     }
 }

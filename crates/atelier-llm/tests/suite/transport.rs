@@ -82,9 +82,10 @@ async fn a_broken_connection_is_a_truncated_answer() {
         ])
         .await;
         let provider = fake.provider(kind);
-        for _ in 0..4 {
+        // a body that ends well and without an event may be none of a model's
+        for expected in [ErrorKind::Network, ErrorKind::Network, ErrorKind::Network, ErrorKind::Malformed] {
             let error = failure(&provider, hello()).await;
-            assert_eq!((error.kind, error.retryable), (ErrorKind::Network, true), "{error:?}");
+            assert_eq!((error.kind, error.retryable), (expected, true), "{error:?}");
         }
     }
 }

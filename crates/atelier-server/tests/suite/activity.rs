@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::host::{Host, text};
 
-const TTL: Duration = Duration::from_mins(60);
-/// Moves of the deadline, each by at least a twentieth of it, after which a workspace without turns is over.
-const MOVES: usize = 24;
+const TTL: Duration = Duration::from_mins(10);
+/// Moves of the deadline after which a workspace without turns would be over: each takes two looks of the server,
+/// which are half a minute apart. The answer that hangs is given up after 30 minutes.
+const MOVES: usize = 16;
 /// How far a test moves the clock between two looks: far less than the time a workspace has left.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(2);
 
 /// A program that stays until it is asked to end, and ends by itself should the test fail.
 fn staying_program(folder: &tempfile::TempDir) -> PathBuf {
