@@ -32,7 +32,7 @@ const FILES: [(&str, &str); 4] = [
 pub fn template_spec() -> serde_json::Value {
     serde_json::json!({
         "repository": { "url": crate::templates::BUILTIN_DEMO, "path": DIRECTORY },
-        "network": { "policy": "open" },
+        "network": { "policy": "none" },
     })
 }
 
