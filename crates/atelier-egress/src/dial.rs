@@ -43,6 +43,12 @@ impl Dialer {
         Self { policy: Arc::new(policy), resolver }
     }
 
+    /// What may be dialled.
+    #[must_use]
+    pub fn policy(&self) -> &EgressPolicy {
+        &self.policy
+    }
+
     /// Connects to `host`, a name or an address. When any of its addresses is denied none is dialled;
     /// else they are tried in turn.
     ///

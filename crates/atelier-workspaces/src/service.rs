@@ -167,11 +167,15 @@ impl WorkspaceService {
         let data_dir = local.data_dir.clone();
         let host_id = builds::host_id(&data_dir).map_err(OpenError::HostId)?;
         let driver = LocalDriver::open(local).await.map_err(OpenError::Driver)?;
+        let policy = outgoing.dialer.policy().clone();
         let connections = Connections::new(store.clone(), clock.clone(), links, outgoing);
         let rules = SpecRules {
             demo,
             extra_path_roots: driver.extra_path_roots().to_vec(),
             network_isolation: driver.isolates_network(),
+            private_network: driver.private_network().is_ok(),
+            host_network: driver.host_network(),
+            outgoing: Some(policy),
         };
         let builds = Builds::new(BuildsParts {
             store: store.clone(),

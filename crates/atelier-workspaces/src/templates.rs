@@ -18,8 +18,8 @@ pub use document::Fault;
 pub use interpolation::Facts;
 pub use parameters::{Parameter, ParameterType, ParameterValidation, parameter_variable, resolve_parameters};
 pub use spec::{
-    Autostop, BUILTIN_DEMO, Desktop, LocalSection, NetworkPolicy, Repository, ResolvedSpec, Resources, SpecRules,
-    SpecSource, TemplateSpec, redact_spec,
+    Autostop, BUILTIN_DEMO, Desktop, HostNetwork, LocalSection, NetworkPolicy, Repository, ResolvedSpec, Resources,
+    SpecRules, SpecSource, TemplateSpec, redact_spec,
 };
 
 pub(crate) use check::{TEMPLATE_NAME_RULE, is_template_name, is_workspace_name};

@@ -8,6 +8,7 @@ use atelier_domain::text::plain;
 use atelier_llm::{BaseUrl, ProviderKind};
 use atelier_store::ProviderRow;
 use atelier_workspaces::drivers::local::{LocalDriver, Sandbox};
+use atelier_workspaces::templates::HostNetwork;
 
 use crate::server::{egress, open_store, prepare_data_dir, refuse_lost_database, workspaces_config};
 use crate::settings::Settings;
@@ -28,7 +29,8 @@ pub(crate) async fn run(settings: Settings) -> ExitCode {
     let (stored, providers) = stored(&settings).await;
     let mut checks = vec![data_folder];
     checks.extend(stored);
-    checks.extend([sandbox(&settings).await, git(), outgoing(&settings)]);
+    checks.extend(local_workspaces(&settings).await);
+    checks.extend([git(), outgoing(&settings)]);
     for provider in providers {
         checks.push(provider_check(&settings, provider).await);
     }
@@ -101,18 +103,38 @@ async fn provider_check(settings: &Settings, provider: ProviderRow) -> Check {
     Check { name: format!("provider {}", provider.name), result }
 }
 
-async fn sandbox(settings: &Settings) -> Check {
+/// What shuts local workspaces in, and what network they get.
+async fn local_workspaces(settings: &Settings) -> Vec<Check> {
     let opened = async {
         let config = workspaces_config(settings, &settings.data_dir()?)?;
-        let driver = LocalDriver::open(config.local).await?;
-        anyhow::Ok(driver.sandbox().map(described).map_err(str::to_owned))
+        anyhow::Ok(LocalDriver::open(config.local).await?)
     };
-    let result = match opened.await {
-        Ok(Ok(name)) => Ok(name),
-        Ok(Err(why)) => Err(format!("{why}\n      install bubblewrap: apt-get install bubblewrap")),
-        Err(error) => Err(format!("{error:#}")),
-    };
-    Check { name: "sandbox of local workspaces".to_owned(), result }
+    let driver = opened.await.map_err(|error| format!("{error:#}"));
+    let driver = driver.as_ref();
+    let sandbox = driver.map_err(Clone::clone).and_then(|driver| match driver.sandbox() {
+        Ok(sandbox) => Ok(described(sandbox)),
+        Err(why) => Err(format!("{why}\n      install bubblewrap: apt-get install bubblewrap")),
+    });
+    let network = driver.map_err(Clone::clone).and_then(network);
+    vec![
+        Check { name: "sandbox of local workspaces".to_owned(), result: sandbox },
+        Check { name: "network of local workspaces".to_owned(), result: network },
+    ]
+}
+
+/// What the network policy `open` means here.
+fn network(driver: &LocalDriver) -> Result<String, String> {
+    let todo = "install pasta: apt-get install passt iproute2";
+    match (driver.private_network(), driver.host_network()) {
+        (Ok(()), HostNetwork::Allow) => Ok("pasta; templates may ask for the host's network".to_owned()),
+        (Ok(()), HostNetwork::Fallback | HostNetwork::Refuse) => Ok("pasta: the host is out of reach".to_owned()),
+        (Err(why), HostNetwork::Refuse) => {
+            Err(format!("workspaces of the network policy open cannot start: {why}\n      {todo}"))
+        }
+        (Err(why), HostNetwork::Fallback | HostNetwork::Allow) => Ok(format!(
+            "warning: the host's own, workspaces of the network policy open reach all that listens on it: {why}\n      {todo}"
+        )),
+    }
 }
 
 /// The sandbox with what it leaves open.

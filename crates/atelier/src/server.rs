@@ -17,6 +17,7 @@ use atelier_store::{
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
+use atelier_workspaces::templates::HostNetwork;
 use atelier_workspaces::{OutgoingSettings, WorkspaceService, WorkspacesConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -338,6 +339,7 @@ pub(crate) fn workspaces_config(settings: &Settings, data_dir: &Path) -> anyhow:
             "off" => SandboxChoice::Off,
             _ => SandboxChoice::Auto,
         },
+        host_network: HostNetwork::from_name(&settings.local_host_network).unwrap_or_default(),
         uid: settings.local_uid,
         extra_paths: settings.local_extra_paths.clone(),
         stop_grace: Duration::from_secs(30),

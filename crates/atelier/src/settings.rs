@@ -61,6 +61,12 @@ pub(crate) struct Settings {
           value_parser = ["auto", "bubblewrap", "landlock", "off"])]
     pub(crate) local_sandbox: String,
 
+    /// May local workspaces use the host's network: fallback (policy `open` where there is no pasta), allow
+    /// (also the policy `host`) or refuse
+    #[arg(long, env = "ATELIER_LOCAL_HOST_NETWORK", default_value = "fallback",
+          value_parser = ["fallback", "allow", "refuse"])]
+    pub(crate) local_host_network: String,
+
     /// First user id of local workspaces when the server runs as root; each has its own among this and the next 9,999
     #[arg(long, env = "ATELIER_LOCAL_UID", default_value_t = 10_000, value_name = "UID",
           value_parser = clap::value_parser!(u32).range(1..))]

@@ -17,6 +17,7 @@ use atelier_store::{ModelConfigFields, ProviderPresets, SecretString, Store, Use
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_test_support::{Actor, Engine};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
+use atelier_workspaces::templates::HostNetwork;
 use atelier_workspaces::{WorkspaceService, WorkspacesConfig};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -256,6 +257,7 @@ fn local(data: &Path, program: Option<PathBuf>) -> LocalSettings {
         sandbox: if program.is_some() { SandboxChoice::Bubblewrap } else { SandboxChoice::Off },
         // what runs in workspaces is not looked at by most tests
         agent_program: program.unwrap_or_else(|| "/bin/true".into()),
+        host_network: HostNetwork::default(),
         uid: 10_000,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(1),

@@ -7,6 +7,7 @@
 mod cgroup;
 mod folders;
 mod life;
+mod network;
 mod program;
 mod sandbox;
 #[cfg(test)]
@@ -26,10 +27,11 @@ use tokio::time::Instant;
 
 pub use sandbox::{Sandbox, SandboxChoice};
 
-use crate::templates::{NetworkPolicy, ResolvedSpec, Resources};
+use crate::templates::{HostNetwork, NetworkPolicy, ResolvedSpec, Resources};
 use cgroup::Delegation;
 use folders::Folders;
 use life::{Life, Tree};
+use network::{Network, Pasta};
 use users::Users;
 
 /// How long the first process may take to appear.
@@ -50,6 +52,7 @@ pub struct LocalSettings {
     /// The program that is `atelier` inside workspaces (`atelier agent ...`).
     pub agent_program: PathBuf,
     pub sandbox: SandboxChoice,
+    pub host_network: HostNetwork,
     /// The first of 10,000 users of workspaces when the server is root, one for each workspace.
     pub uid: u32,
     /// Host folders that templates may show.
@@ -111,6 +114,8 @@ struct Shared {
     /// When the server is root.
     users: Option<Users>,
     sandbox: Result<Sandbox, String>,
+    /// What makes networks without the host, or why nothing does.
+    pasta: Result<Pasta, String>,
     delegation: Option<Delegation>,
     program: OnceCell<PathBuf>,
 }
@@ -130,10 +135,23 @@ impl LocalDriver {
             Ok(sandbox) => tracing::debug!(sandbox = sandbox.name(), "local workspaces are shut in"),
             Err(reason) => tracing::warn!(%reason, "no sandbox works here: local workspaces cannot start"),
         }
+        let pasta = match &sandbox {
+            Ok(Sandbox::Bubblewrap { program, .. }) => Pasta::find(program, first).await,
+            Ok(Sandbox::Landlock | Sandbox::Off) | Err(_) => Err("it needs bubblewrap".into()),
+        };
+        match (&pasta, settings.host_network) {
+            (Ok(_), _) => tracing::debug!("workspaces of the network policy open do not reach the host"),
+            (Err(reason), HostNetwork::Refuse) => {
+                tracing::warn!(%reason, "workspaces of the network policy open cannot start");
+            }
+            (Err(reason), HostNetwork::Fallback | HostNetwork::Allow) => {
+                tracing::warn!(%reason, "workspaces of the network policy open use the host's network");
+            }
+        }
         folders::folder(&settings.data_dir.join("workspaces"), 0o711)
             .map_err(io_error("make the folder of workspaces"))?;
         let delegation = Delegation::find();
-        Ok(Self { shared: Arc::new(Shared { settings, users, sandbox, delegation, program: OnceCell::new() }) })
+        Ok(Self { shared: Arc::new(Shared { settings, users, sandbox, pasta, delegation, program: OnceCell::new() }) })
     }
 
     /// What shuts workspaces in, or why nothing does.
@@ -148,6 +166,19 @@ impl LocalDriver {
     #[must_use]
     pub fn isolates_network(&self) -> bool {
         self.sandbox().is_ok_and(Sandbox::has_namespaces)
+    }
+
+    /// Whether workspaces of the policy `open` get a network without the host.
+    ///
+    /// # Errors
+    /// Why they do not, in words for people.
+    pub fn private_network(&self) -> Result<(), &str> {
+        self.shared.pasta.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    #[must_use]
+    pub fn host_network(&self) -> HostNetwork {
+        self.shared.settings.host_network
     }
 
     #[must_use]
@@ -216,12 +247,6 @@ impl LocalDriver {
     /// one is ended first.
     pub(crate) async fn start(&self, start: Start<'_>) -> Result<Started, DriverError> {
         let sandbox = self.sandbox().map_err(|reason| DriverError::SandboxUnavailable(reason.to_owned()))?;
-        if !sandbox.has_namespaces() && start.spec.network_policy != NetworkPolicy::Open {
-            return Err(DriverError::Refused(format!(
-                "the network policy {} needs bubblewrap, which does not work on this host",
-                start.spec.network_policy.as_str()
-            )));
-        }
         let folders = self.folders(start.workspace_id);
         if self.life(start.workspace_id)?.is_some() {
             if std::fs::read_to_string(folders.outer.join(BUILD_FILE)).is_ok_and(|key| key == start.key) {
@@ -233,6 +258,8 @@ impl LocalDriver {
         let extra_paths = self.real_extra_paths(start.spec)?;
         let program = self.program().await?.to_owned();
         let accounts = self.accounts(&folders).await?;
+        let mut notes = Vec::new();
+        let network = self.network(start.spec.network_policy, &accounts, &mut notes).await?;
         let cgroup = self.cgroup(&start)?;
 
         let spec = ResolvedSpec { extra_paths, ..start.spec.clone() };
@@ -262,6 +289,7 @@ impl LocalDriver {
                 program: &program,
                 accounts: &accounts,
                 spec: &spec,
+                network: &network,
                 hostname: start.hostname,
                 cgroup: cgroup.as_deref(),
                 processes: spec.resources.pids.unwrap_or(DEFAULT_PROCESSES),
@@ -290,7 +318,7 @@ impl LocalDriver {
             let _ = child.wait().await;
         });
         match ended {
-            None => Ok(Started { notes: Vec::new() }),
+            None => Ok(Started { notes }),
             Some(reason) => {
                 let words = folders.log_tail();
                 let separator = if words.is_empty() { "" } else { ": " };
@@ -395,10 +423,7 @@ impl LocalDriver {
     /// The made-up lists of users and groups of a workspace.
     async fn accounts(&self, folders: &Folders) -> Result<PathBuf, DriverError> {
         let folder = folders.outer.join("etc");
-        let (uid, gid) = match folders.owner() {
-            Some(owner) => (owner.uid, owner.gid),
-            None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
-        };
+        let (uid, gid) = sandbox::own_ids(folders.owner());
         let made = folder.clone();
         blocking(move || {
             let folder = made;
@@ -413,19 +438,46 @@ impl LocalDriver {
                 ),
                 ("group", format!("{user}:x:{gid}:\nnogroup:x:65534:\n")),
             ] {
-                if std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there == text) {
-                    continue;
-                }
-                let mut fresh = tempfile::Builder::new().prefix(".new").tempfile_in(&folder)?;
-                io::Write::write_all(&mut fresh, text.as_bytes())?;
-                fresh.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-                fresh.persist(folder.join(name)).map_err(|error| error.error)?;
+                folders::replace(&folder.join(name), text.as_bytes(), 0o644)?;
             }
             Ok(())
         })
         .await
         .map_err(io_error("write the workspace's list of users"))?;
         Ok(folder)
+    }
+
+    /// The network of a start. `folder` is for files that the workspace sees.
+    async fn network(
+        &self,
+        policy: NetworkPolicy,
+        folder: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Network, DriverError> {
+        let host_network = self.shared.settings.host_network;
+        match policy {
+            NetworkPolicy::None | NetworkPolicy::Allowlist if self.isolates_network() => Ok(Network::Loopback),
+            NetworkPolicy::None | NetworkPolicy::Allowlist => Err(DriverError::Refused(format!(
+                "the network policy {} needs bubblewrap, which does not work on this host",
+                policy.as_str()
+            ))),
+            NetworkPolicy::Host if host_network == HostNetwork::Allow => Ok(Network::Host),
+            NetworkPolicy::Host => Err(DriverError::Refused(
+                "the network policy host is not allowed here (ATELIER_LOCAL_HOST_NETWORK)".into(),
+            )),
+            NetworkPolicy::Open => match (&self.shared.pasta, host_network) {
+                (Ok(pasta), _) => pasta.network(folder).await.map_err(io_error("prepare the workspace's network")),
+                (Err(reason), HostNetwork::Refuse) => {
+                    Err(DriverError::Refused(format!("the network policy open cannot be kept on this host: {reason}")))
+                }
+                (Err(reason), HostNetwork::Fallback | HostNetwork::Allow) => {
+                    notes.push(format!(
+                        "warning: the workspace uses the host's network and reaches all that listens there: {reason}"
+                    ));
+                    Ok(Network::Host)
+                }
+            },
+        }
     }
 
     /// The control group of a start.

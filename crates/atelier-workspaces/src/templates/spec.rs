@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use atelier_egress::EgressPolicy;
 use serde_json::{Map, Value, json};
 
 use super::check::{branch_fault, env_name_fault, extra_path_fault, folder_fault, home_folder_fault, repository_fault};
@@ -32,6 +33,11 @@ pub struct SpecRules {
     pub extra_path_roots: Vec<PathBuf>,
     /// Whether the driver can take the network away.
     pub network_isolation: bool,
+    /// Whether the driver can give a network without the host.
+    pub private_network: bool,
+    pub host_network: HostNetwork,
+    /// What may be dialled for workspaces; absent = not checked.
+    pub outgoing: Option<EgressPolicy>,
 }
 
 /// A specification as it comes over the wire.
@@ -58,7 +64,10 @@ pub struct Resources {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkPolicy {
+    /// The internet, and nothing of the host.
     Open,
+    /// The host's network.
+    Host,
     None,
     Allowlist,
 }
@@ -68,9 +77,35 @@ impl NetworkPolicy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Host => "host",
             Self::None => "none",
             Self::Allowlist => "allowlist",
         }
+    }
+}
+
+/// The setting `ATELIER_LOCAL_HOST_NETWORK`: may workspaces use the host's network?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostNetwork {
+    /// Those of the policy `open`, where no network of their own can be made; with a warning.
+    #[default]
+    Fallback,
+    /// The same, and those of the policy `host`.
+    Allow,
+    /// None.
+    Refuse,
+}
+
+impl HostNetwork {
+    /// The setting's value with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "fallback" => Self::Fallback,
+            "allow" => Self::Allow,
+            "refuse" => Self::Refuse,
+            _ => return None,
+        })
     }
 }
 
@@ -178,7 +213,14 @@ impl TemplateSpec {
     /// Reads a stored specification, for what it says: also one that no longer fits this server.
     pub(crate) fn stored(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
-        let rules = SpecRules { demo: true, extra_path_roots: vec!["/".into()], network_isolation: true };
+        let rules = SpecRules {
+            demo: true,
+            extra_path_roots: vec!["/".into()],
+            network_isolation: true,
+            private_network: true,
+            host_network: HostNetwork::Allow,
+            outgoing: None,
+        };
         Self::parse(DRIVER_LOCAL, SpecSource::Json(&value), &rules).ok().map(|(spec, _)| spec)
     }
 
@@ -431,35 +473,38 @@ impl Values<'_> {
 
     fn network(&mut self, section: &mut Section<'_>, rules: &SpecRules) -> (NetworkPolicy, Vec<String>) {
         let Some(mut network) = section.section("network", self.faults) else {
+            if let Some(fault) = policy_fault(NetworkPolicy::Open, rules) {
+                self.faults.push(Fault::new("spec.network.policy", fault));
+            }
             return (NetworkPolicy::Open, Vec::new());
         };
         let policy_path = network.path("policy");
         let policy = network.string("policy", self.faults);
         let node = network.take("policy");
-        let mut fault = |detail: &str| {
-            if let Some(node) = node {
-                self.faults.push(node.fault(&policy_path, detail));
-            }
+        let named = match policy.as_deref() {
+            None | Some("open") => Some(NetworkPolicy::Open),
+            Some("host") => Some(NetworkPolicy::Host),
+            Some("none") => Some(NetworkPolicy::None),
+            Some("allowlist") => Some(NetworkPolicy::Allowlist),
+            Some(_) => None,
         };
-        let policy = match policy.as_deref() {
-            None | Some("open") => NetworkPolicy::Open,
-            Some(name @ ("none" | "allowlist")) => {
-                if !rules.network_isolation {
-                    fault("this server cannot take the network away; install bubblewrap, or use open");
-                }
-                if name == "none" { NetworkPolicy::None } else { NetworkPolicy::Allowlist }
-            }
-            Some(_) => {
-                fault("must be open, none or allowlist");
-                NetworkPolicy::Open
-            }
+        let fault = match named {
+            Some(policy) => policy_fault(policy, rules),
+            None => Some("must be open, none, allowlist or host"),
         };
+        if let Some(detail) = fault {
+            self.faults.push(match node {
+                Some(node) => node.fault(&policy_path, detail),
+                None => Fault::new(&policy_path, detail),
+            });
+        }
+        let policy = named.unwrap_or(NetworkPolicy::Open);
         let hosts = network.strings("allow_hosts", self.faults);
         if hosts.len() > HOSTS {
             self.faults.push(Fault::new("spec.network.allow_hosts", format!("at most {HOSTS} hosts")));
         }
         match (hosts.is_empty(), policy) {
-            (false, NetworkPolicy::Open | NetworkPolicy::None) => {
+            (false, NetworkPolicy::Open | NetworkPolicy::Host | NetworkPolicy::None) => {
                 self.faults.push(Fault::new("spec.network.allow_hosts", "is for the policy allowlist only"));
             }
             (true, NetworkPolicy::Allowlist) => {
@@ -469,7 +514,7 @@ impl Values<'_> {
         }
         let mut allow_hosts = Vec::new();
         for (path, node, host) in hosts {
-            self.check(&path, node, &host, |host| host_pattern_fault(host).map(str::to_owned));
+            self.check(&path, node, &host, |host| host_pattern_fault(host, rules.outgoing.as_ref()).map(str::to_owned));
             allow_hosts.push(host);
         }
         network.finish(self.faults);
@@ -499,6 +544,23 @@ impl Values<'_> {
 
 fn demo_fault(allowed: bool) -> Option<String> {
     (!allowed).then(|| "builtin:demo is there in a server started with --demo only".to_owned())
+}
+
+/// Why this server cannot keep a network policy.
+fn policy_fault(policy: NetworkPolicy, rules: &SpecRules) -> Option<&'static str> {
+    match policy {
+        NetworkPolicy::None | NetworkPolicy::Allowlist if !rules.network_isolation => {
+            Some("this server cannot take the network away; install bubblewrap, or use open")
+        }
+        NetworkPolicy::Open if !rules.private_network && rules.host_network == HostNetwork::Refuse => Some(
+            "open needs a network without the host, which this server cannot make; install pasta (package passt), or \
+             use none or allowlist",
+        ),
+        NetworkPolicy::Host if rules.host_network != HostNetwork::Allow => {
+            Some("this server does not give its own network away (ATELIER_LOCAL_HOST_NETWORK); use open")
+        }
+        NetworkPolicy::Open | NetworkPolicy::Host | NetworkPolicy::None | NetworkPolicy::Allowlist => None,
+    }
 }
 
 fn read_resources(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Resources {

@@ -16,6 +16,7 @@ use atelier_store::{
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
+use atelier_workspaces::templates::HostNetwork;
 use atelier_workspaces::{
     OutgoingSettings, TemplateCreate, Waits, WorkspaceCreate, WorkspaceService, WorkspaceView, WorkspacesConfig,
 };
@@ -272,6 +273,7 @@ async fn open(
         data_dir: data.to_owned(),
         agent_program: program.to_owned(),
         sandbox,
+        host_network: HostNetwork::default(),
         uid: 10_000,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(15),

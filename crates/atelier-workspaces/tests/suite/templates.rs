@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use atelier_egress::EgressPolicy;
 use atelier_workspaces::templates::{
-    Facts, Fault, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, parameter_variable, redact_spec,
+    Facts, Fault, HostNetwork, NetworkPolicy, SpecRules, SpecSource, TemplateSpec, parameter_variable, redact_spec,
     resolve_parameters,
 };
 use serde_json::{Value, json};
 
 fn rules() -> SpecRules {
-    SpecRules { demo: false, extra_path_roots: vec!["/opt".into()], network_isolation: true }
+    SpecRules {
+        extra_path_roots: vec!["/opt".into()],
+        network_isolation: true,
+        private_network: true,
+        outgoing: Some(EgressPolicy::default()),
+        ..SpecRules::default()
+    }
 }
 
 fn parse(spec: &Value) -> Result<TemplateSpec, Vec<Fault>> {
@@ -127,6 +134,12 @@ fn w58_single_faults() {
         (json!({"repository": {"url": "https://h/x", "path": "/srv"}}), "spec.repository.path", "home"),
         (json!({"network": {"policy": "allowlist"}}), "spec.network.allow_hosts", "must list a host"),
         (json!({"network": {"allow_hosts": ["a.b"]}}), "spec.network.allow_hosts", "allowlist only"),
+        (
+            json!({"network": {"policy": "allowlist", "allow_hosts": ["git.example", "127.0.0.1"]}}),
+            "spec.network.allow_hosts[1]",
+            "never dialled",
+        ),
+        (json!({"network": {"policy": "closed"}}), "spec.network.policy", "must be open, none, allowlist or host"),
         (json!({"parameters": [{"name": "a-b"}, {"name": "A_B"}]}), "spec.parameters[1].name", "twice"),
         (
             json!({"parameters": [{"name": "b", "type": "bool", "default": "yes"}]}),
@@ -178,6 +191,33 @@ fn a_policy_the_host_cannot_enforce_is_refused() {
     let spec = json!({"network": {"policy": "none"}});
     let faults = TemplateSpec::parse("local", SpecSource::Json(&spec), &rules).unwrap_err();
     assert_eq!(faults[0].field, "spec.network.policy");
+}
+
+#[test]
+fn the_hosts_network_is_for_servers_that_allow_it() {
+    let (open, host, absent) =
+        (json!({"network": {"policy": "open"}}), json!({"network": {"policy": "host"}}), json!({}));
+    let refused = |host_network, private_network, spec: &Value| {
+        let rules = SpecRules { host_network, private_network, ..rules() };
+        let parsed = TemplateSpec::parse("local", SpecSource::Json(spec), &rules);
+        parsed.err().map(|faults| format!("{} {}", faults[0].field, faults[0].detail))
+    };
+    for private in [true, false] {
+        assert_eq!(refused(HostNetwork::Allow, private, &host), None);
+        for setting in [HostNetwork::Fallback, HostNetwork::Refuse] {
+            let fault = refused(setting, private, &host).unwrap();
+            assert!(
+                fault.starts_with("spec.network.policy") && fault.contains("ATELIER_LOCAL_HOST_NETWORK"),
+                "{fault}"
+            );
+        }
+    }
+    for spec in [&open, &absent] {
+        let fault = refused(HostNetwork::Refuse, false, spec).unwrap();
+        assert!(fault.starts_with("spec.network.policy") && fault.contains("passt"), "{fault}");
+        assert_eq!(refused(HostNetwork::Refuse, true, spec), None);
+        assert_eq!(refused(HostNetwork::Fallback, false, spec), None);
+    }
 }
 
 fn facts() -> Facts {

@@ -186,6 +186,19 @@ pub(crate) fn closed_ancestor(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Puts a file in the place of another one, unless that has the same content.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut fresh = tempfile::Builder::new().prefix(".new").tempfile_in(folder)?;
+    fresh.write_all(content)?;
+    fresh.as_file().set_permissions(Permissions::from_mode(mode))?;
+    fresh.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

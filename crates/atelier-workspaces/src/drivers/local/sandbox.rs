@@ -9,8 +9,9 @@ use tokio::process::Command;
 
 use super::folders::Folders;
 use super::life::Tree;
+use super::network::Network;
 use super::users::Owner;
-use crate::templates::{NetworkPolicy, ResolvedSpec};
+use crate::templates::ResolvedSpec;
 
 /// The home folder as a workspace in bubblewrap sees it.
 pub(crate) const INNER_HOME: &str = "/home/atelier";
@@ -21,6 +22,8 @@ const INNER_LOCK: &str = "/.atelier/lock";
 pub(crate) const USER: &str = "atelier";
 
 const BUBBLEWRAP_PLACES: [&str; 3] = ["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/run/current-system/sw/bin/bwrap"];
+
+pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What of `/etc` a workspace sees.
 const ETC: [&str; 14] = [
@@ -194,7 +197,7 @@ async fn try_bubblewrap(program: &Path, more: &[&str], owner: Option<Owner>) -> 
 }
 
 /// Drops to the workspace's user; the standard library drops the supplementary groups with it.
-fn become_owner(command: &mut Command, owner: Option<Owner>) {
+pub(super) fn become_owner(command: &mut Command, owner: Option<Owner>) {
     if let Some(owner) = owner {
         command.uid(owner.uid).gid(owner.gid);
     }
@@ -207,6 +210,7 @@ pub(crate) struct Launch<'a> {
     /// Folder with the made-up `passwd` and `group`.
     pub(crate) accounts: &'a Path,
     pub(crate) spec: &'a ResolvedSpec,
+    pub(crate) network: &'a Network,
     pub(crate) hostname: &'a str,
     pub(crate) cgroup: Option<&'a Path>,
     /// Processes and threads that the workspace may have at once.
@@ -251,6 +255,9 @@ impl Sandbox {
             line.push(owner.gid.to_string().into());
             line.extend(["--clear-groups", "--"].map(OsString::from));
         }
+        if let Network::Private(gate) = launch.network {
+            line.extend(gate.line());
+        }
         line.extend(match self {
             Self::Bubblewrap { program, disables_user_namespaces } => {
                 bubblewrap(self, program, *disables_user_namespaces, launch)
@@ -284,7 +291,7 @@ impl Sandbox {
         urls.push(view.run.join("agent.sock"));
         let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
         let mut environment: Vec<(OsString, OsString)> = vec![
-            ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+            ("PATH".into(), SYSTEM_PATH.into()),
             ("HOME".into(), view.home.into()),
             ("USER".into(), USER.into()),
             ("LOGNAME".into(), USER.into()),
@@ -338,8 +345,14 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     if disables_user_namespaces {
         line.add([DISABLE_USERNS]);
     }
-    if launch.spec.network_policy != NetworkPolicy::Open {
-        line.add(["--unshare-net"]);
+    match launch.network {
+        Network::Host => {}
+        Network::Loopback => line.add(["--unshare-net"]),
+        // The namespace around it calls the workspace's user root.
+        Network::Private(_) => {
+            let (uid, gid) = own_ids(launch.folders.owner());
+            line.add(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
+        }
     }
     // Init is process 1: commands cannot kill or trace it.
     line.add(["--as-pid-1", "--cap-drop", "ALL", "--new-session", "--hostname", launch.hostname]);
@@ -356,6 +369,11 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     for name in ETC {
         let path = Path::new("/etc").join(name);
         line.add([OsStr::new("--ro-bind-try"), path.as_os_str(), path.as_os_str()]);
+    }
+    if let Network::Private(gate) = launch.network
+        && let Some(resolver) = &gate.resolver
+    {
+        line.add([OsStr::new("--ro-bind"), resolver.as_os_str(), OsStr::new("/etc/resolv.conf")]);
     }
     if Path::new("/etc/ssl/private").is_dir() {
         // Readable by a group on some hosts, and no workspace needs the host's keys.
@@ -384,6 +402,14 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     line.add(["--chdir", INNER_HOME, "--"]);
     line.0.extend(init_line(sandbox, launch));
     line.0
+}
+
+/// User and group of workspaces, as the host calls them.
+pub(super) fn own_ids(owner: Option<Owner>) -> (u32, u32) {
+    match owner {
+        Some(owner) => (owner.uid, owner.gid),
+        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    }
 }
 
 struct Line(Vec<OsString>);

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
 use super::*;
-use crate::templates::{Facts, SpecRules, SpecSource, TemplateSpec};
+use crate::templates::{Facts, HostNetwork, SpecRules, SpecSource, TemplateSpec};
 
 /// Looks around, writes what it sees to `~/seen`, then waits until it is told to end.
 const PROGRAM: &str = concat!(
@@ -60,6 +60,10 @@ async fn host() -> Host {
 }
 
 async fn open(data: &Path) -> LocalDriver {
+    open_with(data, SandboxChoice::Bubblewrap, HostNetwork::default()).await
+}
+
+async fn open_with(data: &Path, sandbox: SandboxChoice, host_network: HostNetwork) -> LocalDriver {
     let program = data.join("program");
     if !program.exists() {
         std::fs::write(&program, PROGRAM).unwrap();
@@ -68,7 +72,8 @@ async fn open(data: &Path) -> LocalDriver {
     LocalDriver::open(LocalSettings {
         data_dir: data.to_owned(),
         agent_program: program,
-        sandbox: SandboxChoice::Bubblewrap,
+        sandbox,
+        host_network,
         uid: 10_000,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(10),
@@ -78,7 +83,12 @@ async fn open(data: &Path) -> LocalDriver {
 }
 
 fn spec(document: &serde_json::Value) -> ResolvedSpec {
-    let rules = SpecRules { network_isolation: true, ..SpecRules::default() };
+    let rules = SpecRules {
+        network_isolation: true,
+        private_network: true,
+        host_network: HostNetwork::Allow,
+        ..SpecRules::default()
+    };
     let (spec, _) = TemplateSpec::parse("local", SpecSource::Json(document), &rules).unwrap();
     let facts = Facts { workspace_id: "id".into(), workspace_name: "box".into(), owner_username: "ada".into() };
     spec.resolve(&facts, &BTreeMap::new(), &rules).unwrap()
@@ -281,4 +291,139 @@ async fn limits_that_nothing_keeps_fail_the_start_and_are_named() {
     assert_eq!(host.driver.running(id).unwrap(), None);
     host.start(id, "one", &spec(&serde_json::json!({"resources": {"pids": 64}}))).await.unwrap();
     host.driver.delete(id).await.unwrap();
+}
+
+/// Tries addresses and lists what it sees of the host's network, then waits until it is told to end.
+const NETWORK_PROGRAM: &str = r#"#!/bin/sh
+trap 'exit 0' TERM
+{
+    for address in ADDRESSES; do
+        timeout 10 bash -c "exec 3<>/dev/tcp/$address/PORT" && echo "reached $address"
+    done
+    grep -q "@SOCKET" /proc/net/unix && echo "saw the abstract socket"
+    grep -qE '^[a-z0-9]+\s+00000000' /proc/net/route && echo "has a default route"
+} > "$HOME/seen.new" 2>/dev/null
+mv "$HOME/seen.new" "$HOME/seen"
+while :; do sleep 60 & wait $!; done
+"#;
+
+/// What udev does on every desktop and server, for machines that have none.
+fn open_the_tunnel_device() {
+    if rustix::process::geteuid().is_root() {
+        let _ = std::fs::set_permissions("/dev/net/tun", std::fs::Permissions::from_mode(0o666));
+    }
+}
+
+/// Every address of this host, those of link-local with the interface of a workspace.
+fn addresses_of_host() -> Vec<String> {
+    let output = std::process::Command::new("ip").args(["-json", "address"]).output().unwrap();
+    let interfaces: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let addresses = interfaces.as_array().unwrap().iter().flat_map(|one| one["addr_info"].as_array().unwrap());
+    let addresses = addresses.map(|info| match (info["local"].as_str().unwrap(), info["scope"].as_str()) {
+        (address, Some("link")) if address.contains(':') => format!("{address}%eth0"),
+        (address, _) => address.to_owned(),
+    });
+    addresses.collect()
+}
+
+/// Processes whose command line names `folder`.
+fn processes_naming(folder: &Path) -> Vec<(i32, String)> {
+    let folder = folder.display().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let processes = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+    });
+    processes.filter(|(_, line)| line.contains(&folder)).collect()
+}
+
+async fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !probe() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn w64_open_is_the_internet_and_nothing_of_the_host() {
+    open_the_tunnel_device();
+    let mut host = host().await;
+    let listener = std::net::TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let socket = format!("atelier-test-{}", std::process::id());
+    let name =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&socket).unwrap();
+    let _abstract_socket = UnixListener::bind_addr(&name).unwrap();
+    let own = addresses_of_host();
+    assert!(own.contains(&"127.0.0.1".to_owned()) && own.len() > 1, "{own:?}");
+    let program = NETWORK_PROGRAM
+        .replace("ADDRESSES", &format!("{} 169.254.169.254", own.join(" ")))
+        .replace("PORT", &port.to_string())
+        .replace("SOCKET", &socket);
+    std::fs::write(host.data.path().join("program"), program).unwrap();
+    host.driver = open_with(host.data.path(), SandboxChoice::Bubblewrap, HostNetwork::Allow).await;
+    assert_eq!(host.driver.private_network(), Ok(()));
+
+    // Where the host's network is asked for, all of it is there: the probes can succeed.
+    let shared = WorkspaceId::new();
+    let policy = |policy: &str| spec(&serde_json::json!({"network": {"policy": policy}}));
+    host.start(shared, "one", &policy("host")).await.unwrap();
+    let seen = host.seen(shared).await;
+    for address in own.iter().filter(|address| !address.contains('%')) {
+        assert!(seen.contains(&format!("reached {address}\n")), "{address}: {seen}");
+    }
+    assert!(seen.contains("saw the abstract socket"), "{seen}");
+
+    let id = WorkspaceId::new();
+    let started = host.start(id, "one", &policy("open")).await.unwrap();
+    assert_eq!(started.notes, Vec::<String>::new());
+    assert_eq!(host.seen(id).await, "has a default route\n");
+
+    // What carries the network ends with the workspace.
+    let folder = host.driver.folders(id).outer;
+    let is_pasta = |(_, line): &(i32, String)| line.contains("/pasta ");
+    assert!(processes_naming(&folder).iter().any(is_pasta));
+    host.driver.stop(id).await.unwrap();
+    eventually("all processes of the workspace to end", || processes_naming(&folder).is_empty()).await;
+
+    // When it is killed, the workspace stays in a namespace without a way out.
+    std::fs::remove_file(host.home(id).join("seen")).unwrap();
+    host.start(id, "two", &policy("open")).await.unwrap();
+    host.seen(id).await;
+    for (pid, _) in processes_naming(&folder).iter().filter(|process| is_pasta(process)) {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(*pid).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
+    }
+    eventually("pasta to end", || !processes_naming(&folder).iter().any(is_pasta)).await;
+    if let Some(life) = host.driver.life(id).unwrap() {
+        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        let its = namespace(&life.pid().to_string());
+        assert!(its.is_none() || its != namespace("self"), "{its:?}");
+    }
+    host.driver.delete(id).await.unwrap();
+    host.driver.delete(shared).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_pasta_open_is_the_hosts_network_with_a_warning_or_refused() {
+    let data = tempfile::tempdir().unwrap();
+    for (setting, policy, refused) in [
+        (HostNetwork::Fallback, NetworkPolicy::Open, None),
+        (HostNetwork::Allow, NetworkPolicy::Open, None),
+        (HostNetwork::Refuse, NetworkPolicy::Open, Some("cannot be kept")),
+        (HostNetwork::Fallback, NetworkPolicy::Host, Some("ATELIER_LOCAL_HOST_NETWORK")),
+        (HostNetwork::Refuse, NetworkPolicy::Host, Some("ATELIER_LOCAL_HOST_NETWORK")),
+        (HostNetwork::Allow, NetworkPolicy::None, Some("needs bubblewrap")),
+    ] {
+        let driver = open_with(data.path(), SandboxChoice::Off, setting).await;
+        assert!(driver.private_network().is_err());
+        let mut notes = Vec::new();
+        match (driver.network(policy, data.path(), &mut notes).await, refused) {
+            (Ok(Network::Host), None) => assert!(notes[0].contains("host's network"), "{notes:?}"),
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (other, _) => panic!("{setting:?} {policy:?}: {other:?}"),
+        }
+    }
 }
