@@ -91,6 +91,8 @@ impl Builder {
             ("ATELIER_RATE_REQUESTS".to_owned(), "0".to_owned()),
             ("ATELIER_RATE_LOGINS".to_owned(), "0".to_owned()),
             ("ATELIER_RATE_LOGINS_ADDRESS".to_owned(), "0".to_owned()),
+            // set aside for each of many servers, it would fill the disk that they share
+            ("ATELIER_DISK_RESERVE_MB".to_owned(), "0".to_owned()),
             ("ATELIER_LOG".to_owned(), "info,sqlx=warn".to_owned()),
         ];
         let database = match self.engine {
@@ -153,6 +155,15 @@ impl TestServer {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The number of the running process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(Child::id).expect("the server runs")
     }
 
     /// What the server has printed on standard output before it was ready.

@@ -10,6 +10,7 @@ mod examples;
 mod files;
 mod first_user;
 mod fixed;
+mod floods;
 mod generated;
 mod kills;
 mod lives;
