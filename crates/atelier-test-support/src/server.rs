@@ -157,15 +157,6 @@ impl TestServer {
         self.port
     }
 
-    /// The number of the running process.
-    ///
-    /// # Panics
-    /// When it does not run.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.as_ref().and_then(Child::id).expect("the server runs")
-    }
-
     /// What the server has printed on standard output before it was ready.
     #[must_use]
     pub fn printed(&self) -> String {

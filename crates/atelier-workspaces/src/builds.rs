@@ -10,11 +10,13 @@
 //! what should run on a signal and on a timer: a tree that is gone makes a finished stop with the reason
 //! `lost`, a passed deadline makes a stop with the reason `autostop`.
 
+mod disk;
 mod manifest;
 pub(crate) mod parameters;
+mod reserve;
 mod token;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +35,7 @@ use crate::connections::Connections;
 use crate::demo;
 use crate::drivers::local::{DriverError, LocalDriver, Sandbox, Start};
 use crate::templates::{BUILTIN_DEMO, DRIVER_LOCAL, Facts, Fault, ResolvedSpec, SpecRules, SpecSource, TemplateSpec};
+use reserve::Reserve;
 
 pub(crate) use token::fresh as fresh_token;
 
@@ -58,6 +61,9 @@ struct Shared {
     every: Duration,
     agent_timeout: Duration,
     agent_limits: Option<AgentLimits>,
+    reserve: Reserve,
+    /// Workspaces that were ended to keep the disk from filling up, with what their log says.
+    ended_for_disk: Mutex<HashMap<WorkspaceId, String>>,
     /// Builds that a task drives now.
     driven: Mutex<HashSet<BuildId>>,
     tasks: TaskTracker,
@@ -76,6 +82,7 @@ pub(crate) struct BuildsParts {
     pub(crate) every: Duration,
     pub(crate) agent_timeout: Duration,
     pub(crate) agent_limits: Option<AgentLimits>,
+    pub(crate) disk_reserve_bytes: u64,
 }
 
 /// Why a build failed, as its row says.
@@ -143,7 +150,9 @@ impl Builds {
             every,
             agent_timeout,
             agent_limits,
+            disk_reserve_bytes,
         } = parts;
+        let reserve = Reserve::new(&data_dir, disk_reserve_bytes);
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -156,6 +165,8 @@ impl Builds {
                 every,
                 agent_timeout,
                 agent_limits,
+                reserve,
+                ended_for_disk: Mutex::default(),
                 driven: Mutex::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -175,6 +186,7 @@ impl Builds {
     /// Goes on with what a restart cut short, takes running workspaces back, and keeps looking.
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
         self.reconcile().await?;
+        self.keep_reserve();
         let builds = self.clone();
         self.shared.tasks.spawn(async move {
             loop {
@@ -304,6 +316,7 @@ impl Builds {
             self.adopt(workspace.id)?;
             return Ok(deadline());
         }
+        self.check_room()?;
         self.log(build, "info", "prepare", &format!("preparing workspace {}", workspace.name)).await?;
         let mut files = Vec::new();
         let is_demo = resolved.repository.as_ref().is_some_and(|repository| repository.url == BUILTIN_DEMO);
@@ -339,6 +352,7 @@ impl Builds {
         let sandbox = driver.sandbox().map_or("none", Sandbox::name);
         self.log(build, "info", "create", &format!("the workspace runs (sandbox: {sandbox})")).await?;
         self.watch(workspace.id);
+        self.count(workspace.id);
         Ok(deadline())
     }
 
@@ -418,6 +432,7 @@ impl Builds {
 
     /// The tree is gone: no socket, no link, no agent.
     async fn let_go(&self, workspace: WorkspaceId) -> Result<(), StoreError> {
+        self.shared.reserve.forget(workspace);
         self.shared.connections.close_socket(workspace);
         self.shared.connections.close_links(workspace);
         self.shared.store.agents_off(workspace).await
@@ -431,6 +446,7 @@ impl Builds {
             .serve_socket(workspace, listener)
             .map_err(|error| Failure::failed(format!("cannot listen on the workspace's socket: {error}")))?;
         self.watch(workspace);
+        self.count(workspace);
         Ok(())
     }
 
@@ -499,10 +515,16 @@ impl Builds {
         if let Err(error) = self.shared.driver.stop(workspace).await {
             tracing::warn!(workspace.id = %workspace, %error, "what a lost workspace left cannot be removed");
         }
-        if let Some(stop) = self.stop_build(workspace, build, "lost", false).await? {
+        let for_disk = self.ended_for_disk(workspace);
+        let reason = if for_disk.is_some() { "disk_full" } else { "lost" };
+        if let Some(stop) = self.stop_build(workspace, build, reason, false).await? {
+            if let Some(words) = for_disk {
+                self.log(&stop, "warn", "stop", &words).await?;
+            }
             self.advance(&stop, BuildState::Succeeded, None, None).await?;
         }
         self.let_go(workspace).await?;
+        self.forget_ended_for_disk(workspace);
         self.shared.connections.changes().wake(workspace);
         Ok(())
     }

@@ -42,6 +42,8 @@ pub struct WorkspacesConfig {
     pub reconcile_every: Duration,
     /// Limits that agents of new starts get; absent = their defaults.
     pub agent_limits: Option<AgentLimits>,
+    /// Space of the data folder's disk that is set aside for the server; 0 = none.
+    pub disk_reserve_bytes: u64,
 }
 
 impl WorkspacesConfig {
@@ -56,6 +58,7 @@ impl WorkspacesConfig {
             waits: Waits::default(),
             reconcile_every: Duration::from_secs(30),
             agent_limits: None,
+            disk_reserve_bytes: 0,
         }
     }
 }
@@ -163,6 +166,7 @@ impl WorkspaceService {
             waits,
             reconcile_every,
             agent_limits,
+            disk_reserve_bytes,
         } = config;
         let data_dir = local.data_dir.clone();
         let host_id = builds::host_id(&data_dir).map_err(OpenError::HostId)?;
@@ -188,6 +192,7 @@ impl WorkspaceService {
             every: reconcile_every,
             agent_timeout: waits.agent_timeout,
             agent_limits,
+            disk_reserve_bytes,
         });
         let shared = Shared { store, hubs, clock, builds, connections, waits, owner_workspace_shell };
         let service = Self { shared: Arc::new(shared) };

@@ -350,6 +350,7 @@ pub(crate) fn workspaces_config(settings: &Settings, data_dir: &Path) -> anyhow:
         outgoing: OutgoingSettings { dialer: Dialer::new(policy), ..OutgoingSettings::default() },
         demo: settings.demo,
         owner_workspace_shell: settings.owner_workspace_shell,
+        disk_reserve_bytes: settings.disk_reserve_mb * 1024 * 1024,
         ..WorkspacesConfig::new(local)
     })
 }

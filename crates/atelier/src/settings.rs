@@ -72,6 +72,12 @@ pub(crate) struct Settings {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) local_uid: u32,
 
+    /// Megabytes of the data folder's disk that are set aside for the server; when it is nearly full, no workspace
+    /// starts and the one that grew most is stopped; 0 = off
+    #[arg(long, env = "ATELIER_DISK_RESERVE_MB", default_value_t = 256, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
+    pub(crate) disk_reserve_mb: u64,
+
     /// Folders that templates of the local driver may show read-only (`spec.local.extra_paths`)
     #[arg(long, env = "ATELIER_LOCAL_EXTRA_PATHS", value_delimiter = ',', value_name = "FOLDERS")]
     pub(crate) local_extra_paths: Vec<PathBuf>,

@@ -12,6 +12,7 @@ mod program;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod users;
 
 use std::io;
@@ -325,6 +326,37 @@ impl LocalDriver {
                 Err(DriverError::Refused(format!("{reason}{separator}{words}")))
             }
         }
+    }
+
+    /// Ends the tree at once, without a word to it. What was made for this start stays.
+    pub(crate) async fn kill(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        match self.life(id)? {
+            Some(life) if !life.kill(self.tree(id)).await => {
+                Err(DriverError::Refused("the workspace's processes cannot be ended".into()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The workspaces that have a folder here.
+    pub(crate) async fn workspaces(&self) -> Result<Vec<WorkspaceId>, DriverError> {
+        let folder = self.shared.settings.data_dir.join("workspaces");
+        let list = move || {
+            let entries = std::fs::read_dir(folder)?.flatten();
+            Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        };
+        blocking(list).await.map_err(io_error("list the workspaces"))
+    }
+
+    /// Bytes that a workspace takes on disk. Walks all of its files.
+    pub(crate) async fn disk_bytes(&self, id: WorkspaceId) -> Result<u64, DriverError> {
+        let life = self.life(id)?.map(|life| life.pid());
+        let folder = self.folders(id).outer;
+        let count = move || {
+            let processes = life.map_or_else(Vec::new, life::descendants);
+            Ok(usage::of_folder(&folder) + usage::of_removed_files(&folder, &processes))
+        };
+        blocking(count).await.map_err(io_error("count what the workspace takes"))
     }
 
     async fn end_tree(&self, id: WorkspaceId) -> Result<(), DriverError> {

@@ -132,6 +132,9 @@ impl WorkspaceService {
             (Transition::Stop, BuildState::Pending | BuildState::Running | BuildState::Succeeded) => {
                 let reason = match view.build.reason.as_str() {
                     "autostop" => " It stopped by itself after its time to live.",
+                    "disk_full" => {
+                        " It was ended because the server's disk was nearly full and it had grown most. Say so: space has to be made before it can start."
+                    }
                     "lost" => " Its processes ended unexpectedly.",
                     _ => "",
                 };

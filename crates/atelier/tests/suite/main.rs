@@ -6,6 +6,7 @@ mod command_line;
 mod data_folder;
 mod database;
 mod demo;
+mod disk;
 mod examples;
 mod files;
 mod first_user;
