@@ -317,6 +317,7 @@ impl Builds {
             return Ok(deadline());
         }
         self.check_room()?;
+        self.forget_ended_for_disk(workspace.id);
         self.log(build, "info", "prepare", &format!("preparing workspace {}", workspace.name)).await?;
         let mut files = Vec::new();
         let is_demo = resolved.repository.as_ref().is_some_and(|repository| repository.url == BUILTIN_DEMO);
@@ -433,6 +434,7 @@ impl Builds {
     /// The tree is gone: no socket, no link, no agent.
     async fn let_go(&self, workspace: WorkspaceId) -> Result<(), StoreError> {
         self.shared.reserve.forget(workspace);
+        self.forget_ended_for_disk(workspace);
         self.shared.connections.close_socket(workspace);
         self.shared.connections.close_links(workspace);
         self.shared.store.agents_off(workspace).await
@@ -524,7 +526,6 @@ impl Builds {
             self.advance(&stop, BuildState::Succeeded, None, None).await?;
         }
         self.let_go(workspace).await?;
-        self.forget_ended_for_disk(workspace);
         self.shared.connections.changes().wake(workspace);
         Ok(())
     }

@@ -122,7 +122,7 @@ mod tests {
         let mut server = Session::new_client(theirs, Config::default());
         tokio::spawn(async move {
             while let Some(Ok(stream)) = server.next().await {
-                drop(stream)
+                drop(stream);
             }
         });
         let mut session = Session::new_server(ours, Config::default());
@@ -130,7 +130,7 @@ mod tests {
         let _offered = uplink.offer(session.control());
         tokio::spawn(async move {
             while let Some(Ok(stream)) = session.next().await {
-                drop(stream)
+                drop(stream);
             }
         });
         let begun = Instant::now();
