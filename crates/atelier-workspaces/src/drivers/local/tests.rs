@@ -350,7 +350,7 @@ async fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
 async fn w64_open_is_the_internet_and_nothing_of_the_host() {
     open_the_tunnel_device();
     let mut host = host().await;
-    let listener = std::net::TcpListener::bind("[::]:0").unwrap();
+    let listener = std::net::TcpListener::bind("[::]:0").or_else(|_| std::net::TcpListener::bind("0.0.0.0:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
     let socket = format!("atelier-test-{}", std::process::id());
     let name =
