@@ -74,6 +74,7 @@ export class Server {
         ATELIER_RATE_LOGINS: "0",
         ATELIER_RATE_LOGINS_ADDRESS: "0",
         ATELIER_RATE_REQUESTS: "0",
+        ATELIER_DISK_RESERVE_MB: "0",
         ATELIER_LOG: "warn",
       },
       stdio: ["ignore", "pipe", "ignore"],

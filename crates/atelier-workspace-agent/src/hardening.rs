@@ -32,6 +32,17 @@ pub(crate) fn go_first() -> anyhow::Result<()> {
     std::fs::write(OUT_OF_MEMORY_SCORE, WORKSPACE_SCORE.to_string()).context("raise the score for lack of memory")
 }
 
+/// Files and sockets that a program may have open unless it asks for more. The server raises its own limit;
+/// programs that close or watch every number up to the limit need the usual one.
+const USUAL_OPEN_FILES: u64 = 1024;
+
+/// Gives what runs in the workspace the usual soft limit of open files again. The hard limit stays.
+pub(crate) fn usual_open_files() -> anyhow::Result<()> {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let current = Some(maximum.map_or(USUAL_OPEN_FILES, |maximum| maximum.min(USUAL_OPEN_FILES)));
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).context("limit the number of open files")
+}
+
 /// Lets the user of this process have at most `count` processes and threads in its user namespace.
 pub(crate) fn limit_processes(count: u64) -> anyhow::Result<()> {
     let allowed = rustix::process::getrlimit(Resource::Nproc).maximum;

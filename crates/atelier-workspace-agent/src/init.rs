@@ -56,6 +56,7 @@ fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
     hardening::go_first()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    hardening::usual_open_files()?;
     hardening::own_keyring()?;
     if let Some(count) = args.processes {
         hardening::limit_processes(count)?;

@@ -8,7 +8,7 @@ use atelier_domain::{CallToken, WorkspaceId};
 use atelier_store::Transition;
 use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
-use rustix::process::{Flock, FlockType, fcntl_getlk};
+use rustix::process::{Flock, FlockType, Resource, Rlimit, fcntl_getlk, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::host::{Engine, Host, PATIENCE, request, run};
@@ -134,12 +134,16 @@ async fn answers_with(host: &Host, id: WorkspaceId, name: &str) -> bool {
 }
 
 async fn limits_are_kept(sandbox: SandboxChoice) {
+    // As the server does, which has a socket for each client.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let host = Host::with_agent(Engine::Sqlite, sandbox).await;
     let id = host.workspace("box", json!({})).await;
     let connection = host.connect(id).await;
-    let output = run(&*connection, "cat /proc/self/oom_score_adj; grep 'Max processes' /proc/self/limits").await;
+    let look = "cat /proc/self/oom_score_adj; ulimit -Sn; grep 'Max processes' /proc/self/limits";
+    let output = run(&*connection, look).await;
     let words: Vec<&str> = output.split_ascii_whitespace().collect();
-    assert_eq!(words[..5], ["500", "Max", "processes", "4096", "4096"], "{output}");
+    assert_eq!(words[..6], ["500", "1024", "Max", "processes", "4096", "4096"], "{output}");
 
     let small = host.workspace("small", json!({ "resources": { "pids": 80 } })).await;
     let connection = host.connect(small).await;
