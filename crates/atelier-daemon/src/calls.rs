@@ -182,7 +182,12 @@ async fn refuse(environment: &ToolEnvironment, writer: &RunWriter, calls: &[Open
             Some((call.token, CallEnd { parts: vec![outcome.into_part(&call.part, now)], unknown: false }))
         })
         .collect();
-    if ends.is_empty() { Ok(()) } else { writer.calls_end(ends).await }
+    if ends.is_empty() {
+        return Ok(());
+    }
+    writer.calls_end(ends).await?;
+    writer.faults().hit("call_ended");
+    Ok(())
 }
 
 /// Runs one call and stores its result; gives the result back instead when a stop interrupted it.

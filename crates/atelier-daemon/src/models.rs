@@ -17,6 +17,8 @@ const MAX_BUILT: usize = 64;
 pub(crate) struct TurnModel {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) provider_name: String,
+    /// What errors call the provider.
+    pub(crate) provider_display_name: String,
     pub(crate) config_id: ModelConfigId,
     pub(crate) model: String,
     pub(crate) options: ModelOptions,
@@ -60,13 +62,15 @@ impl Models {
             .map_err(|error| resolve_error(&error))?;
         let kind = ProviderKind::from_name(&resolved.provider.provider)
             .ok_or_else(|| unusable(&format!("The provider type {} is not known.", resolved.provider.provider)))?;
-        let provider = self.built(kind, &resolved)?;
+        let provider_display_name = display_name(kind, &resolved.provider.display_name);
+        let provider = self.built(kind, &provider_display_name, &resolved)?;
         let config = resolved.model.model_config.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let config = config.unwrap_or(Value::Null);
         let options = ModelOptions::from_model_config(kind, &config);
         Ok(TurnModel {
             provider,
             provider_name: resolved.provider.name,
+            provider_display_name,
             config_id: resolved.model.id,
             max_output_tokens: options.output_tokens(resolved.model.context_limit),
             options,
@@ -78,16 +82,17 @@ impl Models {
         })
     }
 
-    fn built(&self, kind: ProviderKind, resolved: &ResolvedModel) -> Result<Arc<dyn Provider>, TurnError> {
+    fn built(
+        &self,
+        kind: ProviderKind,
+        display_name: &str,
+        resolved: &ResolvedModel,
+    ) -> Result<Arc<dyn Provider>, TurnError> {
         use sha2::Digest as _;
         let api_key = resolved.provider.api_key.as_ref().and_then(|key| Secret::new(key.expose()));
         let settings = ProviderSettings {
             kind,
-            display_name: if resolved.provider.display_name.is_empty() {
-                kind.display_name().to_owned()
-            } else {
-                resolved.provider.display_name.clone()
-            },
+            display_name: display_name.to_owned(),
             base_url: resolved.provider.base_url.clone(),
             api_key,
         };
@@ -115,6 +120,11 @@ impl Models {
         built.insert(key, Arc::clone(&provider));
         Ok(provider)
     }
+}
+
+/// The provider's name for people: its own, else that of its type.
+fn display_name(kind: ProviderKind, own: &str) -> String {
+    if own.is_empty() { kind.display_name() } else { own }.to_owned()
 }
 
 fn resolve_error(error: &ModelResolveError) -> TurnError {

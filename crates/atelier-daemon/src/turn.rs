@@ -379,7 +379,7 @@ impl<'a> Turn<'a> {
             };
             let (error, partial) = match outcome {
                 Outcome::Whole(answer) if answer.parts.is_empty() && answer.finish != FinishReason::Refused => {
-                    (ProviderError::malformed(&model.provider_name, "the answer was empty"), answer)
+                    (ProviderError::malformed(&model.provider_display_name, "the answer was empty"), answer)
                 }
                 Outcome::Whole(answer) => {
                     self.turns.faults.hit("answer_received");

@@ -218,8 +218,8 @@ impl Reported {
 ///
 /// Sources, read 2026-11-22: docs.claude.com/en/api/errors,
 /// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors. Codes of exhausted
-/// accounts, read 2026-11-30: platform.moonshot.ai/docs/api/errors (`exceeded_current_quota_error`),
-/// docs.bigmodel.cn/cn/api/api-code (`1113`), help.aliyun.com/zh/model-studio/error-code (`Arrearage`).
+/// accounts, read 2026-11-30: forum.moonshot.ai/t/api-billing-behaviour/111 (`exceeded_current_quota_error`),
+/// docs.z.ai/api-reference/api-code (`1113`), alibabacloud.com/help/en/model-studio/error-code (`Arrearage`).
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
         "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded" | "engine_overloaded"

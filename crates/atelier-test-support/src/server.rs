@@ -308,7 +308,12 @@ impl TestServer {
     /// When there is a first user.
     #[must_use]
     pub fn setup_code(&self) -> String {
-        std::fs::read_to_string(self.data_dir().join("private/setup_code")).expect("a server without users has a code")
+        let given = self.environment.iter().find(|(name, _)| name == "ATELIER_SETUP_CODE");
+        let read = || {
+            std::fs::read_to_string(self.data_dir().join("private/setup_code"))
+                .expect("a server without users has a code")
+        };
+        given.map_or_else(read, |(_, code)| code.clone())
     }
 
     /// The first user, freshly logged in.

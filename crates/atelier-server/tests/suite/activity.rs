@@ -20,7 +20,10 @@ const STEP: Duration = Duration::from_secs(2);
 /// A program that stays until it is asked to end, and ends by itself should the test fail.
 fn staying_program(folder: &tempfile::TempDir) -> PathBuf {
     let program = folder.path().join("program");
-    let script = "#!/bin/sh\ntrap 'exit 0' TERM\ni=0\nwhile [ $i -lt 300 ]; do sleep 1 & wait $!; i=$((i+1)); done\n";
+    let script = concat!(
+        include_str!("../../../atelier-workspaces/tests/first-process.sh"),
+        "trap 'exit 0' TERM\ni=0\nwhile [ $i -lt 300 ]; do sleep 1 & wait $!; i=$((i+1)); done\n"
+    );
     std::fs::write(&program, script).unwrap();
     for path in [folder.path(), &program] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

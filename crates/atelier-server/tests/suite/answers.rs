@@ -137,3 +137,19 @@ async fn an_answer_that_is_no_stream_of_events_is_tried_three_times_and_shown() 
     assert!(detail.contains("text/html") && detail.contains("Welcome"), "{detail}");
     host.stop().await;
 }
+
+#[tokio::test]
+async fn an_empty_answer_is_told_with_the_name_that_the_provider_is_shown_by() {
+    let host = Host::builder().without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let server = ModelServer::replying(vec![Reply::events(
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".to_owned(),
+    )])
+    .await;
+    server.add(&admin, "openai-compat", "f").await;
+    let error = ended(&ada, "error").await.get().await["last_error_info"].clone();
+    assert_eq!(error["kind"], ErrorKind::Malformed.as_str(), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("OpenAI-compatible") && !message.starts_with("f "), "{message}");
+    host.stop().await;
+}

@@ -58,6 +58,8 @@ async fn the_workspace_that_fills_the_disk_is_stopped_and_the_server_has_room() 
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::builder(on_a_small_disk(folder.path()))
         .env("ATELIER_DISK_RESERVE_MB", "40")
+        // Its file lies on a disk that only the server sees.
+        .env("ATELIER_SETUP_CODE", "set-up-code-of-a-test")
         .script("fill", SCRIPT)
         .start()
         .await;

@@ -15,6 +15,7 @@ function setup(code: string, changed: Pick<Story, "server" | "play">): Story {
     render: () => <SetupPage code={code} />,
     server: (server) => {
       server.on("get", "/api/v2/users/{user}", new Refusal(401, { code: "unauthenticated", message: "Log in first." }));
+      server.on("get", "/api/v2/users/first", new Refusal(404, { code: "not_found", message: "There is no user yet." }));
       changed.server?.(server);
     },
     ...(changed.play === undefined ? {} : { play: changed.play }),
@@ -79,7 +80,7 @@ export default {
         await page.getByLabelText("Set-up code").fill("abcde-fghij-kmnpq-rstuw");
         await page.getByLabelText("Email").fill("ada@example.com");
         await page.getByLabelText("Username").fill("ada");
-        await page.getByLabelText("Password").fill("correct horse");
+        await page.getByLabelText("Password", { exact: true }).fill("correct horse");
         await userEvent.keyboard("{Enter}");
         await expect.element(page.getByRole("alert")).toHaveTextContent("is not right");
       },

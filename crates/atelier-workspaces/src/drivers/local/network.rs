@@ -30,8 +30,10 @@ const RESOLVER: &str = "169.254.1.1";
 const OUT_OF_REACH: [&str; 5] = ["169.254.0.0/16", "224.0.0.0/4", "255.255.255.255", "0.0.0.0/8", "100.100.100.200"];
 const OUT_OF_REACH_6: [&str; 4] = ["fe80::/10", "ff00::/8", "fd00:ec2::254", "fd20:ce::254"];
 
-/// Sets the rules, then becomes what follows. The first two arguments are the rules of IPv4 and IPv6.
-const SET_RULES: &str = r#"ip=$1; printf '%s' "$2" | "$ip" -batch - && { [ -z "$3" ] || printf '%s' "$3" | "$ip" -6 -batch -; } || exit 96; shift 3; exec "$@""#;
+/// Sets the rules, then becomes what follows. The arguments before it are the program, the rules of IPv4 and
+/// those of IPv6. Pasta makes a process namespace and leaves the list of the host's processes mounted;
+/// bubblewrap looks itself up there, so it gets the list of its own namespace.
+const SET_RULES: &str = r#"ip=$1; printf '%s' "$2" | "$ip" -batch - && { [ -z "$3" ] || printf '%s' "$3" | "$ip" -6 -batch -; } || exit 96; shift 3; exec unshare --mount-proc "$@""#;
 
 const TRIAL_TIME: Duration = Duration::from_secs(20);
 

@@ -294,8 +294,9 @@ async fn limits_that_nothing_keeps_fail_the_start_and_are_named() {
 }
 
 /// Tries addresses and lists what it sees of the host's network, then waits until it is told to end.
-const NETWORK_PROGRAM: &str = r#"#!/bin/sh
-trap 'exit 0' TERM
+const NETWORK_PROGRAM: &str = concat!(
+    include_str!("../../../tests/first-process.sh"),
+    r#"trap 'exit 0' TERM
 {
     for address in ADDRESSES; do
         timeout 10 bash -c "exec 3<>/dev/tcp/$address/PORT" && echo "reached $address"
@@ -305,7 +306,8 @@ trap 'exit 0' TERM
 } > "$HOME/seen.new" 2>/dev/null
 mv "$HOME/seen.new" "$HOME/seen"
 while :; do sleep 60 & wait $!; done
-"#;
+"#
+);
 
 /// What udev does on every desktop and server, for machines that have none.
 fn open_the_tunnel_device() {
