@@ -15,7 +15,11 @@ function setup(code: string, changed: Pick<Story, "server" | "play">): Story {
     render: () => <SetupPage code={code} />,
     server: (server) => {
       server.on("get", "/api/v2/users/{user}", new Refusal(401, { code: "unauthenticated", message: "Log in first." }));
-      server.on("get", "/api/v2/users/first", new Refusal(404, { code: "not_found", message: "There is no user yet." }));
+      server.on(
+        "get",
+        "/api/v2/users/first",
+        new Refusal(404, { code: "not_found", message: "There is no user yet." }),
+      );
       changed.server?.(server);
     },
     ...(changed.play === undefined ? {} : { play: changed.play }),
