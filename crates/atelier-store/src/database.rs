@@ -273,6 +273,10 @@ async fn open_sqlite(file: &Path) -> Result<Backend, StoreError> {
     SQLITE_MIGRATIONS.run(&mut connection).await.map_err(StoreError::of_migration)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
+        // All are opened at the start and stay: each has a thread, and a host may have none left to give later.
+        .min_connections(SQLITE_READERS)
+        .idle_timeout(None)
+        .max_lifetime(None)
         .acquire_timeout(Duration::from_secs(5))
         .test_before_acquire(false)
         .connect_with(options.clone().read_only(true).create_if_missing(false))

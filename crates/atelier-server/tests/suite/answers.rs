@@ -153,3 +153,35 @@ async fn an_empty_answer_is_told_with_the_name_that_the_provider_is_shown_by() {
     assert!(message.contains("OpenAI-compatible") && !message.starts_with("f "), "{message}");
     host.stop().await;
 }
+
+mod faults {
+    use super::*;
+
+    /// Processor time that this process has used, ended threads included; the kernel counts in hundredths.
+    fn processor_seconds() -> f64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+    }
+
+    #[tokio::test]
+    async fn the_work_of_an_answer_does_not_grow_with_the_calls_that_are_not_read() {
+        let host = Host::builder().without_model().start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let mut used = Vec::new();
+        for calls in [200, 5_000, 100_000] {
+            let server = ModelServer::replying(vec![calling("execute", calls)]).await;
+            let model = server.add(&admin, "openai-compat", &format!("calls-{calls}")).await;
+            let path = format!("{CHATS}/model-configs/{model}");
+            admin.patch(&path, json!({"is_default": true})).await.expect(200);
+            let before = processor_seconds();
+            ended(&ada, "waiting").await;
+            let seconds = processor_seconds() - before;
+            println!("{calls} calls: {seconds:.2} s of processor time");
+            used.push(seconds);
+        }
+        // the stand-in provider writes what the server does not read, so some of the time is its own
+        assert!(used.iter().all(|seconds| *seconds < 10.0), "{used:?} s for three answers each");
+        host.stop().await;
+    }
+}
