@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 /// Shows an error and all its causes in one line. An error's own text speaks of its own level only, so that
-/// whoever logs one needs this to say what really happened.
+/// a log line needs this to say what really happened.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -17,7 +17,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The pause when no connection can be accepted, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The next connection. Trouble in accepting one is no reason to end.
+/// The next connection. An error in accepting one does not end the listener.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {

@@ -23,7 +23,7 @@ pub enum Link {
     HalfOpen,
     /// Connections are reset, and so are new ones.
     Cut,
-    /// Connections are reset, and new ones get one byte that is no protocol, as some get from a server that
+    /// Connections are reset, and new ones get one byte that no protocol has, as some get from a server that
     /// goes down.
     Garbled,
 }

@@ -10,7 +10,7 @@ const OUT_OF_MEMORY_SCORE: &str = "/proc/self/oom_score_adj";
 /// Of 1000. The server stays at what its administrator chose, mostly 0.
 const WORKSPACE_SCORE: i32 = 500;
 
-/// Leaves the session keyring of whoever started this process for an empty one: keys of a login, of
+/// Replaces the session keyring that this process was started with by an empty one: keys of a login, of
 /// Kerberos or of mounted shares lie there, and workspaces would share it.
 pub(crate) fn own_keyring() -> anyhow::Result<()> {
     match Keyring::join_anonymous_session() {

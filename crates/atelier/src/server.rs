@@ -144,7 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         },
     });
 
-    // this line is the last one: whoever waits for it has read all that matters at the start
+    // this line is the last one: a program that waits for it has read all that matters at the start
     if let Some(demo) = &demo {
         println!("{}", demo.greeting(&access_url)?);
     }

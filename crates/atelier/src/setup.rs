@@ -1,4 +1,4 @@
-//! The set-up code of a server without users: where it comes from, where it lies, and how it is told.
+//! The set-up code of a server without users: where it comes from, where it lies, and how it is shown.
 
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};

@@ -39,7 +39,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether whoever started the process had SIGHUP ignored: a handler of ours would undo that.
+/// Whether the process was started with SIGHUP ignored: a handler of ours would undo that.
 fn hangup_is_ignored() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }

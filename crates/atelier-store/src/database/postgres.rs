@@ -161,7 +161,7 @@ impl Pools {
 
 fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Setup("ATELIER_DATABASE_URL is no address of a PostgreSQL database".to_owned()))?
+        .map_err(|_| StoreError::Setup("ATELIER_DATABASE_URL is not the address of a PostgreSQL database".to_owned()))?
         .options([
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),

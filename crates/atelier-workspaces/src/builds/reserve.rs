@@ -2,7 +2,7 @@
 //!
 //! A file in the data folder takes the space as long as there is enough. When the disk is nearly full no
 //! workspace is started, the one that grew most is ended, and only then the file is removed: what becomes
-//! free is the server's. Once there is room again the file is made anew.
+//! free is the server's. Once there is room again the file is made again.
 
 use std::collections::HashMap;
 use std::io;
@@ -144,7 +144,7 @@ impl Reserve {
     }
 
     /// The workspace that grew most since it was counted, if it grew by more than noise; then all are
-    /// counted anew. One that was not counted yet is counted now.
+    /// counted again. One that was not counted yet is counted now.
     pub(super) fn grown_most(&self, taken: &[(WorkspaceId, u64)]) -> Option<(WorkspaceId, u64)> {
         let mut counted = self.counted();
         for (id, bytes) in taken {

@@ -2,7 +2,7 @@
 //!
 //! tokio-yamux answers each frame that opens a stream and each ping, and queues its answers without a
 //! bound. The bytes of a link therefore pass here first: frames that carry nothing have a budget, answers
-//! that the other side does not read are counted, and what is no frame of the protocol is found.
+//! that the other side does not read are counted, and bytes that are not a frame of the protocol are found.
 
 use atelier_workspace_protocol::STREAM_WINDOW_BYTES;
 

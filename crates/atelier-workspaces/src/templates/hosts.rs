@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use atelier_egress::EgressPolicy;
 
-/// Why `host` is no entry of the list. With `outgoing`, also why it would never be reached.
+/// Why `host` is not an entry of the list. With `outgoing`, also why it would never be reached.
 pub(super) fn host_pattern_fault(host: &str, outgoing: Option<&EgressPolicy>) -> Option<&'static str> {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let good = (1..=253).contains(&name.len())

@@ -170,7 +170,7 @@ async fn a_fresh_server_is_set_up_from_the_shell() {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout).trim().to_owned()
     };
-    // whoever cannot read the server's data folder has to know the code
+    // a user who cannot read the server's data folder has to know the code
     let create = ["user", "create", "--email", "ada@example.com", "--username", "ada"];
     let mut elsewhere = command(&server, None).await;
     let refused = elsewhere.env("ATELIER_PASSWORD", "a long password").args(create).output().await.unwrap();
