@@ -22,7 +22,7 @@ impl SetupCode {
     /// # Errors
     /// 403 `setup_code_required`: the code that was given is missing or wrong.
     pub(crate) fn check(&self, given: &str) -> ApiResult<()> {
-        let digest = |text: &str| Sha256::digest(text.trim().as_bytes());
+        let digest = |text: &str| Sha256::digest(as_typed(text));
         if digest(given).ct_eq(&digest(self.code.expose())).into() {
             return Ok(());
         }
@@ -44,4 +44,9 @@ impl SetupCode {
             _ => {}
         }
     }
+}
+
+/// The letters and digits of a code: people type capitals, and spaces or nothing for the dashes.
+fn as_typed(code: &str) -> String {
+    code.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

@@ -6,7 +6,7 @@ use atelier_api as api;
 use atelier_domain::UserId;
 use atelier_domain::permissions::{Action, Object, SiteRole};
 use atelier_domain::search::Keys;
-use atelier_store::{UserFilter, UserNew, UserRow, UserStatus};
+use atelier_store::{CredentialKind, UserFilter, UserNew, UserRow, UserStatus};
 use axum::Json;
 use axum::extract::{Query as RawQuery, State};
 use axum::http::StatusCode;
@@ -135,7 +135,11 @@ pub(crate) async fn user_password_set(
         }
     }
     let hash = app.logins.hash_password(update.password).await?;
-    app.store.user_password_set(row.id, hash, app.now()).await?;
+    let kept = match caller.kind {
+        CredentialKind::Session(session) if row.id == caller.id() => Some(session),
+        CredentialKind::Session(_) | CredentialKind::Token(_) => None,
+    };
+    app.store.user_password_set(row.id, hash, kept, app.now()).await?;
     app.logins.forget();
     Ok(StatusCode::NO_CONTENT)
 }

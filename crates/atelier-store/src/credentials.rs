@@ -20,6 +20,7 @@ statements! {
     SESSION_TOUCHED = "UPDATE user_sessions SET last_used_at = $2, expires_at = $3 WHERE id = $1 AND last_used_at < $2";
     SESSION_DELETE = "DELETE FROM user_sessions WHERE id = $1";
     SESSIONS_DELETE = "DELETE FROM user_sessions WHERE user_id = $1";
+    SESSIONS_DELETE_OTHERS = "DELETE FROM user_sessions WHERE user_id = $1 AND id <> $2";
     SESSIONS_EXPIRED = "DELETE FROM user_sessions WHERE user_id = $1 AND expires_at <= $2";
 
     TOKEN_INSERT = "INSERT INTO api_tokens (id, user_id, token_name, token_hash, created_at, expires_at)
@@ -106,9 +107,16 @@ pub async fn api_token_delete_in_tx(tx: &mut Tx<'_>, user: UserId, token: ApiTok
     Ok(tx.run(TOKEN_DELETE, args![user, token]).await? > 0)
 }
 
-/// Ends every session and token of a user.
-pub(crate) async fn credentials_delete_in_tx(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
-    tx.run(SESSIONS_DELETE, args![user]).await?;
+/// Ends every session and token of a user, but the session `kept`.
+pub(crate) async fn credentials_delete_in_tx(
+    tx: &mut Tx<'_>,
+    user: UserId,
+    kept: Option<SessionId>,
+) -> Result<(), StoreError> {
+    match kept {
+        Some(session) => tx.run(SESSIONS_DELETE_OTHERS, args![user, session]).await?,
+        None => tx.run(SESSIONS_DELETE, args![user]).await?,
+    };
     tx.run(TOKENS_DELETE, args![user]).await.map(|_| ())
 }
 

@@ -1,6 +1,6 @@
 //! Users. Names and addresses are unique in any case of letters; the site keeps an active owner.
 
-use atelier_domain::{OrganizationId, Timestamp, UserId};
+use atelier_domain::{OrganizationId, SessionId, Timestamp, UserId};
 
 use crate::credentials::credentials_delete_in_tx;
 use crate::database::{Store, Tx};
@@ -283,17 +283,19 @@ pub async fn user_profile_set_in_tx(
     user_existing_in_tx(tx, user).await
 }
 
-/// Sets the password and ends every session and token of the user.
+/// Sets the password and ends every session and token of the user, but the session `kept`, in which the user
+/// changes it.
 pub async fn user_password_set_in_tx(
     tx: &mut Tx<'_>,
     user: UserId,
     password_hash: &str,
+    kept: Option<SessionId>,
     now: Timestamp,
 ) -> Result<(), UserError> {
     if tx.run(USER_PASSWORD, args![user, password_hash, now]).await? == 0 {
         return Err(UserError::NotFound);
     }
-    Ok(credentials_delete_in_tx(tx, user).await?)
+    Ok(credentials_delete_in_tx(tx, user, kept).await?)
 }
 
 /// Sets exactly these site roles. The last owner stays one.
@@ -319,7 +321,7 @@ pub async fn user_status_set_in_tx(
 ) -> Result<UserRow, UserError> {
     if status == UserStatus::Suspended {
         keep_an_owner(tx, user).await?;
-        credentials_delete_in_tx(tx, user).await?;
+        credentials_delete_in_tx(tx, user, None).await?;
     }
     tx.run(USER_STATUS, args![user, status.as_str(), now]).await?;
     user_existing_in_tx(tx, user).await
@@ -329,7 +331,7 @@ pub async fn user_status_set_in_tx(
 pub async fn user_delete_in_tx(tx: &mut Tx<'_>, user: UserId, now: Timestamp) -> Result<(), UserError> {
     keep_an_owner(tx, user).await?;
     tx.run(USER_DELETE, args![user, now]).await?;
-    credentials_delete_in_tx(tx, user).await?;
+    credentials_delete_in_tx(tx, user, None).await?;
     tx.run(USER_KEYS_DELETE, args![user]).await?;
     tx.run(USER_LEAVES_GROUPS, args![user]).await?;
     tx.run(USER_LEAVES, args![user]).await?;
@@ -418,10 +420,11 @@ impl Store {
         &self,
         user: UserId,
         password_hash: String,
+        kept: Option<SessionId>,
         now: Timestamp,
     ) -> Result<(), UserError> {
         self.write("user_password_set", move |tx| {
-            Box::pin(async move { user_password_set_in_tx(tx, user, &password_hash, now).await })
+            Box::pin(async move { user_password_set_in_tx(tx, user, &password_hash, kept, now).await })
         })
         .await
     }

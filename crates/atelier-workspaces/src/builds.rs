@@ -601,7 +601,7 @@ fn deadline(now: Timestamp, ttl_ms: i64, max_lifetime_ms: i64) -> Option<Timesta
     now.checked_add(jiff::SignedDuration::from_millis(span)).ok()
 }
 
-fn words(faults: &[Fault]) -> String {
+pub(crate) fn words(faults: &[Fault]) -> String {
     let faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.detail)).collect();
     faults.join("; ")
 }

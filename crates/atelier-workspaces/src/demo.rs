@@ -27,12 +27,12 @@ const FILES: [(&str, &str); 4] = [
     ("test.sh", include_str!("demo/repository/test.sh")),
 ];
 
-/// The specification of the demo template.
+/// The specification of the demo template: without a network, unless this host cannot keep workspaces from it.
 #[must_use]
-pub fn template_spec() -> serde_json::Value {
+pub fn template_spec(network_isolation: bool) -> serde_json::Value {
     serde_json::json!({
         "repository": { "url": crate::templates::BUILTIN_DEMO, "path": DIRECTORY },
-        "network": { "policy": "none" },
+        "network": { "policy": if network_isolation { "none" } else { "open" } },
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use atelier_domain::{SharedClock, UserId};
-use atelier_store::{ApiKeyChange, ModelConfigFields, ProviderFields, Store, UserNew};
+use atelier_store::{ApiKeyChange, ModelConfigFields, ProviderFields, Store, UserNew, UserStatus};
 use atelier_workspaces::WorkspaceService;
 
 const EMAIL: &str = "demo@example.com";
@@ -12,6 +12,8 @@ const USERNAME: &str = "demo";
 const PROVIDER: &str = "scripted";
 const MODEL: &str = "demo";
 const CONTEXT_LIMIT: i64 = 200_000;
+/// Of the names of printed tokens.
+const TOKEN_PREFIX: &str = "demo ";
 
 /// What the demo's greeting tells.
 pub(crate) struct Demo {
@@ -38,7 +40,11 @@ impl Demo {
     }
 }
 
-/// Makes whatever of the demo is not there yet, a new password, and a fresh token for the printed command.
+/// Makes what of the demo is not there yet, a new password, and a new token for the printed command; tokens of
+/// earlier starts end.
+///
+/// # Errors
+/// The data are those of a real server.
 pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: &SharedClock) -> anyhow::Result<Demo> {
     let now = atelier_domain::clock::to_micros(clock.now());
     let password = atelier_server::new_code();
@@ -49,6 +55,12 @@ pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: 
             user.id
         }
         None => {
+            if store.user_exists().await? {
+                bail!(
+                    "this server has users already, and a demo would add an owner to them; \
+                     start the demo on a data folder of its own (ATELIER_DATA_DIR)"
+                );
+            }
             let new = UserNew {
                 id: UserId::new(),
                 email: EMAIL.to_owned(),
@@ -58,11 +70,7 @@ pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: 
                 password_hash,
                 organization_ids: Vec::new(),
             };
-            if store.user_exists().await? {
-                store.user_create(new, now).await?.id
-            } else {
-                store.user_create_first(new, now).await?.0.id
-            }
+            store.user_create_first(new, now).await?.0.id
         }
     };
     let organization = store.organization_default().await?.context("there is no default organization")?;
@@ -103,7 +111,30 @@ pub(crate) async fn set_up(store: &Store, workspaces: &WorkspaceService, clock: 
     }
     let (token, hash) = atelier_server::new_token();
     let expires_at = now.checked_add(Duration::from_secs(30 * 86_400)).unwrap_or(now);
-    let name = format!("demo {now}");
-    store.api_token_create(user, name, hash, now, expires_at).await?;
+    end_tokens(store, user).await?;
+    store.api_token_create(user, format!("{TOKEN_PREFIX}{now}"), hash, now, expires_at).await?;
     Ok(Demo { password, token })
+}
+
+/// What a start without the demo says on the data of one: its owner is still there. The tokens that were printed end.
+pub(crate) async fn left_behind(store: &Store) -> anyhow::Result<Option<String>> {
+    let Some(user) = store.user_by_email(EMAIL).await?.filter(|user| user.status != UserStatus::Suspended) else {
+        return Ok(None);
+    };
+    end_tokens(store, user.id).await?;
+    Ok(Some(format!(
+        "\nThese are the data of a demo. {EMAIL} owns them, with the password that the last demo printed, and the\n\
+         demo's model is switched off. For real use start on another data folder (ATELIER_DATA_DIR), or sign in,\n\
+         create an owner of your own and suspend {EMAIL}. With --demo the demo goes on.\n"
+    )))
+}
+
+/// Ends the tokens that earlier starts have printed.
+async fn end_tokens(store: &Store, user: UserId) -> anyhow::Result<()> {
+    for token in store.api_token_list(user).await? {
+        if token.token_name.starts_with(TOKEN_PREFIX) {
+            store.api_token_delete(user, token.id).await?;
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use atelier_domain::chain::Chain;
 use atelier_domain::text::plain;
 use atelier_llm::{BaseUrl, ProviderKind};
 use atelier_store::ProviderRow;
@@ -59,8 +60,6 @@ fn data_folder(settings: &Settings) -> Check {
 async fn stored(settings: &Settings) -> (Vec<Check>, Vec<ProviderRow>) {
     let opened = async {
         let data_dir = settings.data_dir()?;
-        // opening it would make a new one
-        refuse_lost_database(settings, &data_dir)?;
         let store = open_store(settings, &data_dir).await?;
         let (providers, models) = (store.provider_list().await?, store.model_list().await?.len());
         let files = store.blobs_check().await.map(|place| place.as_str().to_owned());
@@ -70,11 +69,18 @@ async fn stored(settings: &Settings) -> (Vec<Check>, Vec<ProviderRow>) {
         anyhow::Ok((found, files, providers))
     };
     let check = |name: &str, result| Check { name: name.to_owned(), result };
+    // opening a lost one would make a new one; the error says what to do
+    if let Err(error) = settings.data_dir().and_then(|data_dir| refuse_lost_database(settings, &data_dir)) {
+        return (vec![check("database", Err(format!("{error:#}")))], Vec::new());
+    }
     match opened.await {
         Ok((found, files, providers)) => (vec![check("database", Ok(found)), check("files", files)], providers),
         Err(error) => {
-            let todo = "if a server runs on this data folder, stop it first; else check ATELIER_DATABASE_URL";
-            (vec![check("database", Err(format!("{error:#}\n      {todo}")))], Vec::new())
+            let todo = match settings.database_url {
+                Some(_) => "check ATELIER_DATABASE_URL, and that PostgreSQL accepts connections there",
+                None => "if a server runs on this data folder, stop it first",
+            };
+            (vec![check("database", Err(format!("{}\n      {todo}", Chain(&*error))))], Vec::new())
         }
     }
 }
@@ -124,7 +130,12 @@ async fn local_workspaces(settings: &Settings) -> Vec<Check> {
 
 /// What the network policy `open` means here.
 fn network(driver: &LocalDriver) -> Result<String, String> {
-    let todo = "install pasta: apt-get install passt iproute2";
+    let todo = match driver.sandbox() {
+        Ok(Sandbox::Bubblewrap { .. }) => "install pasta: apt-get install passt iproute2",
+        Ok(Sandbox::Landlock | Sandbox::Off) | Err(_) => {
+            "install bubblewrap and pasta (apt-get install bubblewrap passt iproute2) and leave ATELIER_LOCAL_SANDBOX at auto"
+        }
+    };
     match (driver.private_network(), driver.host_network()) {
         (Ok(()), HostNetwork::Allow) => Ok("pasta; templates may ask for the host's network".to_owned()),
         (Ok(()), HostNetwork::Fallback | HostNetwork::Refuse) => Ok("pasta: the host is out of reach".to_owned()),

@@ -1,5 +1,6 @@
 //! Putting the server together, and ending it in order.
 
+use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,6 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         true => Some(demo::set_up(&store, &workspaces, &clock).await.context("the demo cannot be set up")?),
         false => None,
     };
+    let left_behind = if settings.demo { None } else { demo::left_behind(&store).await? };
     let setup =
         setup::prepare(&settings, &store, &data_dir, &clock).await.context("the first user cannot be set up")?;
     let daemon = Daemon::start(DaemonParts {
@@ -148,8 +150,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(demo) = &demo {
         println!("{}", demo.greeting(&access_url)?);
     }
+    if let Some(words) = &left_behind {
+        println!("{words}");
+        tracing::warn!("the data folder is that of a demo, whose owner can sign in");
+    }
     if let Some(setup) = &setup {
-        println!("{}", setup::greeting(setup, &access_url));
+        println!("{}", setup::greeting(setup, &access_url)?);
     }
     println!("Listening on http://{address}");
     let stop = CancellationToken::new();
@@ -189,7 +195,9 @@ fn start_logging(settings: &Settings) {
         eprintln!("atelier: ATELIER_LOG is no filter ({error}); logging at info");
         EnvFilter::new("info,sqlx=warn")
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_coloured =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured).with_writer(std::io::stderr);
     // a second server in one process keeps the first one's log
     let _ = if settings.log_format == "json" { builder.json().try_init() } else { builder.try_init() };
 }

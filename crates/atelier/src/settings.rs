@@ -179,20 +179,22 @@ impl Settings {
         Ok(Self::from_arg_matches_mut(&mut matches)?)
     }
 
-    /// The data folder: as set, or where it belongs for this user.
+    /// The data folder: as set, or where it belongs for this user. A demo has one of its own, so that its owner
+    /// and its model never become those of a real server.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
         if let Some(folder) = &self.data_dir {
             return std::path::absolute(folder).context("the data folder has no absolute path");
         }
+        let name = if self.demo { "atelier-demo" } else { "atelier" };
         if rustix::process::geteuid().is_root() {
-            return Ok("/var/lib/atelier".into());
+            return Ok(Path::new("/var/lib").join(name));
         }
         let base = match std::env::var_os("XDG_DATA_HOME") {
             Some(folder) if !folder.is_empty() => PathBuf::from(folder),
             _ => PathBuf::from(std::env::var_os("HOME").context("neither ATELIER_DATA_DIR nor HOME is set")?)
                 .join(".local/share"),
         };
-        Ok(base.join("atelier"))
+        Ok(base.join(name))
     }
 }
 

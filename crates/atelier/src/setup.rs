@@ -39,14 +39,15 @@ pub(crate) async fn prepare(
     Ok(Some(SetupCode { code: SecretString::new(code), file }))
 }
 
-pub(crate) fn greeting(setup: &SetupCode, url: &str) -> String {
-    let code = setup.code.expose();
-    format!(
+pub(crate) fn greeting(setup: &SetupCode, url: &str) -> anyhow::Result<String> {
+    let program = std::env::current_exe().context("the program does not know where it lies")?;
+    let (program, code) = (program.display(), setup.code.expose());
+    Ok(format!(
         "\nThere is no user yet. The first one owns the site; create it\n\
          \x20 in a browser   {url}/setup#code={code}\n\
-         \x20 or in a shell  atelier user create --email EMAIL --username NAME\n\
+         \x20 or in a shell  ATELIER_URL={url} ATELIER_SETUP_CODE={code} {program} user create --email EMAIL --username NAME\n\
          Set-up code: {code}\n"
-    )
+    ))
 }
 
 /// The code of a server of this machine that was started with the same environment as this command.

@@ -283,10 +283,9 @@ impl ToolEnvironment {
 
 /// The answer's object, or the tool error it stands for.
 pub(super) fn answer_value(answer: &AgentResponse) -> Result<Value, ToolError> {
-    let body: Value = serde_json::from_slice(&answer.body)
-        .ok()
-        .filter(Value::is_object)
-        .ok_or_else(|| connection_error(&ConnectionError::Protocol("an answer that is not a JSON object".to_owned())))?;
+    let body: Value = serde_json::from_slice(&answer.body).ok().filter(Value::is_object).ok_or_else(|| {
+        connection_error(&ConnectionError::Protocol("an answer that is not a JSON object".to_owned()))
+    })?;
     if (200..300).contains(&answer.status) {
         return Ok(body);
     }

@@ -110,16 +110,20 @@ async fn a_password_change_ends_what_went_before() {
     let admin = host.admin().await;
     admin.post(USERS, new_user("ada")).await.expect(201);
     let ada = log_in(&host, "ada@example.com").await;
+    let elsewhere = log_in(&host, "ada@example.com").await;
     let key = ada.post("/api/v2/users/me/keys/tokens", json!({})).await.body(201)["key"].as_str().unwrap().to_owned();
     let path = "/api/v2/users/me/password";
     ada.put(path, json!({"password": "another password"})).await.expect(400);
     ada.put(path, json!({"old_password": "not this one", "password": "another password"})).await.expect(400);
     ada.put(path, json!({"old_password": "a good password", "password": "short"})).await.expect(400);
     ada.put(path, json!({"old_password": "a good password", "password": "another password"})).await.expect(204);
-    ada.get("/api/v2/users/me").await.expect(401);
+    // the page on which it was changed goes on; all else ends
+    ada.get("/api/v2/users/me").await.expect(200);
     ada.with_token(&key).get("/api/v2/users/me").await.expect(401);
+    ada.with_token(elsewhere.token()).get("/api/v2/users/me").await.expect(401);
     // others need no old one
     admin.put("/api/v2/users/ada/password", json!({"password": "a good password"})).await.expect(204);
+    ada.get("/api/v2/users/me").await.expect(401);
     log_in(&host, "ada@example.com").await;
     host.user("eve", &[])
         .await

@@ -212,7 +212,7 @@ on_both_engines! {
                     store.user_status_set(id, UserStatus::Active, at(3)).await.unwrap();
                 }
                 "deleted" => store.user_delete(id, at(3)).await.unwrap(),
-                _ => store.user_password_set(id, "new".to_owned(), at(3)).await.unwrap(),
+                _ => store.user_password_set(id, "new".to_owned(), None, at(3)).await.unwrap(),
             }
             assert!(!fixture.is_known(token, at(4)).await && !fixture.is_known(token + 1, at(4)).await, "{name}");
         }

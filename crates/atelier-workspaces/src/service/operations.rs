@@ -23,7 +23,7 @@ const TTL_MS: std::ops::RangeInclusive<i64> = 60_000..=2_592_000_000;
 pub enum OperationError {
     #[error("there is no such thing")]
     NotFound,
-    #[error("the request is not valid")]
+    #[error("the request is not valid: {}", crate::builds::words(.0))]
     Invalid(Vec<Fault>),
     #[error("the name is taken")]
     NameTaken,
@@ -218,10 +218,11 @@ impl WorkspaceService {
         organization: OrganizationId,
         creator: UserId,
     ) -> Result<TemplateRow, OperationError> {
+        let spec = demo::template_spec(self.shared.builds.rules().network_isolation);
         let there = self.shared.store.templates_of_organization(organization).await?;
         match there.into_iter().find(|template| template.name == demo::TEMPLATE_NAME) {
             Some(template) => {
-                let update = TemplateUpdate { spec: Some(demo::template_spec()), ..TemplateUpdate::default() };
+                let update = TemplateUpdate { spec: Some(spec), ..TemplateUpdate::default() };
                 self.template_update(template.id, creator, update).await
             }
             None => {
@@ -230,7 +231,7 @@ impl WorkspaceService {
                     display_name: demo::TEMPLATE_DISPLAY_NAME.into(),
                     description: demo::TEMPLATE_DESCRIPTION.into(),
                     driver: DRIVER_LOCAL.into(),
-                    spec: demo::template_spec(),
+                    spec,
                     ..TemplateCreate::default()
                 };
                 self.template_create(organization, creator, create).await

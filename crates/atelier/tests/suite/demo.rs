@@ -51,6 +51,11 @@ async fn the_demo_has_a_new_password_at_each_start() {
         let login = |password: &str| json!({"email": "demo@example.com", "password": password});
         let mut passwords = vec!["atelier-demo".to_owned()];
         let session = server.admin().await;
+        let printed_token = |server: &TestServer| {
+            let printed = server.printed();
+            printed.split_whitespace().find_map(|word| word.strip_prefix("ATELIER_TOKEN=")).unwrap().to_owned()
+        };
+        let first_token = printed_token(&server);
         for _ in 0..2 {
             let nobody = server.anonymous();
             for before in &passwords {
@@ -68,7 +73,50 @@ async fn the_demo_has_a_new_password_at_each_start() {
         // a page that is open goes on
         let session = server.anonymous().with_token(session.token());
         assert_eq!(session.get("/api/v2/users/me").await.body(200)["username"], "demo");
+        // the line that was printed before does not
+        session.with_token(&first_token).get("/api/v2/users/me").await.expect(401);
+        session.with_token(&printed_token(&server)).get("/api/v2/users/me").await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn a_start_without_the_demo_on_its_data_says_so_and_ends_the_printed_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data").display().to_string();
+    let mut demo = server().env("ATELIER_DATA_DIR", &data_dir).demo().start().await;
+    let printed = demo.printed();
+    let token = printed.split_whitespace().find_map(|word| word.strip_prefix("ATELIER_TOKEN=")).unwrap();
+    demo.stop().await;
+    let real = server().env("ATELIER_DATA_DIR", &data_dir).start_empty().await;
+    assert!(real.printed().contains("These are the data of a demo"), "{}", real.printed());
+    real.anonymous().with_token(token).get("/api/v2/users/me").await.expect(401);
+}
+
+#[tokio::test]
+async fn a_demo_does_not_start_on_the_data_of_a_server_with_users() {
+    let mut real = server().start().await;
+    real.stop().await;
+    let output = tokio::process::Command::new(crate::PROGRAM)
+        .args(["server", "--demo", "--http-address", "127.0.0.1:0"])
+        .env("ATELIER_DATA_DIR", real.folder().join("data"))
+        .env("ATELIER_DISK_RESERVE_MB", "0")
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("has users already"), "{said}");
+    real.restart().await;
+    real.admin().await.get("/api/v2/users/demo").await.expect(404);
+}
+
+/// Where nothing keeps a workspace from the network, the demo works all the same, and says so.
+#[tokio::test]
+async fn the_demo_works_without_bubblewrap() {
+    let server = server().env("ATELIER_LOCAL_SANDBOX", "off").demo().start().await;
+    let chat = server.admin().await.chat_create("make the tests pass").await;
+    chat.wait_for_status("waiting").await;
+    let answer = atelier_test_support::text_of(chat.messages().await.last().unwrap());
+    assert!(answer.contains("The tests pass now"), "{answer}");
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ export function AccountPage() {
       <FormCard title="Password" submit="Change password" isDirty={password.password !== ""} onSubmit={savePassword}>
         {(errorOf) => (
           <>
-            <p className="text-sm text-muted">Your other sessions end.</p>
+            <p className="text-sm text-muted">Your other sessions and all your API tokens end.</p>
             <TextField
               label="Present password"
               type="password"
