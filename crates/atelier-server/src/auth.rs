@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, ApiResult};
+use crate::layers;
 use crate::origin::OwnOrigin;
 use crate::socket::asks_for_upgrade;
 use crate::state::Shared;
@@ -202,16 +203,36 @@ pub(crate) fn session_end(now: Timestamp) -> Timestamp {
 
 /// Puts the caller into the request, or answers 401; checks the origin of browsers.
 pub(crate) async fn authenticate(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let found = match Presented::of(&app.logins, &request) {
-        Ok(presented) => presented.caller(&app).await,
-        Err(error) => Err(error),
-    };
-    match found {
+    match caller(&app, &request).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(error) => error.into_response(),
+    }
+}
+
+/// Whose request it is.
+///
+/// # Errors
+/// 401: nobody's, and 429 when its address sends too many of these; 403: another site made a browser send it.
+pub(crate) fn caller<'a>(
+    app: &'a Shared,
+    request: &Request,
+) -> impl Future<Output = ApiResult<Arc<Caller>>> + Send + use<'a> {
+    let (presented, address) = (Presented::of(&app.logins, request), layers::address(request));
+    async move {
+        let found = match presented {
+            Ok(presented) => presented.caller(app).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+                app.limits.check_request(&address)?;
+                Err(error)
+            }
+            found => found,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use atelier_domain::search::{Keys, Terms, parse_terms};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +19,8 @@ use crate::repeats::{Repeatable, Scope};
 
 /// The largest body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// The largest body of somebody who has no credential: a login, the first user.
+const MAX_ANONYMOUS_BODY_BYTES: usize = 16 * 1024;
 /// The largest file.
 const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
 
@@ -35,9 +39,22 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 
     async fn from_request(mut request: Request, _: &S) -> Result<Self, ApiError> {
         let repeatable = request.extensions_mut().remove();
-        let too_large = ("body_too_large", "The request is larger than 2 MiB.");
-        Ok(Self { bytes: read_body(request.into_body(), MAX_BODY_BYTES, too_large).await?, repeatable })
+        let (max_bytes, too_large) = match request.extensions().get::<SmallBody>() {
+            Some(SmallBody) => (MAX_ANONYMOUS_BODY_BYTES, "The request is larger than 16 KiB."),
+            None => (MAX_BODY_BYTES, "The request is larger than 2 MiB."),
+        };
+        Ok(Self { bytes: read_body(request.into_body(), max_bytes, ("body_too_large", too_large)).await?, repeatable })
     }
+}
+
+#[derive(Clone, Copy)]
+struct SmallBody;
+
+/// A layer for routes that need no credential: only small bodies are read there, since anybody can send them and
+/// let them lie in memory by not ending them.
+pub(crate) async fn small_body(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(SmallBody);
+    next.run(request).await
 }
 
 /// Reads a body that is neither too large nor too slow.

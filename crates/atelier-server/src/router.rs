@@ -16,13 +16,12 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::auth::Presented;
 use crate::error::ApiError;
 use crate::openapi::{Doc, Documented, does, operation_of};
 use crate::state::Shared;
 use crate::{
-    auth, chats, files, layers, logins, logs, models, organizations, origin, providers, repeats, settings, streams,
-    templates, users, workspaces,
+    auth, chats, extract, files, layers, logins, logs, models, organizations, origin, providers, repeats, settings,
+    streams, templates, users, workspaces,
 };
 
 /// Prefix of the platform's routes, and of the chats'.
@@ -89,6 +88,11 @@ impl Section {
 /// What needs no credential.
 fn anonymous() -> Section {
     let mut s = Section::anonymous(PLATFORM);
+    s.get(
+        "/workspaceagents/me/connect",
+        workspaces::workspace_agent_connect,
+        does("The tunnel of a workspace agent, with its own token"),
+    );
     s.get("/buildinfo", logins::build_info, does("Version and address of the server").gives::<api::BuildInfo>());
     s.get("/users/first", logins::first_user_get, does("Whether there is a user").gives::<api::Response>());
     s.post(
@@ -116,11 +120,6 @@ fn outside() -> Section {
     let mut s = Section::anonymous("");
     s.get("/healthz", health, does("Whether the server is ready"));
     s.get("/api/openapi.json", openapi_document, does("This document"));
-    s.get(
-        "/api/v2/workspaceagents/me/connect",
-        workspaces::workspace_agent_connect,
-        does("The tunnel of a workspace agent, with its own token"),
-    );
     s
 }
 
@@ -552,6 +551,7 @@ pub(crate) fn router(app: Shared) -> Router {
         |router: Router<Shared>| router.route_layer(middleware::from_fn_with_state(app.clone(), origin::own_origin));
     let anonymous = for_anybody(anonymous().router)
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::completion))
+        .route_layer(middleware::from_fn(extract::small_body))
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::limit_address));
     let answers = for_users(platform().router.merge(chat_routes().router))
         .merge(anonymous)
@@ -607,9 +607,9 @@ async fn told_to_callers(app: &Shared, request: Request, error: ApiError) -> Api
     if !is_of_api(request.uri().path()) {
         return error;
     }
-    match Presented::of(&app.logins, &request) {
-        Ok(presented) => presented.caller(app).await.err().unwrap_or(error),
-        Err(nobody) => nobody,
+    match auth::caller(app, &request).await {
+        Ok(_) => error,
+        Err(refusal) => refusal,
     }
 }
 

@@ -191,7 +191,16 @@ impl Connections {
                 connections.shared.tasks.clone().spawn(async move {
                     let service = hyper::service::service_fn(|request| {
                         let connections = connections.clone();
-                        async move { Ok::<_, std::convert::Infallible>(connections.handle(request, Some(workspace)).await) }
+                        async move {
+                            let mut response = connections.handle(request, Some(workspace)).await;
+                            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                                // the next request needs a connection of its own, which the budget counts
+                                response
+                                    .headers_mut()
+                                    .insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+                            }
+                            Ok::<_, std::convert::Infallible>(response)
+                        }
                     });
                     let connection = hyper::server::conn::http1::Builder::new()
                         .max_buf_size(16 * 1024)

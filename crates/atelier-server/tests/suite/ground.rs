@@ -546,6 +546,35 @@ async fn b011_over_the_rate_a_user_waits_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn requests_without_a_good_credential_count_against_their_address() {
+    for path in ["/api/v2/users/me", "/api/v2/no-such-route", "/api/v2/workspaceagents/me/connect"] {
+        let host = Host::builder().rates(5, 100).start().await;
+        let ada = host.user("ada", &[]).await;
+        let nobody = host.anonymous().with_token("made-up");
+        // making the users has used some
+        let answers: Vec<u16> = futures::future::join_all((0..6).map(|_| async { nobody.get(path).await.status }))
+            .await
+            .into_iter()
+            .collect();
+        assert!(answers.iter().all(|status| [401, 429].contains(status)), "{path}: {answers:?}");
+        nobody.get(path).await.expect_error(429, "rate_limited");
+        // who has one is counted apart
+        ada.get("/api/v2/users/me").await.expect(200);
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn only_small_bodies_are_read_from_anybody() {
+    let host = Host::start().await;
+    let login = |bytes: usize| json!({"email": "x@example.com", "password": "p".repeat(bytes)});
+    host.anonymous().post("/api/v2/users/login", login(20_000)).await.expect_error(413, "body_too_large");
+    host.anonymous().post("/api/v2/users/first", login(20_000)).await.expect_error(413, "body_too_large");
+    host.anonymous().post("/api/v2/users/login", login(1_000)).await.expect_error(401, "invalid_credentials");
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn b012_a_credential_ends_at_once_and_takes_its_streams_along() {
     let host = Host::start().await;
     let admin = host.admin().await;

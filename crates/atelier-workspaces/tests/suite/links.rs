@@ -10,6 +10,7 @@ use atelier_workspace_protocol::{SUBPROTOCOL, close};
 use atelier_workspaces::BuildCreate;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -174,6 +175,18 @@ async fn w46_a_newer_link_takes_over(engine: Engine) {
     second.abort();
 }
 
+/// Sends three requests at once over one connection of a workspace's socket, and counts the answers.
+async fn answers_to_a_pipeline(run: &std::path::Path) -> usize {
+    let mut stream = tokio::net::UnixStream::connect(run.join("agent.sock")).await.unwrap();
+    let request =
+        "GET /api/v2/workspaceagents/me/connect HTTP/1.1\r\nHost: workspace\r\nAuthorization: Bearer x\r\n\r\n";
+    stream.write_all(request.repeat(3).as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    // the rest of the pipeline may be told of by a reset
+    let _ = stream.read_to_end(&mut answers).await;
+    String::from_utf8_lossy(&answers).matches("HTTP/1.1 401").count()
+}
+
 async fn w47_and_w48_refused_links(engine: Engine) {
     let host = Host::without_agent(engine).await;
     let id = host.workspace("box", json!({})).await;
@@ -184,6 +197,7 @@ async fn w47_and_w48_refused_links(engine: Engine) {
     assert_eq!(status, 401, "{body}");
     let (status, _) = refused(&host.folder(other).join("run"), &old, SUBPROTOCOL).await;
     assert_eq!(status, 401, "a token is good on its own workspace's socket only");
+    assert_eq!(answers_to_a_pipeline(&run).await, 1, "a refused request is the last one of its connection");
     let (status, body) = refused(&run, &old, "atelier-agent.v9").await;
     assert_eq!(status, 426);
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
