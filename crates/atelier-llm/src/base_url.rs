@@ -6,7 +6,10 @@ use crate::kind::ProviderKind;
 
 const MAX_BYTES: usize = 2048;
 
-/// An accepted base URL, without a slash at its end.
+/// What calls are made to below a base. Documentation often shows the whole URL of a call.
+const ENDPOINTS: [&str; 5] = ["/chat/completions", "/completions", "/messages", "/responses", "/models"];
+
+/// An accepted base URL, without a slash or an endpoint at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
@@ -42,7 +45,7 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(BaseUrlError::QueryOrFragment);
         }
-        let path = url.path().trim_end_matches('/').to_owned();
+        let path = without_endpoint(url.path().trim_end_matches('/')).to_owned();
         url.set_path(&path);
         Ok(Self { url })
     }
@@ -100,15 +103,26 @@ impl BaseUrl {
     }
 }
 
+/// The path of the base, where the path of one of its endpoints was given.
+fn without_endpoint(path: &str) -> &str {
+    let base = ENDPOINTS.iter().find_map(|endpoint| path.strip_suffix(endpoint));
+    base.unwrap_or(path).trim_end_matches('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_accepted() {
-        let accepted = |text| BaseUrl::parse(text).unwrap().as_str().to_owned();
+        let accepted = |text: &str| BaseUrl::parse(text).unwrap().as_str().to_owned();
         assert_eq!(accepted(" https://API.example.com/v1/ "), "https://api.example.com/v1");
         assert_eq!(accepted("http://localhost:8080"), "http://localhost:8080");
+        for endpoint in ["chat/completions", "completions", "messages", "responses", "models", "chat/completions//"] {
+            assert_eq!(accepted(&format!("http://h/v1/{endpoint}")), "http://h/v1", "{endpoint}");
+        }
+        assert_eq!(accepted("http://h/messages"), "http://h");
+        assert_eq!(accepted("http://h/mymodels/v1"), "http://h/mymodels/v1");
         for (text, error) in [
             ("api.example.com", BaseUrlError::NotAbsolute),
             ("ftp://example.com", BaseUrlError::NotAbsolute),
