@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Request, Response, Url};
 
@@ -159,8 +160,10 @@ fn build_client(resolver: CheckedResolver) -> Result<Client, reqwest::Error> {
         .no_proxy()
         .redirect(Policy::none())
         .referer(false)
-        // a compressed event stream arrives late: the other side collects before it sends
-        .no_gzip()
+        // a compressed event stream arrives late, because the other side collects before it sends; a server
+        // that compresses all the same is understood
+        .gzip(true)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .user_agent(concat!("atelier/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)

@@ -37,7 +37,7 @@ pub enum ModelEvent {
         index: u32,
         part: MessagePart,
     },
-    /// The counts known so far. A later event replaces the counts it names.
+    /// The counts known so far; they never fall. A later event replaces the counts it names.
     Usage(Usage),
     /// The provider says that it still works.
     Alive,

@@ -2,26 +2,53 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Reads `bytes`, with invalid UTF-8 and lone surrogates as U+FFFD.
 ///
 /// Sound input, the usual case, is read once and never copied.
-pub(crate) fn from_slice<'a, T: Deserialize<'a>>(
-    bytes: &'a [u8],
-    scratch: &'a mut String,
-) -> Result<T, serde_json::Error> {
+pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     let error = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     match repaired(&String::from_utf8_lossy(bytes), std::str::from_utf8(bytes).is_err()) {
-        Some(text) => {
-            *scratch = text;
-            serde_json::from_str(scratch)
-        }
+        Some(text) => serde_json::from_str(&text),
         None => Err(error),
+    }
+}
+
+/// Takes a text out of `fields`. A field of another shape is absent.
+pub(crate) fn take_text(fields: &mut Map<String, Value>, name: &str) -> Option<String> {
+    match fields.shift_remove(name) {
+        Some(Value::String(text)) => Some(text),
+        Some(_) | None => None,
+    }
+}
+
+/// Takes an object out of `fields`. A field of another shape is absent.
+pub(crate) fn take_object(fields: &mut Map<String, Value>, name: &str) -> Option<Map<String, Value>> {
+    match fields.shift_remove(name) {
+        Some(Value::Object(object)) => Some(object),
+        Some(_) | None => None,
+    }
+}
+
+/// Takes a list out of `fields`. A field of another shape is absent.
+pub(crate) fn take_list(fields: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+    match fields.shift_remove(name) {
+        Some(Value::Array(list)) => list,
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Takes the arguments of a call, or a piece of them, out of `fields`: JSON in a text, or what it would say.
+pub(crate) fn take_arguments(fields: &mut Map<String, Value>, name: &str) -> String {
+    match fields.shift_remove(name) {
+        Some(Value::String(text)) => text,
+        Some(Value::Null) | None => String::new(),
+        Some(value) => value.to_string(),
     }
 }
 
@@ -30,8 +57,7 @@ pub(crate) fn arguments(text: &str) -> (Value, bool) {
     if text.trim().is_empty() {
         return (Value::Object(Map::new()), false);
     }
-    let mut scratch = String::new();
-    match from_slice::<Value>(text.as_bytes(), &mut scratch) {
+    match from_slice::<Value>(text.as_bytes()) {
         Ok(args @ Value::Object(_)) => (args, false),
         Ok(_) | Err(_) => (Value::Object(Map::new()), true),
     }
@@ -90,8 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> Option<String> {
-        let mut scratch = String::new();
-        from_slice::<String>(bytes, &mut scratch).ok()
+        from_slice::<String>(bytes).ok()
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! reading of the environment. All calls leave through `atelier-egress`.
 
 mod base_url;
+mod content;
 mod error;
 mod event;
 mod history;
@@ -20,6 +21,7 @@ mod providers;
 mod request;
 mod secret;
 mod sse;
+mod usage;
 mod wire;
 
 pub use atelier_domain::message::{FinishReason, Native, Origin};

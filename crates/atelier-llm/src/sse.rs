@@ -19,6 +19,8 @@ pub(crate) struct SseParser {
     /// The last byte was a carriage return: a line feed right behind it belongs to the same line end.
     after_return: bool,
     begun: bool,
+    /// Lines that are no part of a stream of events, from the first that may begin a JSON text.
+    outside: Vec<u8>,
 }
 
 /// What a stream consists of.
@@ -95,10 +97,24 @@ impl SseParser {
                     self.event.clear();
                     self.event.extend_from_slice(value);
                 }
-                // `id` and `retry` are for clients that reconnect
-                _ => {}
+                // these are for clients that reconnect
+                b"id" | b"retry" => {}
+                _ => {
+                    if !self.outside.is_empty() || matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {
+                        self.outside.extend_from_slice(line);
+                        self.outside.push(b'\n');
+                    }
+                    if self.outside.len() > MAX_EVENT_BYTES {
+                        return Err(TooLong);
+                    }
+                }
             }
         }
+    }
+
+    /// A JSON text that came instead of events, or behind them.
+    pub(crate) fn outside(&self) -> &[u8] {
+        &self.outside
     }
 
     /// Takes a whole line off the buffer: its borders without the line end.
@@ -168,6 +184,14 @@ mod tests {
     fn all_line_ends_are_known() {
         assert_eq!(items(&[b"data: a\r\n\r\ndata: b\r\rdata: c\n\n"]), ["=a", "=b", "=c"]);
         assert_eq!(items(&[b"data: a\r", b"\n\r", b"\ndata: b\r", b"\r"]), ["=a", "=b"]);
+    }
+
+    #[test]
+    fn a_json_text_outside_of_events_is_kept() {
+        let mut parser = SseParser::default();
+        parser.push(b"noise\ndata: 1\n\n{\"error\":\n  {\"a\": 1}}\n: comment\nid: 3\n\n");
+        while parser.next().unwrap().is_some() {}
+        assert_eq!(parser.outside(), b"{\"error\":\n  {\"a\": 1}}\n");
     }
 
     #[test]

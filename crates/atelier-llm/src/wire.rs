@@ -3,6 +3,11 @@
 //! An adapter brings a [`Decoder`] for the events of its wire; everything else about a streamed request
 //! is here. Bytes are decoded as they come, one read at a time; nothing is buffered ahead of the reader
 //! but what one read held.
+//!
+//! An answer counts as whole when its end is proven (daemon.md 6): by the end mark of the wire, or by a
+//! reason with nothing of the answer behind it. What ends before is a lost connection.
+
+pub(crate) mod fault;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,10 +20,12 @@ use atelier_egress::{Egress, EgressError, Request, Response, TlsFault};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::{Map, Value};
 
-use crate::error::{Blame, ProviderError, Reported, from_response};
+use crate::error::{Blame, ProviderError, from_response};
 use crate::event::{ModelEvent, ModelStream};
+use crate::json;
 use crate::request::Timeouts;
 use crate::secret::Secret;
 use crate::sse::{SseItem, SseParser};
@@ -32,20 +39,32 @@ const MAX_BEGINNING_BYTES: usize = 16 * 1024;
 /// What may follow the end mark before the connection is given up instead of re-used.
 const MAX_DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Behind a proven answer only counts and the end mark may follow, and they follow at once. Servers that give
+/// a reason with every piece of an answer have so long for the next one.
+const END_MARK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Understands the events of one wire.
 pub(crate) trait Decoder: Send + Unpin + 'static {
+    /// Data that ends the stream and is no event.
+    const END_MARK: Option<&'static [u8]>;
+
     /// Takes one event in and adds what it means to `out`.
-    fn event(&mut self, data: &[u8], out: &mut VecDeque<ModelEvent>) -> Result<(), ProviderError>;
+    fn event(&mut self, event: Map<String, Value>, out: &mut VecDeque<ModelEvent>) -> Result<(), ProviderError>;
 
-    /// The body ended. Adds what was left open, or says that the answer is cut.
-    fn end(&mut self, out: &mut VecDeque<ModelEvent>) -> Result<(), ProviderError>;
+    /// The error that an event or a body says.
+    fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError>;
 
-    /// The end mark was seen: nothing of what follows matters.
+    /// Takes in an answer that came as one object instead of a stream. False: the object is no answer.
+    fn whole(&mut self, answer: Map<String, Value>, out: &mut VecDeque<ModelEvent>) -> Result<bool, ProviderError>;
+
+    /// The answer is whole: adds what was left open.
+    fn close(&mut self, out: &mut VecDeque<ModelEvent>);
+
+    /// The answer was closed: nothing of what follows matters.
     fn is_finished(&self) -> bool;
 
     /// Everything that matters was seen, though the end mark is missing.
-    fn is_complete(&self) -> bool;
+    fn is_proven(&self) -> bool;
 }
 
 /// What every call to one provider shares.
@@ -138,7 +157,7 @@ impl Wire {
             // the request is dropped, which ends it at the provider
             () = self.clock.sleep_until(started + first_event) => return Err(self.error(ErrorKind::StartupTimeout)),
         };
-        let unread = Unread { content_type: content_type(response.headers()), replayed_reasoning, ..Unread::default() };
+        let unread = Unread { content_type: content_type(response.headers()), beginning: Vec::new() };
         Ok(self.decode(host, unread, response.bytes_stream().boxed(), timeouts, started, decoder))
     }
 
@@ -165,36 +184,37 @@ impl Wire {
             started,
             last_byte: None,
             last_content: self.clock.monotonic_now(),
+            proven_at: None,
+            skipped: 0,
             timer: self.clock.sleep_until(started + timeouts.first_event.min(timeouts.attempt)),
         }
         .boxed()
     }
 
-    /// The answer, if it is a stream of events.
+    /// The answer, if it is one that can be read.
     async fn accepted(&self, response: Response, replayed_reasoning: bool) -> Result<Response, ProviderError> {
         let status = response.status();
-        if status.is_success() && !is_json(response.headers()) {
-            return Ok(response);
-        }
         let headers = response.headers().clone();
-        let body = self.read_text(response).await;
-        let blame = self.blame(replayed_reasoning);
         if !status.is_success() {
+            let body = self.read_text(response).await;
+            let blame = self.blame(replayed_reasoning);
             return Err(from_response(status.as_u16(), &headers, &body, self.clock.now(), blame));
         }
-        Err(self.no_events(&content_type(&headers), &body, replayed_reasoning))
+        // the client has taken the header away where it decodes the body
+        match headers.get(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())) {
+            Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => {
+                Err(self.malformed(&format!("the answer is compressed with {encoding}, which was not asked for")))
+            }
+            Some(_) | None => Ok(response),
+        }
     }
 
     /// What a body with status 200 and without a single event means.
-    fn no_events(&self, content_type: &str, body: &str, replayed_reasoning: bool) -> ProviderError {
-        // some gateways report an error of the model behind them with status 200
-        let names_error = serde_json::from_str::<serde_json::Value>(body).is_ok_and(|body| body.get("error").is_some());
-        if names_error {
-            return Reported::from_body(None, body).into_error(self.blame(replayed_reasoning));
-        }
-        let beginning = body.trim();
+    fn no_events(&self, unread: &Unread) -> ProviderError {
+        let beginning = String::from_utf8_lossy(&unread.beginning);
+        let beginning = beginning.trim();
         let found = if beginning.is_empty() { "an empty answer" } else { beginning };
-        self.malformed(&format!("{content_type}: {found}"))
+        self.malformed(&format!("{}: {found}", unread.content_type))
     }
 
     /// The beginning of a short body, as text: as far as it comes without a fault and in time.
@@ -224,16 +244,42 @@ fn content_type(headers: &HeaderMap) -> String {
     named.unwrap_or_else(|| "no content type".to_owned())
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    content_type(headers).to_ascii_lowercase().starts_with("application/json")
-}
-
 /// A body in which no event has been found yet, for the words about it should none come.
 #[derive(Default)]
 struct Unread {
     content_type: String,
     beginning: Vec<u8>,
-    replayed_reasoning: bool,
+}
+
+/// What the data of an event turned out to be.
+enum Data {
+    Event,
+    /// Nothing of the wire: some servers and gateways send words as signs of life.
+    Skipped,
+    /// An object that is cut, or none at all.
+    Broken,
+}
+
+/// Takes the data of one event in.
+fn decode<D: Decoder>(decoder: &mut D, data: &[u8], out: &mut VecDeque<ModelEvent>) -> Result<Data, ProviderError> {
+    let data = data.trim_ascii();
+    if D::END_MARK.is_some_and(|mark| data == mark) {
+        decoder.close(out);
+        return Ok(Data::Event);
+    }
+    if !data.starts_with(b"{") {
+        return Ok(Data::Skipped);
+    }
+    let Ok(event) = json::from_slice(data) else { return Ok(Data::Broken) };
+    decoder.event(event, out)?;
+    Ok(Data::Event)
+}
+
+/// The object that a JSON text says. Some servers put their error into a list.
+fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    let value = json::from_slice(text).ok()?;
+    let value = if let Value::Array(list) = value { list.into_iter().next()? } else { value };
+    if let Value::Object(object) = value { Some(object) } else { None }
 }
 
 /// An error and what caused it, in one line.
@@ -266,6 +312,9 @@ struct WireStream<D: Decoder> {
     started: Duration,
     last_byte: Option<Duration>,
     last_content: Duration,
+    proven_at: Option<Duration>,
+    /// Data that was no event.
+    skipped: u64,
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -280,33 +329,52 @@ impl<D: Decoder> WireStream<D> {
         }
         self.parser.push(bytes);
         let before = self.ready.len();
-        let mut is_alive = false;
-        while !self.decoder.is_finished() {
-            let decoded = match self.parser.next() {
-                Ok(Some(SseItem::Event { data, .. })) => {
-                    let decoded = self.decoder.event(data, &mut self.ready);
-                    if decoded.is_ok() {
-                        self.unread = None;
-                    }
-                    decoded
-                }
-                Ok(Some(SseItem::Comment)) => {
-                    is_alive = true;
-                    Ok(())
-                }
-                Ok(None) => break,
-                Err(_) => Err(self.wire.malformed("an event of the stream has no end")),
-            };
-            if let Err(error) = decoded {
+        let is_alive = match self.decode_events() {
+            Ok(is_alive) => is_alive,
+            Err(error) => {
                 self.fail(error);
                 return;
             }
-        }
-        if self.ready.iter().skip(before).any(|event| !matches!(event, ModelEvent::Alive)) {
+        };
+        let has_content = self.ready.iter().skip(before).any(|event| !matches!(event, ModelEvent::Alive));
+        if has_content {
             self.last_content = now;
         } else if is_alive && self.ready.len() == before {
             self.ready.push_back(ModelEvent::Alive);
         }
+        if !self.decoder.is_proven() {
+            self.proven_at = None;
+        } else if has_content || self.proven_at.is_none() {
+            self.proven_at = Some(now);
+            self.timer = self.wire.clock.sleep_until(self.deadline().0);
+        }
+    }
+
+    /// Decodes every event that is there. True: something came that is no event, as a sign of life.
+    fn decode_events(&mut self) -> Result<bool, ProviderError> {
+        let mut is_alive = false;
+        while !self.decoder.is_finished() {
+            let decoded = match self.parser.next() {
+                Ok(Some(SseItem::Event { data, .. })) => decode(&mut self.decoder, data, &mut self.ready)?,
+                Ok(Some(SseItem::Comment)) => {
+                    is_alive = true;
+                    continue;
+                }
+                Ok(None) => break,
+                Err(_) => return Err(self.wire.malformed("an event of the stream has no end")),
+            };
+            match decoded {
+                Data::Event => self.unread = None,
+                Data::Skipped => {
+                    self.skipped += 1;
+                    is_alive = true;
+                }
+                // the last event of a body may be cut
+                Data::Broken if self.body.is_none() => {}
+                Data::Broken => return Err(self.wire.malformed("an event of the stream cannot be read")),
+            }
+        }
+        Ok(is_alive)
     }
 
     fn fail(&mut self, error: ProviderError) {
@@ -320,23 +388,40 @@ impl<D: Decoder> WireStream<D> {
         if self.decoder.is_finished() {
             return;
         }
-        match error {
-            Some(error) if !self.decoder.is_complete() => {
-                let error = EgressError::from_transport(&self.host, error);
-                self.failed = Some(self.wire.egress_error(&error).with_code("truncated"));
-            }
-            Some(_) | None => {
-                if let Err(error) = self.decoder.end(&mut self.ready) {
-                    self.failed = Some(match self.unread.take() {
-                        Some(Unread { content_type, beginning, replayed_reasoning }) => {
-                            let body = String::from_utf8_lossy(&beginning);
-                            self.wire.no_events(&content_type, &body, replayed_reasoning)
-                        }
-                        None => error,
-                    });
+        if let Err(error) = self.read_rest() {
+            self.failed = Some(error);
+        } else if !self.decoder.is_finished() {
+            self.failed = Some(match (error, &self.unread) {
+                (Some(error), _) => {
+                    let error = EgressError::from_transport(&self.host, error);
+                    self.wire.egress_error(&error).with_code("truncated")
                 }
-            }
+                (None, Some(unread)) => self.wire.no_events(unread),
+                (None, None) => self.wire.truncated(),
+            });
         }
+    }
+
+    /// Reads what the end of the body leaves: a last event whose line has no end, and what came outside of
+    /// events. That is an error, or, if there were no events, the whole answer.
+    fn read_rest(&mut self) -> Result<(), ProviderError> {
+        self.parser.push(b"\n\n");
+        self.decode_events()?;
+        if self.decoder.is_finished() {
+            return Ok(());
+        }
+        if self.decoder.is_proven() {
+            self.decoder.close(&mut self.ready);
+            return Ok(());
+        }
+        let Some(object) = object(self.parser.outside()) else { return Ok(()) };
+        if let Some(error) = self.decoder.fault(&object) {
+            return Err(error);
+        }
+        if self.unread.is_some() {
+            self.decoder.whole(object, &mut self.ready)?;
+        }
+        Ok(())
     }
 
     /// The next moment at which something has taken too long, and what that is.
@@ -346,7 +431,8 @@ impl<D: Decoder> WireStream<D> {
             None => (self.started + self.timeouts.first_event, ErrorKind::StartupTimeout),
             Some(last_byte) => {
                 let silent = last_byte + self.timeouts.silence;
-                (silent.min(self.last_content + self.timeouts.no_content), ErrorKind::Timeout)
+                let ended = self.proven_at.map_or(Duration::MAX, |proven_at| proven_at + END_MARK_TIMEOUT);
+                (silent.min(self.last_content + self.timeouts.no_content).min(ended), ErrorKind::Timeout)
             }
         };
         if whole.0 < next.0 { whole } else { next }
@@ -405,6 +491,10 @@ impl<D: Decoder> Stream for WireStream<D> {
                 Poll::Ready(Some(Err(error))) => this.body_ended(Some(error)),
                 Poll::Ready(None) => this.body_ended(None),
                 Poll::Pending => match this.poll_deadline(context) {
+                    Poll::Ready(_) if this.decoder.is_proven() => {
+                        this.body = None;
+                        this.decoder.close(&mut this.ready);
+                    }
                     Poll::Ready(kind) => {
                         let error = this.wire.error(kind);
                         this.fail(error);
@@ -420,6 +510,10 @@ impl<D: Decoder> Drop for WireStream<D> {
     /// A whole answer whose body has not quite ended: a short task reads the rest, so that the connection
     /// is kept. It ends by itself within two seconds. Any other body is dropped, which ends the request.
     fn drop(&mut self) {
+        if self.skipped > 0 {
+            let (skipped, provider) = (self.skipped, &self.wire.provider);
+            tracing::warn!(skipped, "{provider} sent data that is no event of its wire; it was skipped");
+        }
         if !self.decoder.is_finished() {
             return;
         }

@@ -81,8 +81,7 @@ fn events<D: Decoder>(wire: &Wire, decoder: D, reads: Vec<Vec<u8>>) -> (Vec<Mode
     (joined, failed)
 }
 
-fn cut_up(text: &str, cuts: &[usize]) -> Vec<Vec<u8>> {
-    let bytes = text.as_bytes();
+fn cut_up(bytes: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
     cuts.sort_unstable();
     cuts.windows(2).map(|cut| bytes[cut[0]..cut[1]].to_vec()).collect()
@@ -109,28 +108,47 @@ fn every_byte_alone_gives_the_same_events() {
         assert!(matches!(whole.0.last(), Some(ModelEvent::Finish { .. })), "{number}");
         assert_eq!(whole.1, None);
         let bytes: Vec<usize> = (0..text.len()).collect();
-        assert_eq!(played(&wire, number, cut_up(text, &bytes)), whole);
+        assert_eq!(played(&wire, number, cut_up(text.as_bytes(), &bytes)), whole);
+    }
+}
+
+/// Up to where a cut leaves no event, and from where on it leaves the whole answer: the last bytes of the
+/// line of the first event, and of the line with the reason.
+fn borders(text: &str) -> (usize, usize) {
+    let end_of_line = |at: usize| at + text[at..].find(['\r', '\n']).unwrap();
+    let reason = text.find("finish_reason\":\"").or_else(|| text.find("stop_reason\":\"")).unwrap();
+    (end_of_line(text.find("data: {").unwrap()), end_of_line(reason))
+}
+
+/// Checks what is left of a recorded stream that ends after `cut` bytes.
+fn check_cut(wire: &Wire, number: usize, cut: usize, cuts: &[usize]) {
+    let text = recorded(number);
+    let (first_event, proof) = borders(text);
+    let body = cut_up(&text.as_bytes()[..cut], cuts);
+    let (mut events, error) = played(wire, number, body);
+    let ending = error.as_ref().map(|error| (error.kind, error.code.as_deref()));
+    let expected = match cut {
+        _ if cut < first_event => Some((ErrorKind::Malformed, None)),
+        _ if cut < proof => Some((ErrorKind::Network, Some("truncated"))),
+        _ => None,
+    };
+    assert_eq!(ending, expected, "stream {number} cut at {cut}: {error:?}");
+    if expected.is_none() {
+        let (mut whole, _) = played(wire, number, vec![text.as_bytes().to_vec()]);
+        // counts may come behind the reason
+        events.retain(|event| !matches!(event, ModelEvent::Usage(_)));
+        whole.retain(|event| !matches!(event, ModelEvent::Usage(_)));
+        assert_eq!(events, whole, "stream {number} cut at {cut}");
     }
 }
 
 #[test]
-fn a_stream_cut_anywhere_before_its_end_is_an_error() {
+fn a_cut_right_at_a_border_is_told_apart() {
     let wire = wire();
     for number in 0..5 {
-        let text = recorded(number);
-        // Chat Completions are whole once the reason is there
-        let whole_from = text.find("finish_reason\":\"").unwrap_or(text.len() - 2);
-        for cut in (0..whole_from).step_by(7) {
-            let (events, error) = played(&wire, number, vec![text.as_bytes()[..cut].to_vec()]);
-            assert!(!events.iter().any(|event| matches!(event, ModelEvent::Finish { .. })));
-            let error = error.unwrap();
-            if error.kind == ErrorKind::Malformed {
-                // cut before the first event: it may be no stream of events at all
-                assert!(events.iter().all(|event| matches!(event, ModelEvent::Alive)), "{cut}: {events:?}");
-                assert!(cut < text.len() / 2, "{cut} of {}", text.len());
-            } else {
-                assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Network, Some("truncated")));
-            }
+        let (first_event, proof) = borders(recorded(number));
+        for cut in [0, first_event - 1, first_event, first_event + 1, proof - 1, proof, proof + 1] {
+            check_cut(&wire, number, cut, &[]);
         }
     }
 }
@@ -143,7 +161,16 @@ proptest! {
         let wire = wire();
         let text = recorded(number);
         let whole = played(&wire, number, vec![text.as_bytes().to_vec()]);
-        prop_assert_eq!(played(&wire, number, cut_up(text, &cuts)), whole);
+        prop_assert_eq!(played(&wire, number, cut_up(text.as_bytes(), &cuts)), whole);
+    }
+
+    #[test]
+    fn a_cut_anywhere_is_an_error_until_the_end_is_proven(
+        number in 0_usize..5,
+        cut: prop::sample::Index,
+        cuts in prop::collection::vec(any::<usize>(), 0..12),
+    ) {
+        check_cut(&wire(), number, cut.index(recorded(number).len() + 1), &cuts);
     }
 
     /// Garbage in the place of an event is an error or nothing, never a panic.

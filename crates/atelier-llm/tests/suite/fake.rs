@@ -124,17 +124,7 @@ impl Fake {
     }
 
     pub(crate) fn provider_with(&self, kind: ProviderKind, clock: &Arc<ManualClock>) -> Arc<dyn Provider> {
-        let base_url = match kind {
-            ProviderKind::Anthropic => format!("http://127.0.0.1:{}", self.port),
-            _ => format!("http://127.0.0.1:{}/v1", self.port),
-        };
-        let settings = ProviderSettings {
-            kind,
-            display_name: "Acme".to_owned(),
-            base_url: Some(base_url),
-            api_key: Secret::new(KEY),
-        };
-        registry("loopback", clock).build(settings).unwrap()
+        provider_at(self.port, kind, clock)
     }
 
     /// Ends once no answer is being sent any more.
@@ -256,6 +246,17 @@ impl Clock for HastyClock {
     fn sleep_until(&self, _deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(std::future::ready(()))
     }
+}
+
+/// The provider of `kind` at a port of this machine.
+pub(crate) fn provider_at(port: u16, kind: ProviderKind, clock: &Arc<ManualClock>) -> Arc<dyn Provider> {
+    let base_url = match kind {
+        ProviderKind::Anthropic => format!("http://127.0.0.1:{port}"),
+        _ => format!("http://127.0.0.1:{port}/v1"),
+    };
+    let settings =
+        ProviderSettings { kind, display_name: "Acme".to_owned(), base_url: Some(base_url), api_key: Secret::new(KEY) };
+    registry("loopback", clock).build(settings).unwrap()
 }
 
 pub(crate) fn registry(allow: &str, clock: &Arc<ManualClock>) -> ProviderRegistry {

@@ -4,5 +4,7 @@
 mod anthropic;
 mod chat;
 mod fake;
+mod odd;
+mod raw;
 mod scripted;
 mod transport;

@@ -25,6 +25,46 @@ fn usage(counts: &Value) -> String {
 }
 
 #[tokio::test]
+async fn a_later_report_of_zeros_or_of_an_absurd_count_does_not_change_the_bill() {
+    let report = |prompt: u64, completion: u64| json!({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}});
+    let whole = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).without_model().start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        for (at, last) in [report(0, 0), report(50, u64::MAX)].into_iter().enumerate() {
+            let events = [whole.clone(), report(50, 10), last.clone()].map(|event| format!("data: {event}\n\n"));
+            let server = ModelServer::start(format!("{}data: [DONE]\n\n", events.concat())).await;
+            let model = server.add(&admin, "openai-compat", &format!("local-{at}")).await;
+            let prices = json!({"input_price_per_million_tokens": "3", "output_price_per_million_tokens": "15"});
+            let path = format!("{CHATS}/model-configs/{model}");
+            admin.patch(&path, json!({"is_default": true, "model_config": {"cost": prices}})).await.expect(200);
+            let answer = ended(&ada, "waiting").await.messages().await[1].clone();
+            assert_eq!(answer["cost_micros"], 50 * 3 + 10 * 15, "{last}: {answer}");
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_behind_an_empty_reason_is_asked_for_again() {
+    let half = json!({"choices": [{"delta": {"content": "half "}, "finish_reason": ""}]});
+    let half = Reply::events(format!("data: {half}\n\n"));
+    for engine in Engine::ALL {
+        let host = Host::builder().engine(engine).without_model().start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let server = ModelServer::replying(vec![half.clone(), Reply::events(answer("Hello", "stop"))]).await;
+        server.add(&admin, "openai-compat", "local").await;
+        let messages = ended(&ada, "waiting").await.messages().await;
+        assert_eq!(
+            (messages[1]["content"][0]["text"].as_str(), server.seen().len()),
+            (Some("Hello"), 2),
+            "{messages:?}"
+        );
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_count_that_the_provider_leaves_out_costs_nothing() {
     for engine in Engine::ALL {
         let host = Host::builder().engine(engine).without_model().start().await;

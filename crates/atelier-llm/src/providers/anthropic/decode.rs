@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 use atelier_domain::message::{
     FinishReason, MessagePart, Native, Origin, ReasoningPart, SourcePart, TextPart, ToolCallPart, ToolResultPart, Usage,
 };
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::content::joined;
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
 use crate::history::without_private;
-use crate::json::{self, arguments};
-use crate::wire::{Decoder, Wire};
+use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
+use crate::usage::{count, grown};
+use crate::wire::{Decoder, Wire, fault};
 
 pub(super) struct MessagesDecoder {
     wire: Wire,
@@ -25,14 +25,14 @@ pub(super) struct MessagesDecoder {
     usage: Usage,
     response_id: Option<String>,
     finish: Option<FinishReason>,
+    /// A reason came, and nothing of the answer behind it.
+    is_proven: bool,
     is_finished: bool,
-    /// Holds an event that had to be repaired.
-    scratch: String,
 }
 
 struct Block {
     /// The provider's number for it.
-    number: u32,
+    number: Option<u64>,
     index: u32,
     kind: BlockKind,
     /// The block as it began, and what unknown deltas added.
@@ -60,7 +60,8 @@ enum BlockKind {
 impl BlockKind {
     fn of(name: &str) -> Self {
         match name {
-            "text" => Self::Text,
+            // a block that does not say what it is holds text
+            "text" | "" => Self::Text,
             "thinking" => Self::Thinking,
             "redacted_thinking" => Self::RedactedThinking,
             "tool_use" => Self::ToolUse,
@@ -69,43 +70,6 @@ impl BlockKind {
             _ => Self::Unknown,
         }
     }
-}
-
-/// One event. Its `type` decides which of the fields are there.
-#[derive(Deserialize)]
-struct Event<'a> {
-    r#type: &'a str,
-    index: Option<u32>,
-    #[serde(borrow)]
-    delta: Option<Delta<'a>>,
-    #[serde(borrow)]
-    content_block: Option<&'a RawValue>,
-    message: Option<MessageStart>,
-    usage: Option<Value>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct MessageStart {
-    id: Option<String>,
-    usage: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    r#type: Option<&'a str>,
-    text: Option<String>,
-    thinking: Option<String>,
-    signature: Option<String>,
-    partial_json: Option<String>,
-    citation: Option<Value>,
-    stop_reason: Option<String>,
-}
-
-/// An event read for what it holds beside the known fields.
-#[derive(Deserialize)]
-struct OtherDelta {
-    delta: Map<String, Value>,
 }
 
 type Out = VecDeque<ModelEvent>;
@@ -121,8 +85,8 @@ impl MessagesDecoder {
             usage: Usage::default(),
             response_id: None,
             finish: None,
+            is_proven: false,
             is_finished: false,
-            scratch: String::new(),
         }
     }
 
@@ -131,73 +95,45 @@ impl MessagesDecoder {
         self.next_index - 1
     }
 
-    fn take(&mut self, event: Event<'_>, data: &[u8], out: &mut Out) -> Result<(), ProviderError> {
-        match event.r#type {
-            "content_block_delta" => {
-                if let (Some(number), Some(delta)) = (event.index, event.delta) {
-                    self.delta(number, delta, data, out)?;
-                }
-            }
-            "content_block_start" => {
-                if let (Some(number), Some(block)) = (event.index, event.content_block) {
-                    self.start(number, block, out)?;
-                }
-            }
-            "content_block_stop" => {
-                if let Some(at) = event.index.and_then(|number| self.position(number)) {
-                    let block = self.open.remove(at);
-                    self.complete(block, out);
-                }
-            }
-            "message_start" => {
-                if let Some(message) = event.message {
-                    self.response_id = message.id;
-                    self.count(message.usage.as_ref(), out);
-                }
-            }
-            "message_delta" => {
-                if let Some(word) = event.delta.and_then(|delta| delta.stop_reason) {
-                    self.finish = Some(finish_reason(&word));
-                }
-                self.count(event.usage.as_ref(), out);
-            }
-            "message_stop" => self.close(out),
-            "error" => {
-                let reported = Reported::from_value(event.error.as_ref().unwrap_or(&Value::Null));
-                return Err(reported.into_error(self.wire.blame(self.replayed_reasoning)));
-            }
-            // `ping`, and events we do not know
-            _ => out.push_back(ModelEvent::Alive),
+    /// The open block of a number. A piece without one belongs to the block that began last.
+    fn position(&self, number: Option<u64>) -> Option<usize> {
+        match number {
+            Some(_) => self.open.iter().position(|block| block.number == number),
+            None => self.open.len().checked_sub(1),
         }
-        Ok(())
     }
 
-    fn position(&self, number: u32) -> Option<usize> {
-        self.open.iter().position(|block| block.number == number)
-    }
-
-    fn start(&mut self, number: u32, block: &RawValue, out: &mut Out) -> Result<(), ProviderError> {
-        let mut scratch = String::new();
-        let fields: Map<String, Value> = json::from_slice(block.get().as_bytes(), &mut scratch)
-            .map_err(|_| self.wire.malformed("a block of the answer cannot be read"))?;
+    fn start(
+        &mut self,
+        number: Option<u64>,
+        mut fields: Map<String, Value>,
+        out: &mut Out,
+    ) -> Result<(), ProviderError> {
+        self.is_proven = false;
+        // its end was not said
+        if let Some(at) = number.and_then(|_| self.position(number)) {
+            let block = self.open.remove(at);
+            self.complete(block, out);
+        }
         let kind = BlockKind::of(fields.get("type").and_then(Value::as_str).unwrap_or_default());
         let index = self.new_index();
-        let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut text = String::new();
         match kind {
             BlockKind::Text => {
-                text = word("text");
+                text = self.words(fields.get("text").cloned())?;
+                fields.insert("type".to_owned(), Value::String("text".to_owned()));
                 if !text.is_empty() {
                     out.push_back(ModelEvent::TextDelta { index, text: text.clone() });
                 }
             }
             BlockKind::Thinking => {
-                text = word("thinking");
+                text = self.words(fields.get("thinking").cloned())?;
                 if !text.is_empty() {
                     out.push_back(ModelEvent::ReasoningDelta { index, text: text.clone() });
                 }
             }
             BlockKind::ToolUse => {
+                let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 out.push_back(ModelEvent::CallStart { index, tool_call_id: word("id"), tool_name: word("name") });
             }
             BlockKind::RedactedThinking
@@ -209,46 +145,57 @@ impl MessagesDecoder {
         Ok(())
     }
 
-    fn delta(&mut self, number: u32, delta: Delta<'_>, data: &[u8], out: &mut Out) -> Result<(), ProviderError> {
+    /// The text that `content` says.
+    fn words(&self, content: Option<Value>) -> Result<String, ProviderError> {
+        joined(content.unwrap_or_default())
+            .ok_or_else(|| self.wire.malformed("the content of an event has an unknown shape"))
+    }
+
+    fn delta(
+        &mut self,
+        number: Option<u64>,
+        mut delta: Map<String, Value>,
+        out: &mut Out,
+    ) -> Result<(), ProviderError> {
         let Some(at) = self.position(number) else {
             return Err(self.wire.malformed("a piece of a block came before the block"));
         };
-        let block = &mut self.open[at];
-        let index = block.index;
-        match delta.r#type {
-            Some("text_delta") => {
-                if let Some(text) = delta.text.filter(|text| !text.is_empty()) {
+        self.is_proven = false;
+        let named = take_text(&mut delta, "type");
+        match named.as_deref().unwrap_or_else(|| delta_kind(&delta)) {
+            "text_delta" => {
+                let text = self.words(delta.shift_remove("text"))?;
+                let block = &mut self.open[at];
+                if !text.is_empty() {
                     block.text.push_str(&text);
-                    out.push_back(ModelEvent::TextDelta { index, text });
+                    out.push_back(ModelEvent::TextDelta { index: block.index, text });
                 }
             }
-            Some("thinking_delta") => {
-                if let Some(text) = delta.thinking.filter(|text| !text.is_empty()) {
+            "thinking_delta" => {
+                let text = self.words(delta.shift_remove("thinking"))?;
+                let block = &mut self.open[at];
+                if !text.is_empty() {
                     block.text.push_str(&text);
-                    out.push_back(ModelEvent::ReasoningDelta { index, text });
+                    out.push_back(ModelEvent::ReasoningDelta { index: block.index, text });
                 }
             }
-            Some("input_json_delta") => {
-                if let Some(delta) = delta.partial_json.filter(|text| !text.is_empty()) {
+            "input_json_delta" => {
+                let delta = take_arguments(&mut delta, "partial_json");
+                let block = &mut self.open[at];
+                if !delta.is_empty() {
                     block.input.push_str(&delta);
                     if block.kind == BlockKind::ToolUse {
-                        out.push_back(ModelEvent::CallArgs { index, delta });
+                        out.push_back(ModelEvent::CallArgs { index: block.index, delta });
                     }
                 }
             }
-            Some("signature_delta") => {
-                if let Some(signature) = delta.signature {
-                    append(&mut block.fields, "signature", Value::String(signature));
+            "signature_delta" => {
+                if let Some(signature) = take_text(&mut delta, "signature") {
+                    append(&mut self.open[at].fields, "signature", Value::String(signature));
                 }
             }
-            Some("citations_delta") => block.citations.extend(delta.citation),
-            Some(_) | None => {
-                let mut scratch = String::new();
-                if let Ok(other) = json::from_slice::<OtherDelta>(data, &mut scratch) {
-                    let added = other.delta.into_iter().filter(|(name, _)| name != "type");
-                    added.for_each(|(name, value)| append(&mut block.fields, &name, value));
-                }
-            }
+            "citations_delta" => self.open[at].citations.extend(delta.shift_remove("citation")),
+            _ => delta.into_iter().for_each(|(name, value)| append(&mut self.open[at].fields, &name, value)),
         }
         Ok(())
     }
@@ -305,7 +252,9 @@ impl MessagesDecoder {
             // some calls come whole with their block
             match fields.get("input") {
                 Some(args @ Value::Object(_)) => (args.clone(), false),
-                _ => (Value::Object(Map::new()), false),
+                Some(Value::String(text)) => arguments(text),
+                Some(Value::Null) | None => (Value::Object(Map::new()), false),
+                Some(_) => (Value::Object(Map::new()), true),
             }
         } else {
             arguments(input)
@@ -353,36 +302,27 @@ impl MessagesDecoder {
     }
 
     /// Counts are totals so far; those not named keep their value.
-    fn count(&mut self, reported: Option<&Value>, out: &mut Out) {
-        let Some(reported) = reported.filter(|usage| usage.is_object()) else {
+    fn count(&mut self, report: Option<&Value>, out: &mut Out) {
+        let Some(report) = report.filter(|usage| usage.is_object()) else {
             return;
         };
-        let count = |path: &str| {
-            let number = reported.pointer(path).and_then(Value::as_i64)?;
-            if number < 0 {
-                tracing::warn!("a provider reported the negative count {path} = {number}");
-            }
-            (number >= 0).then_some(number)
-        };
-        let before = self.usage;
-        self.usage = Usage {
-            input_tokens: count("/input_tokens").or(before.input_tokens),
-            output_tokens: count("/output_tokens").or(before.output_tokens),
-            reasoning_tokens: count("/output_tokens_details/thinking_tokens").or(before.reasoning_tokens),
-            cache_read_tokens: count("/cache_read_input_tokens").or(before.cache_read_tokens),
-            cache_creation_tokens: count("/cache_creation_input_tokens").or(before.cache_creation_tokens),
+        let reported = Usage {
+            input_tokens: count(report, "/input_tokens"),
+            output_tokens: count(report, "/output_tokens"),
+            reasoning_tokens: count(report, "/output_tokens_details/thinking_tokens"),
+            cache_read_tokens: count(report, "/cache_read_input_tokens"),
+            cache_creation_tokens: count(report, "/cache_creation_input_tokens"),
             total_tokens: None,
         };
+        self.usage = grown(self.usage, reported);
         out.push_back(ModelEvent::Usage(self.usage));
     }
 
-    fn close(&mut self, out: &mut Out) {
-        for block in std::mem::take(&mut self.open) {
-            self.complete(block, out);
+    fn stop_reason(&mut self, fields: &mut Map<String, Value>) {
+        if let Some(word) = take_text(fields, "stop_reason").filter(|word| !word.trim().is_empty()) {
+            self.finish = Some(finish_reason(&word));
+            self.is_proven = true;
         }
-        let reason = self.finish.unwrap_or(FinishReason::Stop);
-        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
-        self.is_finished = true;
     }
 }
 
@@ -413,30 +353,100 @@ fn append(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
+/// What kind of piece it is that does not say so.
+fn delta_kind(delta: &Map<String, Value>) -> &'static str {
+    let kinds = [
+        ("text", "text_delta"),
+        ("thinking", "thinking_delta"),
+        ("partial_json", "input_json_delta"),
+        ("signature", "signature_delta"),
+        ("citation", "citations_delta"),
+    ];
+    kinds.iter().find(|(field, _)| delta.contains_key(*field)).map_or("", |(_, kind)| kind)
+}
+
 impl Decoder for MessagesDecoder {
-    fn event(&mut self, data: &[u8], out: &mut Out) -> Result<(), ProviderError> {
-        if data.is_empty() {
-            return Ok(());
+    const END_MARK: Option<&'static [u8]> = None;
+
+    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+        if let Some(error) = self.fault(&event) {
+            return Err(error);
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let result = match json::from_slice(data, &mut scratch) {
-            Ok(event) => self.take(event, data, out),
-            Err(_) => Err(self.wire.malformed("an event of the stream cannot be read")),
-        };
-        scratch.clear();
-        self.scratch = scratch;
-        result
+        let number = event.get("index").and_then(Value::as_u64);
+        match take_text(&mut event, "type").unwrap_or_default().as_str() {
+            "content_block_delta" => {
+                if let Some(delta) = take_object(&mut event, "delta") {
+                    self.delta(number, delta, out)?;
+                }
+            }
+            "content_block_start" => {
+                let block = take_object(&mut event, "content_block").unwrap_or_default();
+                self.start(number, block, out)?;
+            }
+            "content_block_stop" => {
+                if let Some(at) = self.position(number) {
+                    let block = self.open.remove(at);
+                    self.complete(block, out);
+                }
+            }
+            "message_start" => {
+                if let Some(mut message) = take_object(&mut event, "message") {
+                    self.response_id = take_text(&mut message, "id");
+                    self.count(message.get("usage"), out);
+                }
+            }
+            "message_delta" => {
+                if let Some(mut delta) = take_object(&mut event, "delta") {
+                    self.stop_reason(&mut delta);
+                }
+                self.count(event.get("usage"), out);
+            }
+            "message_stop" => self.close(out),
+            // `ping`, and events we do not know
+            _ => out.push_back(ModelEvent::Alive),
+        }
+        Ok(())
     }
 
-    fn end(&mut self, _out: &mut Out) -> Result<(), ProviderError> {
-        Err(self.wire.truncated())
+    fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError> {
+        let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+        let names_error = kind.to_ascii_lowercase().ends_with("error");
+        // events of types that we do not know are to be ignored
+        let is_answer = !kind.is_empty() && !names_error;
+        let reported = fault::reported(object, is_answer).or_else(|| names_error.then(Reported::default))?;
+        Some(reported.into_error(self.wire.blame(self.replayed_reasoning)))
+    }
+
+    fn whole(&mut self, mut answer: Map<String, Value>, out: &mut Out) -> Result<bool, ProviderError> {
+        if answer.get("type").and_then(Value::as_str) != Some("message") || !answer.contains_key("content") {
+            return Ok(false);
+        }
+        self.response_id = take_text(&mut answer, "id");
+        for block in take_list(&mut answer, "content") {
+            let Value::Object(block) = block else { continue };
+            self.start(None, block, out)?;
+        }
+        self.stop_reason(&mut answer);
+        self.count(answer.get("usage"), out);
+        self.close(out);
+        Ok(true)
+    }
+
+    fn close(&mut self, out: &mut Out) {
+        for block in std::mem::take(&mut self.open) {
+            self.complete(block, out);
+        }
+        let reason = self.finish.unwrap_or(FinishReason::Stop);
+        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
+        self.is_finished = true;
     }
 
     fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    fn is_complete(&self) -> bool {
-        false
+    // some gateways leave the end mark out
+    fn is_proven(&self) -> bool {
+        self.is_proven
     }
 }

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use atelier_domain::message::{
     FinishReason, MessagePart, Native, Origin, ReasoningPart, SourcePart, ToolCallPart, Usage,
 };
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::content::{Piece, joined, pieces};
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
-use crate::json::{self, arguments};
-use crate::wire::{Decoder, Wire};
+use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
+use crate::usage::count;
+use crate::wire::{Decoder, Wire, fault};
 
 pub(super) struct ChatDecoder {
     wire: Wire,
@@ -23,11 +23,12 @@ pub(super) struct ChatDecoder {
     reasoning: Reasoning,
     calls: Vec<Call>,
     response_id: Option<String>,
+    counts: Counts,
     finish: Option<FinishReason>,
+    /// A reason came, and nothing of the answer behind it.
+    is_proven: bool,
     is_refused: bool,
     is_finished: bool,
-    /// Holds an event that had to be repaired.
-    scratch: String,
 }
 
 /// Which block text goes to. Calls do not close it: their pieces carry their own number.
@@ -57,45 +58,92 @@ struct Call {
     other: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<Value>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    delta: Option<Delta>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    content: Option<String>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
-    reasoning_details: Option<Vec<Value>>,
-    tool_calls: Option<Vec<CallDelta>>,
-    annotations: Option<Vec<Value>>,
-}
-
-#[derive(Deserialize)]
-struct CallDelta {
-    index: Option<u64>,
-    id: Option<String>,
-    function: Option<FunctionDelta>,
-    #[serde(flatten)]
+/// A piece of a call, as it came.
+struct CallPiece {
+    /// The server's number for the call.
+    number: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
     other: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct FunctionDelta {
-    name: Option<String>,
-    arguments: Option<String>,
+impl CallPiece {
+    /// `None` if the piece says nothing.
+    fn read(piece: Value) -> Option<Self> {
+        let Value::Object(mut fields) = piece else { return None };
+        let number = fields.shift_remove("index").and_then(|number| number.as_u64());
+        let id = take_text(&mut fields, "id").unwrap_or_default();
+        let mut function = take_object(&mut fields, "function").unwrap_or_default();
+        let name = take_text(&mut function, "name").unwrap_or_default();
+        let arguments = take_arguments(&mut function, "arguments");
+        fields.retain(|name, value| name != "type" && !value.is_null());
+        let is_empty = id.is_empty() && name.is_empty() && arguments.is_empty() && fields.is_empty();
+        (!is_empty).then_some(Self { number, id, name, arguments, other: fields })
+    }
+}
+
+impl Call {
+    fn has_whole_arguments(&self) -> bool {
+        !arguments(&self.arguments).1 && !self.arguments.trim().is_empty()
+    }
+
+    /// Whether `piece`, which goes by its id or number to this call, begins another one: many servers give
+    /// all calls the same number or the same id, or none.
+    fn is_followed_by(&self, piece: &CallPiece) -> bool {
+        if piece.name.is_empty() || !self.is_announced {
+            return false;
+        }
+        let has_other_id = !piece.id.is_empty() && !self.id.is_empty() && piece.id != self.id;
+        // some servers repeat id and name with each piece
+        let repeats = !piece.id.is_empty() && piece.id == self.id && piece.arguments.is_empty();
+        has_other_id || piece.name != self.name || (self.has_whole_arguments() && !repeats)
+    }
+}
+
+/// Every count of the wire, as it came.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    prompt: Option<i64>,
+    completion: Option<i64>,
+    reasoning: Option<i64>,
+    cached: Option<i64>,
+    written: Option<i64>,
+    total: Option<i64>,
+}
+
+impl Counts {
+    /// Takes a report in: counts of one request never fall.
+    fn grow(&mut self, report: &Value) {
+        let grow = |so_far: &mut Option<i64>, path: &str| *so_far = (*so_far).max(count(report, path));
+        grow(&mut self.prompt, "/prompt_tokens");
+        grow(&mut self.completion, "/completion_tokens");
+        grow(&mut self.reasoning, "/completion_tokens_details/reasoning_tokens");
+        for path in ["/prompt_tokens_details/cached_tokens", "/cached_tokens", "/prompt_cache_hit_tokens"] {
+            grow(&mut self.cached, path);
+        }
+        grow(&mut self.written, "/prompt_tokens_details/cache_write_tokens");
+        grow(&mut self.total, "/total_tokens");
+    }
+
+    /// The counts without overlap (governance.md 4).
+    fn usage(self) -> Usage {
+        let input = self.prompt.map(|prompt| {
+            let rest = prompt - self.cached.unwrap_or(0) - self.written.unwrap_or(0);
+            if rest < 0 {
+                tracing::warn!("a provider reported more cached tokens than the {prompt} of the prompt");
+            }
+            rest.max(0)
+        });
+        Usage {
+            input_tokens: input,
+            output_tokens: self.completion,
+            reasoning_tokens: self.reasoning,
+            cache_read_tokens: self.cached,
+            cache_creation_tokens: self.written,
+            total_tokens: self.total,
+        }
+    }
 }
 
 type Out = VecDeque<ModelEvent>;
@@ -111,10 +159,11 @@ impl ChatDecoder {
             reasoning: Reasoning::default(),
             calls: Vec::new(),
             response_id: None,
+            counts: Counts::default(),
             finish: None,
+            is_proven: false,
             is_refused: false,
             is_finished: false,
-            scratch: String::new(),
         }
     }
 
@@ -123,49 +172,43 @@ impl ChatDecoder {
         self.next_index - 1
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, out: &mut Out) -> Result<(), ProviderError> {
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(Reported::from_value(&error).into_error(self.wire.blame(self.replayed_reasoning)));
-        }
-        if self.response_id.is_none() {
-            self.response_id = chunk.id.and_then(|id| serde_json::from_str(id.get()).ok());
-        }
-        // one answer was asked for
-        if let Some(choice) = chunk.choices.and_then(|choices| choices.into_iter().next()) {
-            if let Some(delta) = choice.delta {
-                self.delta(delta, out);
-            }
-            if let Some(word) = choice.finish_reason {
-                self.finish = Some(self.finish_reason(&word)?);
-            }
-        }
-        if let Some(usage) = chunk.usage.as_ref().and_then(usage) {
-            out.push_back(ModelEvent::Usage(usage));
-        }
-        Ok(())
+    fn error(&self, reported: Reported) -> ProviderError {
+        reported.into_error(self.wire.blame(self.replayed_reasoning))
     }
 
-    fn delta(&mut self, delta: Delta, out: &mut Out) {
-        self.reasoning_delta(delta.reasoning_content, delta.reasoning, delta.reasoning_details, out);
-        if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
-            self.text(text, out);
+    fn delta(&mut self, mut delta: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+        let mut reasoning = |name: &str| {
+            let words = delta.shift_remove(name).and_then(joined);
+            words.filter(|words| !words.is_empty())
+        };
+        let (content, plain) = (reasoning("reasoning_content"), reasoning("reasoning"));
+        self.reasoning_delta(content, plain, take_list(&mut delta, "reasoning_details"), out);
+        let content = pieces(delta.shift_remove("content").unwrap_or_default())
+            .ok_or_else(|| self.wire.malformed("the content of an event has an unknown shape"))?;
+        for piece in content {
+            match piece {
+                Piece::Text(text) => self.text(text, out),
+                Piece::Reasoning(text) => self.shown_reasoning(text, out),
+            }
         }
-        if let Some(refusal) = delta.refusal.filter(|text| !text.is_empty()) {
+        if let Some(refusal) = take_text(&mut delta, "refusal").filter(|text| !text.is_empty()) {
             self.is_refused = true;
             self.text(refusal, out);
         }
-        for call in delta.tool_calls.unwrap_or_default() {
-            self.call(call, out);
+        for piece in take_list(&mut delta, "tool_calls").into_iter().filter_map(CallPiece::read) {
+            self.call(piece, out);
         }
-        for annotation in delta.annotations.unwrap_or_default() {
+        for annotation in take_list(&mut delta, "annotations") {
             if let Some(source) = self.source(&annotation) {
                 let index = self.new_index();
                 out.push_back(ModelEvent::Part { index, part: MessagePart::Source(source) });
             }
         }
+        Ok(())
     }
 
     fn text(&mut self, text: String, out: &mut Out) {
+        self.is_proven = false;
         let index = if let Open::Text(index) = self.open {
             index
         } else {
@@ -179,26 +222,10 @@ impl ChatDecoder {
 
     /// `reasoning_content` and `reasoning` are two names for the text, `reasoning_details` the same in
     /// blocks with signatures. What is shown is one of them; all are kept.
-    fn reasoning_delta(
-        &mut self,
-        content: Option<String>,
-        plain: Option<String>,
-        details: Option<Vec<Value>>,
-        out: &mut Out,
-    ) {
-        let content = content.filter(|text| !text.is_empty());
-        let plain = plain.filter(|text| !text.is_empty());
-        let details = details.unwrap_or_default();
+    fn reasoning_delta(&mut self, content: Option<String>, plain: Option<String>, details: Vec<Value>, out: &mut Out) {
         if content.is_none() && plain.is_none() && details.is_empty() {
             return;
         }
-        let index = if let Open::Reasoning(index) = self.open {
-            index
-        } else {
-            let index = self.new_index();
-            self.open = Open::Reasoning(index);
-            index
-        };
         let shown = match (&content, &plain) {
             (Some(text), _) | (None, Some(text)) => text.clone(),
             (None, None) => details.iter().filter_map(detail_text).collect(),
@@ -218,9 +245,21 @@ impl ChatDecoder {
                 details.into_iter().for_each(|detail| join_detail(kept, detail));
             }
         }
-        if !shown.is_empty() {
-            self.reasoning.text.push_str(&shown);
-            out.push_back(ModelEvent::ReasoningDelta { index, text: shown });
+        self.shown_reasoning(shown, out);
+    }
+
+    fn shown_reasoning(&mut self, text: String, out: &mut Out) {
+        self.is_proven = false;
+        let index = if let Open::Reasoning(index) = self.open {
+            index
+        } else {
+            let index = self.new_index();
+            self.open = Open::Reasoning(index);
+            index
+        };
+        if !text.is_empty() {
+            self.reasoning.text.push_str(&text);
+            out.push_back(ModelEvent::ReasoningDelta { index, text });
         }
     }
 
@@ -230,8 +269,8 @@ impl ChatDecoder {
         };
         self.open = Open::Nothing;
         let Reasoning { text, fields } = std::mem::take(&mut self.reasoning);
-        let native = self.native(&Value::Object(fields));
-        let part = ReasoningPart { text, native: Some(native), ..ReasoningPart::default() };
+        let native = (!fields.is_empty()).then(|| self.native(&Value::Object(fields)));
+        let part = ReasoningPart { text, native, ..ReasoningPart::default() };
         out.push_back(ModelEvent::Part { index, part: MessagePart::Reasoning(part) });
     }
 
@@ -239,17 +278,18 @@ impl ChatDecoder {
         Native { origin: self.origin.clone(), block: block.to_string() }
     }
 
-    fn call(&mut self, delta: CallDelta, out: &mut Out) {
+    fn call(&mut self, piece: CallPiece, out: &mut Out) {
+        self.is_proven = false;
         self.close_reasoning(out);
         // text behind a call is a block of its own
         self.open = Open::Nothing;
-        let at = match self.call_of(&delta) {
+        let at = match self.call_of(&piece) {
             Some(at) => at,
             None => {
                 let index = self.new_index();
                 self.calls.push(Call {
                     index,
-                    number: delta.index,
+                    number: piece.number,
                     id: String::new(),
                     name: String::new(),
                     arguments: String::new(),
@@ -260,39 +300,32 @@ impl ChatDecoder {
             }
         };
         let call = &mut self.calls[at];
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
-            call.id = id;
+        if call.id.is_empty() {
+            call.id = piece.id;
         }
-        call.other.extend(delta.other.into_iter().filter(|(name, value)| name != "type" && !value.is_null()));
-        let (name, arguments) = delta.function.map_or((None, None), |function| (function.name, function.arguments));
-        if let Some(name) = name.filter(|_| !call.is_announced) {
-            call.name.push_str(&name);
-        }
-        if !call.is_announced && !call.name.is_empty() {
+        call.other.extend(piece.other);
+        if !call.is_announced && !piece.name.is_empty() {
             call.is_announced = true;
+            call.name = piece.name;
             let (tool_call_id, tool_name) = (call.id.clone(), call.name.clone());
             out.push_back(ModelEvent::CallStart { index: call.index, tool_call_id, tool_name });
         }
-        if let Some(delta) = arguments.filter(|text| !text.is_empty()) {
-            call.arguments.push_str(&delta);
+        if !piece.arguments.is_empty() {
+            call.arguments.push_str(&piece.arguments);
             if call.is_announced {
-                out.push_back(ModelEvent::CallArgs { index: call.index, delta });
+                out.push_back(ModelEvent::CallArgs { index: call.index, delta: piece.arguments });
             }
         }
     }
 
-    /// The call a piece belongs to: the one of its number, unless it names another id. Some servers give
-    /// all calls the same number, others none.
-    fn call_of(&self, delta: &CallDelta) -> Option<usize> {
-        let at = match delta.index {
-            Some(number) => self.calls.iter().rposition(|call| call.number == Some(number))?,
-            None => self.calls.len().checked_sub(1)?,
-        };
-        let other_id = delta
-            .id
-            .as_deref()
-            .is_some_and(|id| !id.is_empty() && !self.calls[at].id.is_empty() && self.calls[at].id != id);
-        (!other_id).then_some(at)
+    /// The call a piece belongs to; none, if it begins one. A piece with neither an id that is known nor a
+    /// number goes on with the call that is open.
+    fn call_of(&self, piece: &CallPiece) -> Option<usize> {
+        let is_numbered = |call: &Call| piece.number.is_none() || call.number == piece.number;
+        let named =
+            self.calls.iter().rposition(|call| !piece.id.is_empty() && call.id == piece.id && is_numbered(call));
+        let at = named.or_else(|| self.calls.iter().rposition(is_numbered))?;
+        (!self.calls[at].is_followed_by(piece)).then_some(at)
     }
 
     fn source(&self, annotation: &Value) -> Option<SourcePart> {
@@ -312,24 +345,11 @@ impl ChatDecoder {
             "content_filter" | "refusal" => FinishReason::Refused,
             // a gateway that gives no reason with it
             "error" => {
-                return Err(Reported::default().into_error(self.wire.blame(false)));
+                return Err(self.error(Reported::default()));
             }
             // `stop`, and words we do not know
             _ => FinishReason::Stop,
         })
-    }
-
-    /// The answer is whole: its open blocks are, too.
-    fn close(&mut self, out: &mut Out) {
-        self.close_reasoning(out);
-        for call in std::mem::take(&mut self.calls) {
-            let index = call.index;
-            let part = MessagePart::ToolCall(self.call_part(call));
-            out.push_back(ModelEvent::Part { index, part });
-        }
-        let reason = if self.is_refused { FinishReason::Refused } else { self.finish.unwrap_or(FinishReason::Stop) };
-        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
-        self.is_finished = true;
     }
 
     fn call_part(&self, call: Call) -> ToolCallPart {
@@ -391,72 +411,80 @@ fn join_detail(kept: &mut Vec<Value>, detail: Value) {
     }
 }
 
-/// The counts without overlap (governance.md 4).
-fn usage(reported: &Value) -> Option<Usage> {
-    if !reported.is_object() {
-        return None;
-    }
-    let count = |path: &str| {
-        let number = reported.pointer(path)?;
-        let number = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))?;
-        if number < 0 {
-            tracing::warn!("a provider reported the negative count {path} = {number}");
-            return None;
-        }
-        Some(number)
-    };
-    let cached = count("/prompt_tokens_details/cached_tokens");
-    let written = count("/prompt_tokens_details/cache_write_tokens");
-    let input = count("/prompt_tokens").map(|prompt| {
-        let rest = prompt - cached.unwrap_or(0) - written.unwrap_or(0);
-        if rest < 0 {
-            tracing::warn!("a provider reported more cached tokens than the {prompt} of the prompt");
-        }
-        rest.max(0)
-    });
-    Some(Usage {
-        input_tokens: input,
-        output_tokens: count("/completion_tokens"),
-        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
-        cache_read_tokens: cached,
-        cache_creation_tokens: written,
-        total_tokens: count("/total_tokens"),
-    })
-}
-
 impl Decoder for ChatDecoder {
-    fn event(&mut self, data: &[u8], out: &mut Out) -> Result<(), ProviderError> {
-        if data == b"[DONE]" {
-            self.close(out);
-            return Ok(());
+    const END_MARK: Option<&'static [u8]> = Some(b"[DONE]");
+
+    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+        if let Some(error) = self.fault(&event) {
+            return Err(error);
         }
-        if data.is_empty() {
-            return Ok(());
+        if self.response_id.is_none() {
+            self.response_id = take_text(&mut event, "id");
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let result = match json::from_slice(data, &mut scratch) {
-            Ok(chunk) => self.chunk(chunk, out),
-            Err(_) => Err(self.wire.malformed("an event of the stream cannot be read")),
-        };
-        scratch.clear();
-        self.scratch = scratch;
-        result
+        // one answer was asked for
+        let choice = take_list(&mut event, "choices").into_iter().next();
+        let mut choice = if let Some(Value::Object(choice)) = choice { choice } else { Map::new() };
+        let reports = [
+            event.shift_remove("usage"),
+            choice.shift_remove("usage"),
+            take_object(&mut event, "x_groq").and_then(|mut groq| groq.shift_remove("usage")),
+        ];
+        let delta = take_object(&mut choice, "delta")
+            // an answer that was not streamed, though it was asked for
+            .or_else(|| take_object(&mut choice, "message").filter(|_| self.next_index == 0));
+        if let Some(delta) = delta {
+            self.delta(delta, out)?;
+        }
+        if let Some(word) = take_text(&mut choice, "finish_reason").filter(|word| says_why(word)) {
+            self.finish = Some(self.finish_reason(&word)?);
+            self.is_proven = true;
+        }
+        let mut reports = reports.into_iter().flatten().filter(Value::is_object).peekable();
+        if reports.peek().is_some() {
+            reports.for_each(|report| self.counts.grow(&report));
+            out.push_back(ModelEvent::Usage(self.counts.usage()));
+        }
+        Ok(())
     }
 
-    fn end(&mut self, out: &mut Out) -> Result<(), ProviderError> {
-        // many servers leave the end mark out, none the reason
-        if self.finish.is_none() {
-            return Err(self.wire.truncated());
+    fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError> {
+        let is_answer = object.get("choices").is_some_and(Value::is_array);
+        fault::reported(object, is_answer).map(|reported| self.error(reported))
+    }
+
+    fn whole(&mut self, answer: Map<String, Value>, out: &mut Out) -> Result<bool, ProviderError> {
+        let is_answer = answer.get("choices").and_then(Value::as_array).is_some_and(|choices| !choices.is_empty());
+        if is_answer {
+            self.event(answer, out)?;
+            self.close(out);
         }
-        self.close(out);
-        Ok(())
+        Ok(is_answer)
+    }
+
+    /// The answer is whole: its open blocks are, too.
+    fn close(&mut self, out: &mut Out) {
+        self.close_reasoning(out);
+        for call in std::mem::take(&mut self.calls) {
+            let index = call.index;
+            let part = MessagePart::ToolCall(self.call_part(call));
+            out.push_back(ModelEvent::Part { index, part });
+        }
+        let reason = if self.is_refused { FinishReason::Refused } else { self.finish.unwrap_or(FinishReason::Stop) };
+        out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
+        self.is_finished = true;
     }
 
     fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    fn is_complete(&self) -> bool {
-        self.finish.is_some()
+    // many servers leave the end mark out, none the reason
+    fn is_proven(&self) -> bool {
+        self.is_proven
     }
+}
+
+/// Some servers send an empty reason, or the word null, with every event.
+fn says_why(reason: &str) -> bool {
+    !matches!(reason.trim(), "" | "null")
 }

@@ -14,6 +14,7 @@ use crate::error::{Blame, ProviderError, Reported};
 use crate::event::ModelEvent;
 use crate::json::arguments;
 use crate::request::{ModelRequest, Timeouts};
+use crate::usage::grown;
 
 /// A text without `chunk` comes in parts of this many characters.
 const CHUNK_CHARS: usize = 24;
@@ -184,8 +185,9 @@ impl<'a> Composer<'a> {
                 self.pause(step);
                 self.call(call);
             } else if let Some(counts) = step.usage {
-                usage = Some(counts.usage());
-                self.cues.push_back(Cue::Event(ModelEvent::Usage(counts.usage())));
+                let counts = grown(usage.unwrap_or_default(), counts.usage());
+                usage = Some(counts);
+                self.cues.push_back(Cue::Event(ModelEvent::Usage(counts)));
             } else if let Some(error) = &step.error {
                 self.pause(step);
                 self.cues.push_back(Cue::Fail(failure(error, self.provider)));
