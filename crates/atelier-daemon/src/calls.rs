@@ -1,7 +1,7 @@
 //! Running the calls of a step: what runs together, what waits, what becomes of them on a stop.
 //!
-//! At most [`AT_ONCE`] calls run at the same time, begun in call order. Calls of exclusive tools run one
-//! by one. Calls that are refused get their results first, all in one transaction; each other result is stored
+//! The outcome is that of calls run one after another: calls without effects run together, at most
+//! [`AT_ONCE`] of them, and a call with effects runs alone, after all before it. Calls that are refused get their results first, all in one transaction; each other result is stored
 //! as its call ends, others still running. After a takeover a call that had
 //! begun is gone on with according to its class; see `tools/run.rs` for what that means for each tool.
 
@@ -23,7 +23,7 @@ use crate::tools::Tool;
 use crate::tools::run::{self, Attempt, Call, LedgerRefused, ToolEnvironment, ToolOutcome};
 use crate::turn::{RunEnd, RunWriter};
 
-/// Calls of one chat that run together.
+/// Calls without effects of one chat that run together.
 pub(crate) const AT_ONCE: usize = 8;
 /// Calls of one answer that are run at all.
 pub(crate) const MAX_CALLS_A_STEP: usize = 64;
@@ -108,23 +108,56 @@ pub(crate) fn refusal(name: &str, place: usize, was_cut: bool) -> Option<ToolErr
     Tool::from_name(name).is_none().then(|| run::unknown_tool(name))
 }
 
-/// How many of the calls, from the first one on, begin at once: these are stored as started.
+/// The calls that run at a time.
+#[derive(Default)]
+struct Together {
+    count: usize,
+    with_effects: bool,
+}
+
+impl Together {
+    /// Whether the next call in call order may begin beside those that run.
+    const fn admits(&self, has_effects: bool) -> bool {
+        self.count == 0 || (!self.with_effects && !has_effects && self.count < AT_ONCE)
+    }
+
+    const fn begin(&mut self, has_effects: bool) {
+        self.count += 1;
+        self.with_effects = has_effects;
+    }
+
+    const fn end(&mut self) {
+        self.count -= 1;
+        // a call with effects was the only one
+        self.with_effects = false;
+    }
+}
+
+/// A tool that is not known here may do anything.
+fn has_effects(tool_name: &str) -> bool {
+    Tool::from_name(tool_name).is_none_or(Tool::has_effects)
+}
+
+/// Which of the calls, given by name and whether they are refused, begin at once: these are stored as started.
 pub(crate) fn begin_at_once<'a>(calls: impl Iterator<Item = (&'a str, bool)>) -> Vec<bool> {
-    let (mut running, mut exclusive) = (0, false);
+    let mut together = Together::default();
+    let mut is_held_up = false;
     calls
         .map(|(name, refused)| {
-            let is_exclusive = Tool::from_name(name).is_some_and(Tool::is_exclusive);
-            if refused || running >= AT_ONCE || (is_exclusive && exclusive) {
+            if refused {
                 return false;
             }
-            running += 1;
-            exclusive |= is_exclusive;
-            true
+            is_held_up |= !together.admits(has_effects(name));
+            if !is_held_up {
+                together.begin(has_effects(name));
+            }
+            !is_held_up
         })
         .collect()
 }
 
-/// Runs `calls` until each has a result, or a stop or the end of the process comes first.
+/// Runs `calls`, which are in call order, until each has a result, or a stop or the end of the process
+/// comes first.
 pub(crate) async fn run_all(
     environment: &ToolEnvironment,
     writer: &RunWriter,
@@ -134,28 +167,26 @@ pub(crate) async fn run_all(
     refuse(environment, writer, &calls).await?;
     let mut waiting: VecDeque<&OpenCall> = calls.iter().filter(|call| call.refused.is_none()).collect();
     let mut running = FuturesUnordered::new();
-    let mut exclusive_runs = false;
+    let mut together = Together::default();
     let mut interrupted = Vec::new();
     loop {
-        while running.len() < AT_ONCE && !tokens.stop.is_cancelled() && !tokens.drain.is_cancelled() {
-            let Some(at) = waiting.iter().position(|call| !(exclusive_runs && is_exclusive(call))) else { break };
-            let call = waiting.remove(at).expect("position gives an index inside the queue");
-            exclusive_runs |= is_exclusive(call);
-            running.push(one(environment, writer, call, tokens).map(move |end| (call, end)));
+        while !tokens.stop.is_cancelled() && !tokens.drain.is_cancelled() {
+            let next = waiting.pop_front_if(|call| together.admits(has_effects(&call.part.tool_name)));
+            let Some(call) = next else { break };
+            together.begin(has_effects(&call.part.tool_name));
+            running.push(one(environment, writer, call, tokens).map(move |end| (call.token, end)));
         }
         if running.is_empty() {
             break;
         }
-        let (call, end) = tokio::select! {
+        let (token, end) = tokio::select! {
             // dropping running calls is what a hand-over means: their work goes on in the workspace
             () = tokens.hand_over.cancelled() => return Ok(CallsEnd::HandOver),
             Some(done) = running.next() => done,
         };
-        if is_exclusive(call) {
-            exclusive_runs = false;
-        }
+        together.end();
         if let Some(part) = end? {
-            interrupted.push((call.token, vec![part]));
+            interrupted.push((token, vec![part]));
         }
     }
     // a stop may be in the row before its signal is here
@@ -166,10 +197,6 @@ pub(crate) async fn run_all(
         return Ok(CallsEnd::HandOver);
     }
     Ok(CallsEnd::AllStored)
-}
-
-fn is_exclusive(call: &OpenCall) -> bool {
-    Tool::from_name(&call.part.tool_name).is_some_and(Tool::is_exclusive)
 }
 
 /// Stores the results of all calls that are not run, in one transaction.
@@ -282,11 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn eight_begin_at_once_and_one_of_the_exclusive() {
-        let calls = ["execute", "create_workspace", "start_workspace"];
-        assert_eq!(begin_at_once(calls.map(|name| (name, false)).into_iter()), [true, true, false]);
-        let many = std::iter::repeat_n(("execute", false), 10);
-        assert_eq!(begin_at_once(many).iter().filter(|begins| **begins).count(), AT_ONCE);
-        assert_eq!(begin_at_once([("execute", true), ("execute", false)].into_iter()), [false, true]);
+    fn what_begins_at_once_is_eight_calls_without_effects_or_one_with_them() {
+        let begins = |calls: &[(&'static str, bool)]| begin_at_once(calls.iter().copied());
+        let run = |name| (name, false);
+        assert_eq!(begins(&[run("write_file"), run("read_file"), run("write_file")]), [true, false, false]);
+        assert_eq!(
+            begins(&[run("read_file"), run("list_templates"), run("execute"), run("read_file")]),
+            [true, true, false, false]
+        );
+        assert_eq!(
+            begins(&[("execute", true), run("read_file"), ("unknown", true), run("read_file")]),
+            [false, true, false, true]
+        );
+        assert_eq!(begins(&[run("read_file"); 10]).iter().filter(|begins| **begins).count(), AT_ONCE);
     }
 }

@@ -78,9 +78,20 @@ impl Tool {
         }
     }
 
-    /// Calls of an exclusive tool run one by one in call order.
-    pub(crate) const fn is_exclusive(self) -> bool {
-        matches!(self, Self::CreateWorkspace | Self::StartWorkspace)
+    /// Whether a call may change something. Such a call runs alone, in its place among the calls of its
+    /// answer; the others run together.
+    pub(crate) const fn has_effects(self) -> bool {
+        match self {
+            Self::ListTemplates | Self::ProcessList | Self::ProcessOutput | Self::ReadFile | Self::ReadTemplate => {
+                false
+            }
+            Self::CreateWorkspace
+            | Self::EditFiles
+            | Self::Execute
+            | Self::ProcessSignal
+            | Self::StartWorkspace
+            | Self::WriteFile => true,
+        }
     }
 
     const fn description(self) -> &'static str {
@@ -95,7 +106,8 @@ impl Tool {
             }
             Self::Execute => {
                 "Run a shell command in the workspace. It has no terminal and no input. After timeout it goes on \
-                 running and process_output follows it."
+                 running and process_output follows it. Commands of one answer run one after another; \
+                 run_in_background runs them side by side."
             }
             Self::ListTemplates => "List the templates a workspace can be created from.",
             Self::ProcessList => "List the processes this chat has started.",

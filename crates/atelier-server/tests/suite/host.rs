@@ -110,7 +110,7 @@ pub(crate) struct Builder {
     clock: Option<SharedClock>,
     model: bool,
     workspace_program: Option<PathBuf>,
-    tools: fn(WorkspaceService) -> Arc<dyn Workspaces>,
+    tools: Box<dyn FnOnce(WorkspaceService) -> Arc<dyn Workspaces> + Send>,
 }
 
 impl Builder {
@@ -162,8 +162,11 @@ impl Builder {
     }
 
     /// What the tools of turns see of the workspaces.
-    pub(crate) fn tools(mut self, tools: fn(WorkspaceService) -> Arc<dyn Workspaces>) -> Self {
-        self.tools = tools;
+    pub(crate) fn tools(
+        mut self,
+        tools: impl FnOnce(WorkspaceService) -> Arc<dyn Workspaces> + Send + 'static,
+    ) -> Self {
+        self.tools = Box::new(tools);
         self
     }
 
@@ -289,7 +292,7 @@ impl Host {
             clock: None,
             model: true,
             workspace_program: None,
-            tools: |service| Arc::new(service),
+            tools: Box::new(|service| Arc::new(service)),
         }
     }
 

@@ -5,6 +5,7 @@ mod accounts;
 mod actions;
 mod activity;
 mod answers;
+mod call_order;
 mod chats;
 mod connections;
 mod files;

@@ -15,9 +15,9 @@ rules:
       - text: "It ran."
   - when: {user_contains: "both", step: 0}
     steps:
-      - text: "Both at once."
-      - tool_call: {name: execute, args: {command: "until [ -e $HOME/go ]; do sleep 0.05; done; echo slow"}}
+      - text: "One by one."
       - tool_call: {name: execute, args: {command: "echo fast"}}
+      - tool_call: {name: execute, args: {command: "until [ -e $HOME/go ]; do sleep 0.05; done; echo slow"}}
   - when: {user_contains: "both", step: 1}
     steps:
       - text: "Both are done."
@@ -79,7 +79,7 @@ async fn b031_a_workspace_that_was_stopped_and_started_is_worked_in_by_its_new_a
 }
 
 #[tokio::test]
-async fn b094_an_answer_is_there_before_its_calls_end_and_a_fast_call_before_a_slow_one() {
+async fn b094_an_answer_is_there_before_its_calls_end_and_each_result_as_soon_as_its_call_ends() {
     for engine in Engine::ALL {
         let server = server().engine(engine).script("words", SCRIPT).start().await;
         let admin = server.admin().await;
@@ -111,7 +111,7 @@ async fn b094_an_answer_is_there_before_its_calls_end_and_a_fast_call_before_a_s
                 None => text_of(message),
             })
             .collect();
-        assert_eq!(told, ["both", "Both at once.", "fast", "slow", "Both are done."]);
+        assert_eq!(told, ["both", "One by one.", "fast", "slow", "Both are done."]);
         assert!(seen.is_sorted_by_key(|message| message["id"].as_i64()));
     }
 }
