@@ -313,6 +313,15 @@ pub struct ChatMessageCreate {
     pub busy_behavior: Option<String>,
 }
 
+/// With which model a failed turn goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ChatRetryCreate {
+    /// Absent: the chat's last model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_config_id: Option<Uuid>,
+}
+
 /// Exactly one of `message` and `queued_message` is present.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatMessageCreated {
@@ -430,6 +439,9 @@ pub struct ChatRetry {
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The provider's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use atelier_domain::ModelConfigId;
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::money::PriceSheet;
-use atelier_llm::{ModelOptions, Provider, ProviderKind, ProviderRegistry, ProviderSettings, Secret, price_sheet};
+use atelier_llm::{
+    ModelOptions, Provider, ProviderKind, ProviderRegistry, ProviderSettings, Secret, price_sheet, shown_name,
+};
 use atelier_store::{ChatRow, ModelResolveError, ModelWanted, PaidBy, ProviderPresets, ResolvedModel, Store};
 use serde_json::Value;
 
@@ -62,7 +64,8 @@ impl Models {
             .map_err(|error| resolve_error(&error))?;
         let kind = ProviderKind::from_name(&resolved.provider.provider)
             .ok_or_else(|| unusable(&format!("The provider type {} is not known.", resolved.provider.provider)))?;
-        let provider_display_name = display_name(kind, &resolved.provider.display_name);
+        let provider_display_name =
+            shown_name(&resolved.provider.provider, &resolved.provider.name, &resolved.provider.display_name);
         let provider = self.built(kind, &provider_display_name, &resolved)?;
         let config = resolved.model.model_config.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let config = config.unwrap_or(Value::Null);
@@ -120,11 +123,6 @@ impl Models {
         built.insert(key, Arc::clone(&provider));
         Ok(provider)
     }
-}
-
-/// The provider's name for people: its own, else that of its type.
-fn display_name(kind: ProviderKind, own: &str) -> String {
-    if own.is_empty() { kind.display_name() } else { own }.to_owned()
 }
 
 fn resolve_error(error: &ModelResolveError) -> TurnError {

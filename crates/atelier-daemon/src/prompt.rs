@@ -9,8 +9,7 @@ pub(crate) mod transcript;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use atelier_domain::message::MessagePart;
-use atelier_llm::{HistoryMessage, HistoryRole, SystemBlock, ToolDefinition};
+use atelier_llm::{HistoryMessage, SystemBlock, ToolDefinition};
 use atelier_workspace_protocol::ContextAnswer;
 
 use self::history::TranscriptRow;
@@ -84,18 +83,8 @@ pub(crate) struct StepMessages {
 }
 
 /// Builds the messages of a step. `previous` is the number of messages the step before had.
-pub(crate) fn step_messages(
-    rows: &[Arc<TranscriptRow>],
-    previous: Option<usize>,
-    reasoning: Reasoning,
-) -> StepMessages {
+pub(crate) fn step_messages(rows: &[Arc<TranscriptRow>], previous: Option<usize>) -> StepMessages {
     let mut messages = history::history(rows.iter().map(AsRef::as_ref));
-    if reasoning == Reasoning::LeaveOut {
-        for message in messages.iter_mut().filter(|message| message.role == HistoryRole::Assistant) {
-            message.parts.retain(|part| !matches!(part, MessagePart::Reasoning(_)));
-        }
-        messages.retain(|message| !message.parts.is_empty());
-    }
     let last = messages.len().checked_sub(1);
     for at in [previous.and_then(|count| count.checked_sub(1)), last].into_iter().flatten() {
         if let Some(message) = messages.get_mut(at) {
@@ -103,11 +92,4 @@ pub(crate) fn step_messages(
         }
     }
     StepMessages { call_ids: history::call_ids(rows.iter().map(AsRef::as_ref)), messages }
-}
-
-/// Whether stored reasoning is replayed; left out once after a provider refused it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reasoning {
-    Replay,
-    LeaveOut,
 }

@@ -15,8 +15,8 @@ use atelier_domain::chat::{CallState, RetryInfo};
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::message::FinishReason;
 use atelier_domain::{CallToken, Chain, ChatId, SharedClock, Timestamp, UserId, retry};
-use atelier_llm::{ModelRequest, ProviderError};
-use atelier_store::{ChatRow, ModelCallNew, Store};
+use atelier_llm::{HistoryRole, LeftOut, ModelRequest, ProviderError};
+use atelier_store::{ChatRow, ModelCallNew, PaidBy, Store};
 use atelier_stream::StepLog;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -31,7 +31,7 @@ use crate::models::{Models, TurnModel};
 use crate::prompt::files::Files;
 use crate::prompt::text::system_prompt;
 use crate::prompt::transcript::Transcripts;
-use crate::prompt::{self, PromptSources, Reasoning, TurnPrompt};
+use crate::prompt::{self, PromptSources, TurnPrompt};
 use crate::step::{self, Outcome, StepRequest};
 use crate::tool_error::ToolError;
 use crate::tools::Tool;
@@ -44,6 +44,8 @@ const PENDING_AT_ONCE: i64 = 10_000;
 const MAX_STEPS: i64 = 1200;
 /// Answers cut by their length, one after another, before the turn ends.
 const MAX_CUT_ANSWERS: u32 = 3;
+/// From this part of the context on, a refusal that names no cause is one of the length.
+const LONG_PROMPT_PERCENT: i64 = 80;
 /// A retry that waits longer gives its place back meanwhile.
 const PARK_AFTER: Duration = Duration::from_secs(2);
 /// How long a turn waits for the instruction files of its workspace.
@@ -142,7 +144,9 @@ struct Turn<'a> {
     open_calls: Vec<OpenCall>,
     /// Number of messages the step before was sent.
     previous: Option<usize>,
-    reasoning: Reasoning,
+    left_out: LeftOut,
+    /// The model is known to refuse the pictures and PDFs of this chat.
+    refuses_media: bool,
     cut_answers: u32,
     first_step: i64,
 }
@@ -160,7 +164,8 @@ impl<'a> Turn<'a> {
             begun: claimed.step,
             open_calls,
             previous: None,
-            reasoning: Reasoning::Replay,
+            left_out: LeftOut::default(),
+            refuses_media: false,
             cut_answers: 0,
             first_step,
         }
@@ -187,7 +192,7 @@ impl<'a> Turn<'a> {
             Ok(model) => model,
             Err(error) => return self.writer.fail(error, None, None).await,
         };
-        let prompt = self.prompt().await?;
+        let prompt = self.prompt(&model).await?;
         loop {
             if self.place.tokens.stop.is_cancelled() {
                 return self.writer.settle_stopped(None, Vec::new(), None).await;
@@ -237,8 +242,11 @@ impl<'a> Turn<'a> {
     }
 
     /// The fixed part of the prompt of this turn.
-    async fn prompt(&self) -> Result<TurnPrompt, RunEnd> {
-        let stored = self.turns.store.prompt_sources(self.chat.id, self.chat.owner_id).await.map_err(RunEnd::store)?;
+    async fn prompt(&mut self, model: &TurnModel) -> Result<TurnPrompt, RunEnd> {
+        let (chat, owner) = (self.chat.id, self.chat.owner_id);
+        let stored = self.turns.store.prompt_sources(chat, owner, model.config_id).await.map_err(RunEnd::store)?;
+        self.refuses_media = stored.model_refuses_media;
+        self.left_out.media = self.refuses_media;
         let mut deployment = stored.deployment;
         if !stored.has_answered {
             deployment = self.refreshed_system_prompt(deployment, stored.deployment_setting).await;
@@ -332,7 +340,7 @@ impl<'a> Turn<'a> {
                 .rows(&self.turns.store, self.chat.id, self.chat.state.rewind)
                 .await
                 .map_err(RunEnd::failed)?;
-            let mut step = prompt::step_messages(&rows, self.previous, self.reasoning);
+            let mut step = prompt::step_messages(&rows, self.previous);
             tokio::select! {
                 biased;
                 // without all the bytes there is no request either: it meets the same tokens first
@@ -343,6 +351,7 @@ impl<'a> Turn<'a> {
                 }
             }
             let count = step.messages.len();
+            let follows_results = step.messages.last().is_some_and(|message| message.role == HistoryRole::Tool);
             let request = ModelRequest {
                 model: model.model.clone(),
                 system: prompt.system(),
@@ -352,8 +361,10 @@ impl<'a> Turn<'a> {
                 options: model.options.clone(),
                 cache_key: Some(self.chat.id.to_string()),
                 attempt: u32::try_from(attempt).unwrap_or(1),
+                left_out: self.left_out,
                 ..ModelRequest::default()
             };
+            let has_media = request.has_media();
             self.log.begin(begun.step_no, attempt);
             let started_at = self.turns.clock.now();
             let started = self.turns.clock.monotonic_now();
@@ -378,12 +389,13 @@ impl<'a> Turn<'a> {
                 runtime: self.turns.clock.monotonic_now().saturating_sub(started),
             };
             let (error, partial) = match outcome {
-                Outcome::Whole(answer) if answer.parts.is_empty() && answer.finish != FinishReason::Refused => {
+                Outcome::Whole(answer) if !may_be_stored(&answer, follows_results) => {
                     (ProviderError::malformed(&model.provider_display_name, "the answer was empty"), answer)
                 }
                 Outcome::Whole(answer) => {
                     self.turns.faults.hit("answer_received");
                     self.previous = Some(count);
+                    self.keep_refusal_of_media(model).await;
                     return self.store_answer(&begun, answer, &metered).await;
                 }
                 Outcome::Stopped(partial) => {
@@ -399,15 +411,15 @@ impl<'a> Turn<'a> {
                 Outcome::Failed { error, partial } => (error, partial),
             };
             let call = metered.failed(&partial);
-            if error.kind == ErrorKind::BadReplay && self.reasoning == Reasoning::Replay {
-                self.reasoning = Reasoning::LeaveOut;
-                if !self.retry(&error, attempt, Duration::ZERO, call).await? {
+            if let Some(left_out) = self.leave_out_more(&error, has_media) {
+                if !self.retry(error.retried_without(left_out), attempt, Duration::ZERO, call).await? {
                     return Ok(StepEnd::TurnOver);
                 }
                 attempt += 1;
                 requests += 1;
                 continue;
             }
+            let error = self.told_by_length(error, model).await?;
             let failed = failures.entry(error.kind).or_insert(0);
             *failed += 1;
             let plan = retry::plan(&retry::Failure {
@@ -421,7 +433,7 @@ impl<'a> Turn<'a> {
             });
             match plan {
                 retry::Plan::After(delay) => {
-                    if !self.retry(&error, attempt, delay, call).await? {
+                    if !self.retry(error.retried_after(delay), attempt, delay, call).await? {
                         return Ok(StepEnd::TurnOver);
                     }
                     if !self.wait_for_retry(delay).await {
@@ -431,7 +443,7 @@ impl<'a> Turn<'a> {
                     requests += 1;
                 }
                 retry::Plan::GiveUp => {
-                    self.writer.fail(error.turn_error(), None, call).await?;
+                    self.writer.fail(told_error(&error, model), None, call).await?;
                     return Ok(StepEnd::TurnOver);
                 }
             }
@@ -443,13 +455,12 @@ impl Turn<'_> {
     /// Plans another attempt. False: a stop came first, and the turn is over.
     async fn retry(
         &self,
-        error: &ProviderError,
+        error: TurnError,
         attempt: i32,
         delay: Duration,
         call: Option<ModelCallNew>,
     ) -> Result<bool, RunEnd> {
         let retrying_at = self.turns.clock.now() + delay;
-        let error = error.turn_error();
         if !self.writer.retry_planned(error.clone(), attempt, delay, retrying_at, call).await? {
             return Ok(false);
         }
@@ -457,6 +468,43 @@ impl Turn<'_> {
         self.log.retry(&RetryInfo { attempt, delay_ms, retrying_at, error });
         self.turns.faults.hit("retry_planned");
         Ok(true)
+    }
+
+    /// Leaves out what the provider may have refused, once each: the request is sent again without it. Gives
+    /// what that is, in words.
+    fn leave_out_more(&mut self, error: &ProviderError, has_media: bool) -> Option<&'static str> {
+        if error.kind == ErrorKind::BadReplay && !self.left_out.reasoning {
+            self.left_out.reasoning = true;
+            return Some("the reasoning of earlier answers");
+        }
+        if has_media && error.may_be_about_media() {
+            self.left_out.media = true;
+            return Some("pictures and PDFs");
+        }
+        None
+    }
+
+    /// An answer came without pictures and PDFs, after none came with them: later turns do not try.
+    async fn keep_refusal_of_media(&mut self, model: &TurnModel) {
+        if self.refuses_media || !self.left_out.media {
+            return;
+        }
+        self.refuses_media = true;
+        let chat = self.chat.id;
+        if let Err(error) = self.turns.store.media_refusal_add(chat, model.config_id).await {
+            tracing::warn!(chat.id = %chat, "that the model refuses the files of chat {chat} was not kept: {}", Chain(&error));
+        }
+    }
+
+    /// A refusal without a cause is taken for one of the length when the prompt is near the limit.
+    async fn told_by_length(&self, error: ProviderError, model: &TurnModel) -> Result<ProviderError, RunEnd> {
+        let (Some(limit), true) = (model.context_limit, error.may_be_about_length()) else {
+            return Ok(error);
+        };
+        let chat = self.turns.store.chat_get_for_system(self.chat.id).await.map_err(RunEnd::store)?;
+        let tokens = chat.and_then(|chat| chat.context_tokens).unwrap_or(0);
+        let is_long = tokens.saturating_mul(100) >= limit.saturating_mul(LONG_PROMPT_PERCENT);
+        Ok(if is_long { error.into_context_too_long() } else { error })
     }
 
     /// Waits for the next attempt; a long wait gives the place back. False: a stop or the end came first.
@@ -562,6 +610,37 @@ impl Turn<'_> {
             })
             .collect()
     }
+}
+
+/// Whether something can be done with a whole answer. An empty one behind results of calls says that there is
+/// nothing to add.
+fn may_be_stored(answer: &Answer, follows_results: bool) -> bool {
+    match answer.finish {
+        FinishReason::Refused => true,
+        FinishReason::Stop if follows_results => true,
+        FinishReason::Stop
+        | FinishReason::ToolCalls
+        | FinishReason::Length
+        | FinishReason::Pause
+        | FinishReason::Interrupted => !answer.parts.is_empty(),
+    }
+}
+
+/// The error of a turn that is given up. Whose own key it is needs no admin.
+fn told_error(error: &ProviderError, model: &TurnModel) -> TurnError {
+    let provider = &error.provider;
+    let message = match (error.kind, model.paid_by) {
+        (ErrorKind::Auth, PaidBy::User) if error.status_code.is_some() => {
+            format!("{provider} refused your own key. Check it in your settings.")
+        }
+        (ErrorKind::Quota, PaidBy::User) => {
+            format!(
+                "The account of your own key at {provider} has no credit left. Add credit, or change the key in your settings."
+            )
+        }
+        _ => return error.turn_error(),
+    };
+    TurnError { message, ..error.turn_error() }
 }
 
 /// What is stored of an answer that was interrupted or refused; nothing where nothing came.

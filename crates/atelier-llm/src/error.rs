@@ -1,7 +1,8 @@
 //! Why a request to a model failed, told by what the provider's protocol says (daemon.md 6).
 //!
 //! Kinds come from the HTTP status and the provider's error type and code, never from the words of a
-//! text. Words are only passed on, without credentials.
+//! text, with one exception: a prompt that is too long, for which some providers have no code. Other words are
+//! only passed on, without credentials.
 
 mod redact;
 mod retry_after;
@@ -38,6 +39,8 @@ pub struct ProviderError {
     /// Whether the same request may work later (a `bad_replay` or `context_too_long` may not: it works
     /// after a change).
     pub retryable: bool,
+    /// The request was refused by its status alone: no code says what was wrong with it.
+    pub unexplained: bool,
 }
 
 impl ProviderError {
@@ -52,7 +55,28 @@ impl ProviderError {
             retry_after: None,
             provider: provider.to_owned(),
             retryable: is_retryable(kind),
+            unexplained: false,
         }
+    }
+
+    /// The conversation is too long, as far as can be told from a refusal that says nothing of its cause.
+    #[must_use]
+    pub fn into_context_too_long(self) -> Self {
+        let Self { code, detail, status_code, .. } = self;
+        Self { code, detail, status_code, ..Self::new(ErrorKind::ContextTooLong, &self.provider) }
+    }
+
+    /// Whether it is a refusal that may be about a picture or a PDF. A gateway says 404 where none of its
+    /// models takes them.
+    #[must_use]
+    pub fn may_be_about_media(&self) -> bool {
+        self.unexplained && matches!(self.status_code, Some(400 | 404 | 415 | 422))
+    }
+
+    /// Whether it is a refusal that may be about the length of the prompt.
+    #[must_use]
+    pub fn may_be_about_length(&self) -> bool {
+        self.unexplained && self.status_code == Some(400)
     }
 
     /// An answer that cannot be used; `found` says what was wrong with it.
@@ -81,6 +105,21 @@ impl ProviderError {
     #[must_use]
     pub fn is_server_error(&self) -> bool {
         self.kind == ErrorKind::Generic && self.retryable
+    }
+
+    /// What is shown while the request waits to be sent again.
+    #[must_use]
+    pub fn retried_after(&self, delay: Duration) -> TurnError {
+        let happened = happened(self.kind, &self.provider);
+        let message = format!("{happened} The request is sent again in {}.", for_people(delay));
+        TurnError { message, ..self.turn_error() }
+    }
+
+    /// What is shown while the request is sent again without `left_out`.
+    #[must_use]
+    pub fn retried_without(&self, left_out: &str) -> TurnError {
+        let message = format!("{} did not accept the request. It is sent again without {left_out}.", self.provider);
+        TurnError { message, kind: ErrorKind::BadReplay, ..self.turn_error() }
     }
 
     /// What a failed turn stores and shows.
@@ -121,6 +160,8 @@ pub(crate) struct Reported {
     pub(crate) message: Option<String>,
     /// A gateway says that its moderation stopped the request.
     pub(crate) is_moderated: bool,
+    /// A web page came in the place of an answer: no API said this.
+    pub(crate) is_page: bool,
 }
 
 impl Reported {
@@ -131,7 +172,8 @@ impl Reported {
         let outer = if let Value::Array(list) = &parsed { list.first().unwrap_or(&Value::Null) } else { &parsed };
         let mut reported = Self::from_value(outer.get("error").unwrap_or(outer));
         reported.status = status.or(reported.status);
-        if reported.message.is_none() && !body.trim_start().starts_with('<') {
+        reported.is_page = body.trim_start().starts_with('<');
+        if reported.message.is_none() && !reported.is_page {
             reported.message = Some(body.to_owned());
         }
         reported
@@ -150,6 +192,7 @@ impl Reported {
             code: text("code").or(numbered),
             message: text("message").or_else(|| error.as_str().map(str::to_owned)),
             is_moderated: error.pointer("/metadata/flagged_input").is_some(),
+            is_page: false,
         }
     }
 
@@ -159,6 +202,19 @@ impl Reported {
         // without a status it came in mid-stream, where a nameless error is the server's
         error.retryable |= kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
         error.status_code = self.status;
+        error.unexplained = kind == ErrorKind::Config && !self.names_cause();
+        if self.is_page && self.status == Some(403) {
+            error.message = format!(
+                "Something in front of {}, for instance a firewall, refused the request with a web page. Ask an admin \
+                 to check the way to it.",
+                blame.provider
+            );
+        } else if error.unexplained && matches!(self.status, Some(400 | 422)) {
+            error.message = format!(
+                "{} refused the request. Choose another model, or edit the message and send it again.",
+                blame.provider
+            );
+        }
         error.code = self.code.or(self.error_type).map(|code| plain_line(&code));
         if let Some(message) = &self.message {
             error = error.with_detail(message, blame.key);
@@ -170,9 +226,10 @@ impl Reported {
         if self.is_moderated {
             return ErrorKind::Refused;
         }
-        let names = || [&self.code, &self.error_type].into_iter().flatten();
+        let names = || self.names();
         let kind = names()
             .find_map(|name| kind_of_name(name))
+            .or_else(|| self.says_too_long().then_some(ErrorKind::ContextTooLong))
             .or_else(|| self.kind_of_status().filter(|_| self.has_telling_status()))
             .or_else(|| names().find_map(|name| kind_of_general_name(name)))
             .or_else(|| self.kind_of_status());
@@ -183,6 +240,24 @@ impl Reported {
             Some(kind) => kind,
             None => ErrorKind::Generic,
         }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.code, &self.error_type].into_iter().flatten()
+    }
+
+    /// Whether a code or a type says what was wrong.
+    fn names_cause(&self) -> bool {
+        self.names().any(|name| kind_of_name(name).is_some())
+    }
+
+    /// Whether the words of a refusal are those that providers without a code use for a prompt that is too long.
+    fn says_too_long(&self) -> bool {
+        matches!(self.status, None | Some(400 | 422))
+            && self.message.as_ref().is_some_and(|message| {
+                let message = message.to_ascii_lowercase();
+                TOO_LONG.iter().any(|phrase| message.contains(phrase))
+            })
     }
 
     fn is_bad_request(&self) -> bool {
@@ -199,6 +274,8 @@ impl Reported {
 
     fn kind_of_status(&self) -> Option<ErrorKind> {
         Some(match self.status? {
+            // a firewall, not the provider, refuses with a page
+            403 if self.is_page => ErrorKind::Config,
             401 | 403 => ErrorKind::Auth,
             402 => ErrorKind::Quota,
             408 => ErrorKind::Timeout,
@@ -214,12 +291,22 @@ impl Reported {
     }
 }
 
+/// How providers that have no code for it say that a prompt is too long, in small letters. Read 2026-12-01.
+const TOO_LONG: [&str; 2] = [
+    // Anthropic, type `invalid_request_error`: github.com/anthropics/claude-code/issues/12186
+    "prompt is too long",
+    // vLLM, type `BadRequestError`: github.com/vllm-project/vllm/issues/20409; and OpenRouter:
+    // github.com/OpenRouterTeam/openrouter-examples/issues/10
+    "maximum context length",
+];
+
 /// What an error type or code says, where it says more than the status.
 ///
 /// Sources, read 2026-11-22: docs.claude.com/en/api/errors,
 /// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors. Codes of exhausted
 /// accounts, read 2026-11-30: forum.moonshot.ai/t/api-billing-behaviour/111 (`exceeded_current_quota_error`),
 /// docs.z.ai/api-reference/api-code (`1113`), alibabacloud.com/help/en/model-studio/error-code (`Arrearage`).
+/// llama.cpp, read 2026-12-01: github.com/ggml-org/llama.cpp/pull/15780 (`exceed_context_size_error`).
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
         "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded" | "engine_overloaded"
@@ -247,9 +334,11 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         | "UNAUTHENTICATED"
         | "PERMISSION_DENIED" => ErrorKind::Auth,
         "timeout_error" | "timeout" | "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
-        "context_length_exceeded" | "context_window_exceeded" | "request_too_large" | "prompt_too_long" => {
-            ErrorKind::ContextTooLong
-        }
+        "context_length_exceeded"
+        | "context_window_exceeded"
+        | "exceed_context_size_error"
+        | "request_too_large"
+        | "prompt_too_long" => ErrorKind::ContextTooLong,
         "invalid_encrypted_content" | "invalid_thought_signature" | "invalid_signature" => ErrorKind::BadReplay,
         "content_filter" | "content_policy_violation" | "content_policy" | "moderation_blocked" => ErrorKind::Refused,
         "model_not_found" | "not_found_error" | "unsupported_parameter" | "unsupported_value" => ErrorKind::Config,
@@ -271,38 +360,25 @@ const fn is_retryable(kind: ErrorKind) -> bool {
     !matches!(retry::rule(kind, false), RetryRule::Never)
 }
 
+/// For people: what happened and what to do next.
 fn message(kind: ErrorKind, provider: &str) -> String {
+    format!("{}{}", happened(kind, provider), advice(kind))
+}
+
+fn happened(kind: ErrorKind, provider: &str) -> String {
     match kind {
-        ErrorKind::Overloaded => format!("{provider} is overloaded. Send the message again later."),
-        ErrorKind::RateLimit => {
-            format!("{provider} asks to slow down. Send the message again later.")
-        }
-        ErrorKind::Quota => {
-            format!("The account at {provider} has no credit left. An admin can add credit or change the key.")
-        }
-        ErrorKind::Auth => format!("{provider} refused the key. Ask an admin to check it."),
-        ErrorKind::Network => {
-            format!("The connection to {provider} was lost. Send the message again.")
-        }
-        ErrorKind::Timeout => format!("{provider} went silent. Send the message again."),
-        ErrorKind::StartupTimeout => {
-            format!("{provider} did not begin to answer. Send the message again later.")
-        }
-        ErrorKind::Malformed => {
-            format!("{provider} sent an answer that cannot be used. Send the message again.")
-        }
-        ErrorKind::Generic => {
-            format!("{provider} reported an error. Send the message again later.")
-        }
-        ErrorKind::ContextTooLong => {
-            format!("The conversation is longer than the model at {provider} can read. Start a new chat.")
-        }
-        ErrorKind::BadReplay => {
-            format!("{provider} did not accept the earlier answers of this chat. Try another model.")
-        }
-        ErrorKind::Config => {
-            format!("{provider} refused the request. Ask an admin to check the settings of the model.")
-        }
+        ErrorKind::Overloaded => format!("{provider} is overloaded."),
+        ErrorKind::RateLimit => format!("{provider} asks to slow down."),
+        ErrorKind::Quota => format!("The account at {provider} has no credit left."),
+        ErrorKind::Auth => format!("{provider} refused the key."),
+        ErrorKind::Network => format!("The connection to {provider} was lost."),
+        ErrorKind::Timeout => format!("{provider} went silent."),
+        ErrorKind::StartupTimeout => format!("{provider} did not begin to answer."),
+        ErrorKind::Malformed => format!("{provider} sent an answer that cannot be used."),
+        ErrorKind::Generic => format!("{provider} reported an error."),
+        ErrorKind::ContextTooLong => format!("The conversation is longer than the model at {provider} can read."),
+        ErrorKind::BadReplay => format!("{provider} did not accept the earlier answers of this chat."),
+        ErrorKind::Config => format!("{provider} refused the request."),
         ErrorKind::Refused => format!("{provider} declined to answer."),
         ErrorKind::UsageLimit
         | ErrorKind::StepLimit
@@ -310,6 +386,28 @@ fn message(kind: ErrorKind, provider: &str) -> String {
         | ErrorKind::OwnerSuspended
         | ErrorKind::Internal
         | ErrorKind::Takeover => format!("The request to {provider} did not end well."),
+    }
+}
+
+/// What to do next, once nothing is tried any more.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Overloaded | ErrorKind::RateLimit | ErrorKind::StartupTimeout | ErrorKind::Generic => {
+            " Send the message again later."
+        }
+        ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Malformed => " Send the message again.",
+        ErrorKind::Quota => " An admin can add credit or change the key.",
+        ErrorKind::Auth => " Ask an admin to check it.",
+        ErrorKind::ContextTooLong => " Start a new chat.",
+        ErrorKind::BadReplay => " Try another model.",
+        ErrorKind::Config => " Ask an admin to check the settings of the model.",
+        ErrorKind::Refused
+        | ErrorKind::UsageLimit
+        | ErrorKind::StepLimit
+        | ErrorKind::CrashLoop
+        | ErrorKind::OwnerSuspended
+        | ErrorKind::Internal
+        | ErrorKind::Takeover => "",
     }
 }
 
@@ -323,15 +421,23 @@ pub(crate) fn from_response(
 ) -> ProviderError {
     let mut error = Reported::from_body(Some(status), body).into_error(blame);
     error.retry_after = retry_after::retry_after(headers, now);
-    if let (ErrorKind::RateLimit, Some(wait)) = (error.kind, error.retry_after) {
+    let wait = error.retry_after.filter(|wait| retry_after::is_believable(*wait));
+    if let (ErrorKind::RateLimit, Some(wait)) = (error.kind, wait) {
         error.message =
-            format!("{} asks to slow down for {} s. Send the message again then.", blame.provider, seconds_up(wait));
+            format!("{} asks to slow down for {}. Send the message again then.", blame.provider, for_people(wait));
     }
     error
 }
 
-fn seconds_up(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+/// A wait in the largest unit that says it well, rounded up.
+fn for_people(wait: Duration) -> String {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_200..172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        172_800.. => format!("{} days", seconds.div_ceil(86_400)),
+    }
 }
 
 #[cfg(test)]
@@ -373,9 +479,70 @@ mod tests {
             (307, ErrorKind::Config),
         ];
         for (status, expected) in table {
-            for body in ["", "<html>overloaded</html>", "{}", "[]", "rate limit quota", "\"x\"", "{\"error\":{}}"] {
+            for body in ["", "{}", "[]", "rate limit quota", "\"x\"", "{\"error\":{}}"] {
                 assert_eq!(kind(status, body), expected, "{status} {body}");
             }
+            if status != 403 {
+                assert_eq!(kind(status, "<html>overloaded</html>"), expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_forbids_is_not_about_the_key() {
+        let error = Reported::from_body(Some(403), "<html><h1>Access denied</h1></html>").into_error(BLAME);
+        assert_eq!((error.kind, error.status_code), (ErrorKind::Config, Some(403)));
+        assert!(error.message.contains("firewall") && !error.message.contains("key"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_known_by_code_or_documented_words() {
+        let anthropic = r#"{"type":"error","error":{"type":"invalid_request_error",
+            "message":"prompt is too long: 213462 tokens > 200000 maximum"}}"#;
+        let vllm = r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you
+            requested 5000.","type":"BadRequestError","param":null,"code":400}"#;
+        let openrouter = r#"{"error":{"message":"This endpoint's maximum context length is 8192 tokens.","code":400}}"#;
+        let llama = r#"{"error":{"code":400,"message":"m","type":"exceed_context_size_error","n_ctx":256}}"#;
+        for body in [anthropic, vllm, openrouter, llama] {
+            assert_eq!(kind(400, body), ErrorKind::ContextTooLong, "{body}");
+        }
+        // these words decide nothing beside a status that says more
+        assert_eq!(kind(429, anthropic), ErrorKind::RateLimit);
+        assert_eq!(kind(500, vllm), ErrorKind::Generic);
+        assert!(!Reported::from_body(Some(400), vllm).into_error(BLAME).message.contains("admin"));
+    }
+
+    #[test]
+    fn a_refusal_without_a_code_does_not_send_people_to_an_admin() {
+        let error = |status, body: &str| Reported::from_body(Some(status), body).into_error(BLAME);
+        let bare = error(400, &anthropic("invalid_request_error"));
+        assert!(bare.unexplained && !bare.message.contains("admin"), "{}", bare.message);
+        let explained = error(400, &openai("invalid_request_error", "model_not_found"));
+        assert!(!explained.unexplained && explained.message.contains("admin"), "{}", explained.message);
+        assert!(!error(429, "").unexplained);
+    }
+
+    #[test]
+    fn while_a_request_is_tried_again_people_are_not_told_to_act() {
+        let error = Reported::from_body(Some(500), r#"{"error":{"message":"model requires more system memory"}}"#);
+        let error = error.into_error(BLAME);
+        let told = error.retried_after(Duration::from_millis(7_200));
+        assert_eq!(told.message, "Acme reported an error. The request is sent again in 8 s.");
+        assert_eq!(told.detail.as_deref(), Some("model requires more system memory"));
+        assert_eq!(error.message, "Acme reported an error. Send the message again later.");
+    }
+
+    #[test]
+    fn waits_are_told_in_fitting_units_and_only_if_they_are_believable() {
+        let told = |value: &'static str| {
+            let headers = [(reqwest::header::RETRY_AFTER, value.parse().unwrap())].into_iter().collect();
+            from_response(429, &headers, "", "2026-11-22T10:00:00Z".parse().unwrap(), BLAME).message
+        };
+        assert_eq!(told("20"), "Acme asks to slow down for 20 s. Send the message again then.");
+        assert_eq!(told("3600"), "Acme asks to slow down for 60 min. Send the message again then.");
+        assert_eq!(told("100000"), "Acme asks to slow down for 28 h. Send the message again then.");
+        for value in ["0", "Thu, 01 Jan 2099 00:00:00 GMT", "1e300"] {
+            assert_eq!(told(value), "Acme asks to slow down. Send the message again later.", "{value}");
         }
     }
 

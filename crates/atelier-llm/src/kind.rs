@@ -126,6 +126,19 @@ impl fmt::Display for ProviderKind {
     }
 }
 
+/// What people see of a configured provider: the display name it was given; that of its type if it is named by
+/// its type; else its name. Two that are shown by their names are never the same.
+#[must_use]
+pub fn shown_name(provider_type: &str, name: &str, display_name: &str) -> String {
+    if !display_name.is_empty() {
+        return display_name.to_owned();
+    }
+    match ProviderKind::from_name(provider_type) {
+        Some(kind) if name == provider_type => kind.display_name().to_owned(),
+        Some(_) | None => name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,13 +28,14 @@ pub use atelier_domain::message::{FinishReason, Native, Origin};
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use error::ProviderError;
 pub use event::{ModelEvent, ModelStream};
-pub use kind::ProviderKind;
+pub use kind::{ProviderKind, shown_name};
 pub use options::{
     FieldFault, ModelOptions, model_config_normalize, options_ignored, price_sheet, validate_model_config,
 };
 pub use provider::{BuildError, Provider, ProviderCheck, ProviderRegistry, ProviderSettings, RegistryParts};
 pub use providers::scripted::{Script, ScriptError, Scripts};
 pub use request::{
-    HistoryMessage, HistoryRole, ModelRequest, SystemBlock, Timeouts, ToolDefinition, default_max_output_tokens,
+    HistoryMessage, HistoryRole, LeftOut, ModelRequest, SystemBlock, Timeouts, ToolDefinition,
+    default_max_output_tokens,
 };
 pub use secret::Secret;

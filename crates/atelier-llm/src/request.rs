@@ -5,6 +5,7 @@ use std::time::Duration;
 use atelier_domain::message::MessagePart;
 use serde_json::Value;
 
+use crate::history::is_media_part;
 use crate::options::ModelOptions;
 
 /// One request for an answer.
@@ -23,6 +24,24 @@ pub struct ModelRequest {
     /// Which request of its step this is, from 1. Only the scripted model looks at it.
     pub attempt: u32,
     pub timeouts: Timeouts,
+    pub left_out: LeftOut,
+}
+
+/// What of the history is not sent, because the provider has refused it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Reasoning of earlier answers.
+    pub reasoning: bool,
+    /// Pictures and PDFs; words stand for each.
+    pub media: bool,
+}
+
+impl ModelRequest {
+    /// Whether pictures or PDFs are sent.
+    #[must_use]
+    pub fn has_media(&self) -> bool {
+        !self.left_out.media && self.messages.iter().flat_map(|message| &message.parts).any(is_media_part)
+    }
 }
 
 impl Default for ModelRequest {
@@ -38,6 +57,7 @@ impl Default for ModelRequest {
             cache_key: None,
             attempt: 1,
             timeouts: Timeouts::default(),
+            left_out: LeftOut::default(),
         }
     }
 }

@@ -244,10 +244,5 @@ fn provider_view(row: &ProviderRow) -> api::Provider {
 }
 
 pub(crate) fn provider_display(row: &ProviderRow) -> String {
-    if row.display_name.is_empty() {
-        ProviderKind::from_name(&row.provider)
-            .map_or_else(|| row.provider.clone(), |kind| kind.display_name().to_owned())
-    } else {
-        row.display_name.clone()
-    }
+    atelier_llm::shown_name(&row.provider, &row.name, &row.display_name)
 }

@@ -115,11 +115,16 @@ statements! {
         system.content AS system_content, system.content_version AS system_version,
         (SELECT s.value FROM site_settings s WHERE s.name = 'system_prompt') AS system_setting,
         COALESCE((SELECT m.turn_no FROM chat_messages m WHERE m.chat_id = c.id AND m.id = c.last_answer_id) = c.turn_no,
-            false) AS has_answered
+            false) AS has_answered,
+        EXISTS (SELECT 1 FROM chat_media_refusals r WHERE r.chat_id = c.id AND r.model_config_id = $3)
+            AS model_refuses_media
         FROM chats c JOIN users u ON u.id = c.owner_id LEFT JOIN workspaces w ON w.id = c.workspace_id AND NOT w.deleted
         LEFT JOIN chat_messages system ON system.id = (SELECT m.id FROM chat_messages m
             WHERE m.chat_id = c.id AND m.role = 'system' AND NOT m.deleted ORDER BY m.id DESC LIMIT 1)
         WHERE c.id = $1 AND c.owner_id = $2";
+    MEDIA_REFUSAL_ADD = "INSERT INTO chat_media_refusals (chat_id, model_config_id) VALUES ($1, $2)
+        ON CONFLICT DO NOTHING";
+    CHAT_MODEL_SET = "UPDATE chats SET last_model_config_id = $2 WHERE id = $1";
     CHAT_OWNER_ACTIVE = "SELECT u.status FROM users u WHERE u.id = $1";
 }
 
@@ -281,6 +286,8 @@ pub struct PromptSourcesRow {
     pub has_answered: bool,
     pub workspace_name: Option<String>,
     pub user: Option<String>,
+    /// The model has refused the pictures and PDFs of this chat.
+    pub model_refuses_media: bool,
 }
 
 /// What a run's row says, for the renewal of a lease.
@@ -339,6 +346,11 @@ fn locked(row: Option<DbRow>) -> Result<Option<ChatRow>, StoreError> {
     let mut chat = ChatRow::read(&row)?;
     chat.state.root_archived = !chat.state.is_root && row.boolean("root_archived")?;
     Ok(Some(chat))
+}
+
+/// The model of the chat's next turns.
+pub async fn chat_model_set_in_tx(tx: &mut Tx<'_>, chat: ChatId, model: ModelConfigId) -> Result<(), StoreError> {
+    tx.run(CHAT_MODEL_SET, args![chat, model]).await.map(|_| ())
 }
 
 /// Writes the running state. `changed_at` is the moment of the last change that people see.
@@ -539,9 +551,14 @@ impl Store {
         self.fetch_all(WORKSPACES_IN_USE, args![owner]).await?.iter().map(|row| row.id("workspace_id")).collect()
     }
 
-    /// The fixed part of the prompt of a chat's turns.
-    pub async fn prompt_sources(&self, chat: ChatId, owner: UserId) -> Result<PromptSourcesRow, StoreError> {
-        let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner]).await? else {
+    /// The fixed part of the prompt of a chat's turns with this model.
+    pub async fn prompt_sources(
+        &self,
+        chat: ChatId,
+        owner: UserId,
+        model: ModelConfigId,
+    ) -> Result<PromptSourcesRow, StoreError> {
+        let Some(row) = self.fetch_first(PROMPT_SOURCES, args![chat, owner, model]).await? else {
             return Ok(PromptSourcesRow::default());
         };
         let deployment = match row.text_opt("system_content")? {
@@ -560,7 +577,16 @@ impl Store {
             has_answered: row.boolean("has_answered")?,
             workspace_name: row.text_opt("workspace_name")?,
             user: row.text_opt("user_prompt")?.filter(|prompt| !prompt.is_empty()),
+            model_refuses_media: row.boolean("model_refuses_media")?,
         })
+    }
+
+    /// Remembers that the model refuses the pictures and PDFs of the chat. Nobody sees it: no version moves.
+    pub async fn media_refusal_add(&self, chat: ChatId, model: ModelConfigId) -> Result<(), StoreError> {
+        self.write("media_refusal_add", move |tx| {
+            Box::pin(async move { tx.run(MEDIA_REFUSAL_ADD, args![chat, model]).await.map(|_| ()) })
+        })
+        .await
     }
 
     /// Keeps the last good copy of a workspace's context. Nobody sees it: no version moves.

@@ -104,6 +104,7 @@ pub fn retry(info: &RetryInfo) -> api::ChatRetry {
         error: info.error.message.clone(),
         kind: info.error.kind.as_str().to_owned(),
         code: info.error.code.clone(),
+        detail: info.error.detail.clone(),
         provider: info.error.provider.clone(),
         status_code: info.error.status_code,
         retryable: info.error.retryable,

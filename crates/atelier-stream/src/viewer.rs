@@ -513,6 +513,7 @@ impl<'a> Batch<'a> {
                 error: "The turn was taken over and goes on.".to_owned(),
                 kind: ErrorKind::Takeover.as_str().to_owned(),
                 code: None,
+                detail: None,
                 provider: None,
                 status_code: None,
                 retryable: true,

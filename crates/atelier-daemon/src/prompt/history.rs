@@ -16,6 +16,9 @@ pub(crate) struct TranscriptRow {
     pub(crate) id: MessageId,
     pub(crate) role: Role,
     pub(crate) parts: Vec<MessagePart>,
+    /// The model declined in the middle of this answer. It is not sent, nor are its calls and their results: a
+    /// model that reads it declines again.
+    pub(crate) declined: bool,
 }
 
 /// The messages for `rows`, which are in id order and hold no system rows.
@@ -27,6 +30,7 @@ pub(crate) fn history<'a>(rows: impl IntoIterator<Item = &'a TranscriptRow>) -> 
     for row in &rows {
         match row.role {
             Role::System => {}
+            Role::Assistant if row.declined => {}
             Role::User => push(&mut messages, HistoryRole::User, user_parts(&row.parts)),
             Role::Assistant => {
                 push(&mut messages, HistoryRole::Assistant, assistant_parts(&row.parts));
@@ -205,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(id: i64, role: Role, parts: Vec<MessagePart>) -> TranscriptRow {
-        TranscriptRow { id: MessageId(id), role, parts }
+        TranscriptRow { id: MessageId(id), role, parts, declined: false }
     }
 
     fn call(id: &str) -> MessagePart {
@@ -249,6 +253,22 @@ mod tests {
             })
             .collect();
         assert_eq!(tools, [("a", false), ("b", true), ("c", false)]);
+    }
+
+    #[test]
+    fn an_answer_in_which_the_model_declined_is_left_out_with_its_calls() {
+        let declined = TranscriptRow {
+            declined: true,
+            ..row(2, Role::Assistant, vec![MessagePart::text("I will not"), call("a")])
+        };
+        let rows = [
+            row(1, Role::User, vec![MessagePart::text("go")]),
+            declined,
+            row(3, Role::Tool, vec![result("a", "interrupted")]),
+            row(4, Role::Assistant, vec![MessagePart::text("Well")]),
+        ];
+        let roles: Vec<_> = history(&rows).into_iter().map(|message| message.role).collect();
+        assert_eq!(roles, [HistoryRole::User, HistoryRole::Assistant]);
     }
 
     #[test]

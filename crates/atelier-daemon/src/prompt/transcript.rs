@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use atelier_domain::message::{MessagePart, Role};
+use atelier_domain::message::{FinishReason, MessagePart};
 use atelier_domain::{ChatId, MessageId};
 use atelier_store::{Store, StoreError};
 use serde_json::Value;
@@ -46,7 +46,9 @@ impl Transcripts {
         let after = rows.last().map_or(MessageId(0), |row| row.id);
         for row in store.messages_for_prompt(chat, after).await? {
             let parts = row.decode().map_err(|source| TranscriptError::Content { message: row.id, source })?;
-            let (row, row_bytes) = kept_row(row.id, row.role, parts, row.content.len());
+            let declined = row.finish_reason == Some(FinishReason::Refused);
+            let transcript_row = TranscriptRow { id: row.id, role: row.role, parts, declined };
+            let (row, row_bytes) = kept_row(transcript_row, row.content.len());
             bytes += row_bytes;
             rows.push(row);
         }
@@ -63,15 +65,9 @@ const BLOCKS_A_PART: usize = 6;
 const BYTES_A_VALUE: usize = 120;
 
 /// A row as it is kept, and the memory it takes.
-fn kept_row(
-    id: MessageId,
-    role: Role,
-    mut parts: Vec<MessagePart>,
-    content_bytes: usize,
-) -> (Arc<TranscriptRow>, usize) {
+fn kept_row(mut row: TranscriptRow, content_bytes: usize) -> (Arc<TranscriptRow>, usize) {
     // most rows have one part, in a list with room for several
-    parts.shrink_to_fit();
-    let row = TranscriptRow { id, role, parts };
+    row.parts.shrink_to_fit();
     let bytes = row_bytes(&row, content_bytes);
     (Arc::new(row), bytes)
 }
@@ -125,7 +121,7 @@ pub(crate) enum TranscriptError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atelier_domain::message::{CONTENT_VERSION, content_decode, content_encode};
+    use atelier_domain::message::{CONTENT_VERSION, Role, content_decode, content_encode};
 
     /// Memory of this process that is in use and no part of its program, as the kernel sees it.
     fn resident_bytes() -> usize {
@@ -136,7 +132,7 @@ mod tests {
 
     fn read(id: i64, role: Role, content: &str) -> (Arc<TranscriptRow>, usize) {
         let parts = content_decode(CONTENT_VERSION, role, content).unwrap();
-        kept_row(MessageId(id), role, parts, content.len())
+        kept_row(TranscriptRow { id: MessageId(id), role, parts, declined: false }, content.len())
     }
 
     #[test]

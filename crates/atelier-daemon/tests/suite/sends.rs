@@ -35,7 +35,7 @@ async fn a_new_chat_is_pending_with_its_message_and_wakes_the_executor() {
         assert_eq!(row.last_message_id, chat.last_message_id);
         let expected = [(Role::User, "fix the build that broke this very morning".to_owned())];
         assert_eq!(fixture.transcript(chat.id).await, expected);
-        let sources = fixture.store.prompt_sources(chat.id, fixture.owner).await.unwrap();
+        let sources = fixture.store.prompt_sources(chat.id, fixture.owner, chat.last_model_config_id).await.unwrap();
         assert!(sources.deployment.unwrap().contains("Atelier"));
     })
     .await;

@@ -18,6 +18,11 @@ const LIMITS: [(&str, &str); 6] = [
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 ];
 
+/// Whether a wait is one that people should be told.
+pub(super) fn is_believable(wait: Duration) -> bool {
+    !wait.is_zero() && wait < MAX
+}
+
 /// From `retry-after-ms`, `Retry-After` (seconds or a date), or the reset of a limit that is used up.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);

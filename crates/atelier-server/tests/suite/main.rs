@@ -17,6 +17,7 @@ mod models;
 mod organizations;
 mod provider;
 mod repeats;
+mod replays;
 mod roles;
 mod settings;
 mod streams;

@@ -40,6 +40,22 @@ impl Reply {
     pub(crate) fn events(body: String) -> Self {
         Self { status: 200, content_type: "text/event-stream", body, gate: None }
     }
+
+    /// An answer in one event.
+    pub(crate) fn answering(delta: &Value, finish_reason: &str) -> Self {
+        let chunk = json!({"choices": [{"delta": delta, "finish_reason": finish_reason}]});
+        Self::events(format!("data: {chunk}\n\ndata: [DONE]\n\n"))
+    }
+
+    /// An answer that asks for one call.
+    pub(crate) fn calling(id: &str, name: &str, arguments: &Value) -> Self {
+        let function = json!({"name": name, "arguments": arguments.to_string()});
+        Self::answering(&json!({"tool_calls": [{"index": 0, "id": id, "function": function}]}), "tool_calls")
+    }
+
+    pub(crate) fn refusing(status: u16, error: &Value) -> Self {
+        Self { status, content_type: "application/json", body: json!({ "error": error }).to_string(), gate: None }
+    }
 }
 
 /// Answers each request with the next reply; the last one serves for all that follow.

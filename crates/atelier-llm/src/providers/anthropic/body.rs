@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call, told_result,
-    told_source,
+    ModelFile, call_args, is_own_source, is_sent_as_stored, model_file, replayable, result_text, sent_name, sent_text,
+    told_call, told_result, told_source,
 };
-use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
+use crate::request::{HistoryMessage, HistoryRole, LeftOut, ModelRequest, ToolDefinition};
 
 /// The API takes four marks; one is the system prompt's.
 const MAX_MESSAGE_MARKS: usize = 3;
@@ -22,9 +22,15 @@ pub(super) struct BuiltBody {
 }
 
 pub(super) fn build(origin: &Origin, request: &ModelRequest) -> BuiltBody {
-    let send_reasoning = request.options.flag("send_reasoning").unwrap_or(true);
-    let mut history =
-        History { origin, send_reasoning, messages: Vec::new(), marks: Vec::new(), replayed_reasoning: false };
+    let send_reasoning = request.options.flag("send_reasoning").unwrap_or(true) && !request.left_out.reasoning;
+    let mut history = History {
+        origin,
+        send_reasoning,
+        left_out: request.left_out,
+        messages: Vec::new(),
+        marks: Vec::new(),
+        replayed_reasoning: false,
+    };
     let last = request.messages.len().saturating_sub(1);
     for (at, message) in request.messages.iter().enumerate() {
         history.add(message, message.cache_mark || at == last);
@@ -103,8 +109,8 @@ enum Block<'a> {
     },
     /// The provider's own block, byte for byte.
     Native(&'a RawValue),
-    /// The same with the id of the call as it is stored.
-    Renamed(Map<String, Value>),
+    /// The same with what is sent in place of some of its fields.
+    Mended(Map<String, Value>),
 }
 
 #[derive(Serialize)]
@@ -122,7 +128,7 @@ enum Content<'a> {
     },
     ToolUse {
         id: &'a str,
-        name: &'a str,
+        name: Cow<'a, str>,
         input: Cow<'a, Value>,
     },
     ToolResult {
@@ -156,9 +162,9 @@ fn words(words: String) -> Block<'static> {
     Content::Text { text: Cow::Owned(words) }.into()
 }
 
-fn file(file: &FilePart) -> Content<'_> {
+fn file(file: &FilePart, left_out: LeftOut) -> Content<'_> {
     let source = |media_type, data| Base64Source { r#type: "base64", media_type, data };
-    match model_file(file) {
+    match model_file(file, left_out) {
         ModelFile::Image { media_type, data } => Content::Image { source: source(media_type, data) },
         ModelFile::Pdf { name, data } => Content::Document { source: source("application/pdf", data), title: name },
         ModelFile::Text(text) => Content::Text { text: Cow::Owned(text) },
@@ -181,6 +187,7 @@ fn system(request: &ModelRequest) -> Vec<Block<'_>> {
 struct History<'a> {
     origin: &'a Origin,
     send_reasoning: bool,
+    left_out: LeftOut,
     messages: Vec<Message<'a>>,
     /// Message and block of each wanted mark, in order.
     marks: Vec<(usize, usize)>,
@@ -192,7 +199,7 @@ impl<'a> History<'a> {
         let (role, blocks) = match message.role {
             HistoryRole::User => ("user", message.parts.iter().filter_map(|part| self.user_block(part)).collect()),
             HistoryRole::Assistant => ("assistant", self.assistant_blocks(message)),
-            HistoryRole::Tool => ("user", tool_blocks(&message.parts)),
+            HistoryRole::Tool => ("user", tool_blocks(&message.parts, self.left_out)),
         };
         if blocks.is_empty() {
             return;
@@ -224,7 +231,7 @@ impl<'a> History<'a> {
     fn user_block(&self, part: &'a MessagePart) -> Option<Block<'a>> {
         match part {
             MessagePart::Text(part) => text(sent_text(&part.text)).map(Block::from),
-            MessagePart::File(part) => Some(file(part).into()),
+            MessagePart::File(part) => Some(file(part, self.left_out).into()),
             MessagePart::Source(source) => Some(words(told_source(source))),
             // the prompt has turned these into text
             MessagePart::FileReference(_)
@@ -274,17 +281,23 @@ impl<'a> History<'a> {
     fn call(&self, call: &'a ToolCallPart) -> Block<'a> {
         let native = replayable(call.native.as_ref(), self.origin);
         let Some(native) = native else {
-            let (id, name) = (call.tool_call_id.as_str(), call.tool_name.as_str());
+            let (id, name) = (call.tool_call_id.as_str(), sent_name(&call.tool_name));
             return Content::ToolUse { id, name, input: call_args(call) }.into();
         };
-        match serde_json::from_str::<Map<String, Value>>(native.get()) {
-            // the stored id may be another than the one the provider gave
-            Ok(mut block) if block.get("id").and_then(Value::as_str) != Some(call.tool_call_id.as_str()) => {
-                block.insert("id".to_owned(), Value::String(call.tool_call_id.clone()));
-                Block::Renamed(block)
-            }
-            Ok(_) | Err(_) => Block::Native(native),
+        let Ok(mut block) = serde_json::from_str::<Map<String, Value>>(native.get()) else {
+            return Block::Native(native);
+        };
+        // the stored id may be another than the one the provider gave
+        let has_stored_id = block.get("id").and_then(Value::as_str) == Some(call.tool_call_id.as_str());
+        if has_stored_id && is_sent_as_stored(call) {
+            return Block::Native(native);
         }
+        block.insert("id".to_owned(), Value::String(call.tool_call_id.clone()));
+        if !is_sent_as_stored(call) {
+            block.insert("name".to_owned(), Value::String(sent_name(&call.tool_name).into_owned()));
+            block.insert("input".to_owned(), call_args(call).into_owned());
+        }
+        Block::Mended(block)
     }
 
     /// In the middle of a turn with calls, the provider wants the thinking in front of them back. An
@@ -315,7 +328,7 @@ fn is_thinking(block: &RawValue) -> bool {
 }
 
 /// Results, each with the pictures that follow it.
-fn tool_blocks(parts: &[MessagePart]) -> Vec<Block<'_>> {
+fn tool_blocks(parts: &[MessagePart], left_out: LeftOut) -> Vec<Block<'_>> {
     let mut results: Vec<(&ToolResultPart, Vec<Content<'_>>)> = Vec::new();
     for part in parts {
         match part {
@@ -324,7 +337,7 @@ fn tool_blocks(parts: &[MessagePart]) -> Vec<Block<'_>> {
             }
             MessagePart::File(part) => {
                 if let Some((_, content)) = results.last_mut() {
-                    content.push(file(part));
+                    content.push(file(part, left_out));
                 }
             }
             MessagePart::Text(_)

@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::history::{
-    ModelFile, call_args, is_own_source, model_file, replayable, result_text, sent_text, told_call, told_result,
-    told_source,
+    CallIds, ModelFile, call_args, is_own_source, is_sent_as_stored, model_file, replayable, result_text, sent_name,
+    sent_text, told_call, told_result, told_source,
 };
 use crate::kind::ProviderKind;
-use crate::request::{HistoryMessage, HistoryRole, ModelRequest, ToolDefinition};
+use crate::request::{HistoryMessage, HistoryRole, LeftOut, ModelRequest, ToolDefinition};
 
 pub(super) struct BuiltBody {
     pub(super) json: Vec<u8>,
@@ -19,7 +19,16 @@ pub(super) struct BuiltBody {
 }
 
 pub(super) fn build(kind: ProviderKind, origin: &Origin, request: &ModelRequest) -> BuiltBody {
-    let mut history = History { kind, origin, messages: Vec::new(), replayed_reasoning: false, pictures: Vec::new() };
+    let mut history = History {
+        kind,
+        origin,
+        call_ids: call_ids(origin),
+        left_out: request.left_out,
+        wants_reasoning: request.messages.iter().any(|message| has_sent_reasoning(origin, message)),
+        messages: Vec::new(),
+        replayed_reasoning: false,
+        pictures: Vec::new(),
+    };
     history.system(request);
     for message in &request.messages {
         history.add(message);
@@ -35,6 +44,26 @@ pub(super) fn build(kind: ProviderKind, origin: &Origin, request: &ModelRequest)
     };
     let json = serde_json::to_vec(&body).expect("a request body has string keys only");
     BuiltBody { json, replayed_reasoning: history.replayed_reasoning }
+}
+
+/// What servers of this wire take as ids of calls. OpenAI refuses more than 40 characters
+/// (github.com/vercel/ai/issues/8132), gateways pass its refusal on, and nobody minds shorter ones. Mistral wants
+/// nine letters and digits (github.com/langchain-ai/langchain/pull/24668). Both read 2026-12-01.
+fn call_ids(origin: &Origin) -> CallIds {
+    if origin.host == "api.mistral.ai" { CallIds::Letters(9) } else { CallIds::UpTo(40) }
+}
+
+/// The field that some servers want on every answer, those of other models too, as soon as they think
+/// (api-docs.deepseek.com/guides/thinking_mode, read 2026-12-01).
+const REASONING_CONTENT: &str = "reasoning_content";
+
+fn has_sent_reasoning(origin: &Origin, message: &HistoryMessage) -> bool {
+    message.parts.iter().any(|part| match part {
+        MessagePart::Reasoning(reasoning) => replayable(reasoning.native.as_ref(), origin)
+            .and_then(|native| serde_json::from_str::<Map<String, Value>>(native.get()).ok())
+            .is_some_and(|block| block.contains_key(REASONING_CONTENT)),
+        _ => false,
+    })
 }
 
 #[derive(Serialize)]
@@ -96,7 +125,7 @@ enum Message<'a> {
     },
     Tool {
         role: &'static str,
-        tool_call_id: &'a str,
+        tool_call_id: Cow<'a, str>,
         content: Cow<'a, str>,
     },
 }
@@ -126,7 +155,7 @@ enum Call<'a> {
     /// With fields of the server's own.
     Native(Map<String, Value>),
     Canonical {
-        id: &'a str,
+        id: Cow<'a, str>,
         r#type: &'static str,
         function: CalledFunction<'a>,
     },
@@ -134,13 +163,17 @@ enum Call<'a> {
 
 #[derive(Serialize)]
 struct CalledFunction<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     arguments: String,
 }
 
 struct History<'a> {
     kind: ProviderKind,
     origin: &'a Origin,
+    call_ids: CallIds,
+    left_out: LeftOut,
+    /// Every answer has the field for reasoning, if only an empty one.
+    wants_reasoning: bool,
     messages: Vec<Message<'a>>,
     replayed_reasoning: bool,
     /// Pictures of tool results: they cannot stand in a tool message, so they follow the last one.
@@ -213,7 +246,7 @@ impl<'a> History<'a> {
     }
 
     fn file(&self, file: &'a FilePart) -> Content<'a> {
-        match model_file(file) {
+        match model_file(file, self.left_out) {
             ModelFile::Image { media_type, data } => Content::Image {
                 r#type: "image_url",
                 image_url: ImageUrl { url: format!("data:{media_type};base64,{data}") },
@@ -274,12 +307,18 @@ impl<'a> History<'a> {
         if text.is_empty() && calls.is_empty() {
             return;
         }
+        if self.wants_reasoning {
+            reasoning.entry(REASONING_CONTENT).or_insert_with(|| Value::String(String::new()));
+        }
         let content = (!text.is_empty()).then_some(text);
         self.messages.push(Message::Assistant { role: "assistant", content, tool_calls: calls, reasoning });
     }
 
     /// Adds a stored block of reasoning to the fields of the message: texts and lists are joined.
     fn replay_reasoning(&mut self, part: &ReasoningPart, fields: &mut Map<String, Value>) {
+        if self.left_out.reasoning {
+            return;
+        }
         let Some(native) = replayable(part.native.as_ref(), self.origin) else {
             return;
         };
@@ -301,17 +340,18 @@ impl<'a> History<'a> {
     fn call(&self, call: &'a ToolCallPart) -> Call<'a> {
         let native = replayable(call.native.as_ref(), self.origin)
             .and_then(|native| serde_json::from_str::<Map<String, Value>>(native.get()).ok());
+        let id = self.call_ids.sent(&call.tool_call_id);
+        let function = || CalledFunction { name: sent_name(&call.tool_name), arguments: call_args(call).to_string() };
         match native {
             // the stored id may be another than the one the server gave
             Some(mut native) => {
-                native.insert("id".to_owned(), Value::String(call.tool_call_id.clone()));
+                native.insert("id".to_owned(), Value::String(id.into_owned()));
+                if !is_sent_as_stored(call) {
+                    native.insert("function".to_owned(), json!(function()));
+                }
                 Call::Native(native)
             }
-            None => Call::Canonical {
-                id: &call.tool_call_id,
-                r#type: "function",
-                function: CalledFunction { name: &call.tool_name, arguments: call_args(call).to_string() },
-            },
+            None => Call::Canonical { id, r#type: "function", function: function() },
         }
     }
 
@@ -323,7 +363,7 @@ impl<'a> History<'a> {
                     tool_name = &result.tool_name;
                     self.messages.push(Message::Tool {
                         role: "tool",
-                        tool_call_id: &result.tool_call_id,
+                        tool_call_id: self.call_ids.sent(&result.tool_call_id),
                         content: result_text(result),
                     });
                 }
