@@ -8,6 +8,7 @@ mod create;
 mod edit;
 mod interrupt;
 mod queue;
+mod retry;
 mod send;
 mod update;
 

@@ -19,7 +19,7 @@ use axum::http::request::Parts;
 
 pub(crate) use create::chat_create;
 pub(crate) use list::{chat_get, chat_list, chats_by_workspace_get, chats_by_workspace_post};
-pub(crate) use messages::{chat_interrupt, chat_read_set, message_edit, message_list, message_send};
+pub(crate) use messages::{chat_interrupt, chat_read_set, chat_retry, message_edit, message_list, message_send};
 pub(crate) use queue::{queue_delete, queue_promote};
 pub(crate) use update::{chat_archive, chat_unarchive, chat_update};
 
@@ -47,6 +47,7 @@ rights! {
     Read = ChatRead;
     Send = ChatSend;
     Interrupt = ChatInterrupt;
+    Retry = ChatSend;
     MarkRead = ChatReadMark;
     Edit = ChatEdit;
     Queue = ChatQueue;

@@ -143,6 +143,9 @@ impl From<CommitError> for ApiError {
             CommitError::NotFound | CommitError::EntryNotFound | CommitError::MessageNotFound => Self::not_found(),
             CommitError::Archived => Self::conflict("chat_archived", "The chat is archived. Unarchive it to go on."),
             CommitError::ParentArchived => Self::bad_request("parent_archived", "The chat's parent is archived."),
+            CommitError::NothingToRetry => {
+                Self::conflict("nothing_to_retry", "The last turn did not fail. Send a message to go on.")
+            }
             CommitError::QueueFull => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "queue_full",

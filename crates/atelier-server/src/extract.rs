@@ -1,5 +1,6 @@
 //! Reading paths, queries and bodies, with one clear refusal each.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +106,14 @@ impl RawBody {
         self.parse()
     }
 
+    /// The same, where a request without a body asks for nothing special.
+    pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(&self) -> ApiResult<T> {
+        if self.bytes.is_empty() {
+            return self.begin().await.map(|()| T::default());
+        }
+        self.json().await
+    }
+
     pub(crate) async fn json_with_any_text<T: DeserializeOwned>(&self) -> ApiResult<T> {
         self.begin().await?;
         self.parse()
@@ -117,7 +126,7 @@ impl RawBody {
             Some(_) => return Err(ApiError::bad_request("invalid_json", "The body must be a JSON object.")),
             None => return Err(ApiError::bad_request("invalid_json", "The body is empty and must be a JSON object.")),
         }
-        serde_json::from_slice(&self.bytes).map_err(|error| {
+        serde_json::from_slice(&with_whole_characters(&self.bytes)).map_err(|error| {
             ApiError::bad_request("invalid_json", format!("The body is not the JSON expected here: {error}."))
         })
     }
@@ -135,6 +144,32 @@ fn holds_nul(json: &[u8]) -> bool {
         rest = escape.get(1..).unwrap_or_default();
     }
     false
+}
+
+/// This JSON with U+FFFD in the place of each half of a character that has lost its other half: `\ud83d` without a
+/// `\ude00` behind it. Programs that cut texts by their UTF-16 length send such halves.
+fn with_whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut mended = Cow::Borrowed(json);
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        let escape = at + found;
+        at = match (utf16_unit(json, escape), utf16_unit(json, escape + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => escape + 12,
+            (Some(0xd800..0xe000), _) => {
+                mended.to_mut()[escape..escape + 6].copy_from_slice(b"\\ufffd");
+                escape + 6
+            }
+            // what is escaped may be a backslash itself
+            (Some(_) | None, _) => escape + 2,
+        };
+    }
+    mended
+}
+
+/// The unit of UTF-16 that an escape such as `\ud83d` at this place stands for.
+fn utf16_unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// The bytes of a file. They are read when the handler asks for them.

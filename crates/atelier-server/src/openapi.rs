@@ -57,6 +57,7 @@ const CODES: &[(&str, u16)] = &[
     ("already_exists", 409),
     ("first_user_exists", 409),
     ("chat_archived", 409),
+    ("nothing_to_retry", 409),
     ("usage_limit_reached", 409),
     ("build_in_progress", 409),
     ("quota_exceeded", 409),

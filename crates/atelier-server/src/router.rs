@@ -486,6 +486,16 @@ fn chat_routes() -> Section {
         does("Send a waiting message now").gives::<api::ChatMessage>().refuses(&["not_chat_owner", "chat_archived"]),
     );
     s.post("/{chat}/interrupt", chats::chat_interrupt, does("Interrupt the turn").gives::<api::Chat>());
+    s.post(
+        "/{chat}/retry",
+        chats::chat_retry,
+        does("Go on with the turn that failed").takes::<api::ChatRetryCreate>().gives::<api::Chat>().refuses(&[
+            "model_unavailable",
+            "not_chat_owner",
+            "chat_archived",
+            "nothing_to_retry",
+        ]),
+    );
     s.put(
         "/{chat}/read",
         chats::chat_read_set,

@@ -1,9 +1,9 @@
 //! Changes by people that are more than one event on one row: what is edited is looked up under the lock, a
 //! tree is archived as one, and pins keep their order.
 
-use atelier_domain::chat::{ChatEffect, ChatEvent, EditTarget, WatchKind, pins_arranged};
+use atelier_domain::chat::{Activity, ChatEffect, ChatEvent, EditTarget, WatchKind, pins_arranged};
 use atelier_domain::message::{Role, Visibility};
-use atelier_domain::{ChatId, MessageId, Timestamp, UserId};
+use atelier_domain::{ChatId, MessageId, ModelConfigId, Timestamp, UserId};
 use atelier_store::{ChatRow, MessageRow, TitleSource, Tx};
 
 use super::carry_out::{Applied, Locked, carry_out};
@@ -47,6 +47,31 @@ impl Commits {
             .await?;
         self.published(*applied);
         Ok(row)
+    }
+
+    /// T29: the failed turn goes on, with `model` if one is named.
+    pub(crate) async fn retry(&self, chat_id: ChatId, model: Option<ModelConfigId>) -> Result<ChatRow, CommitError> {
+        let now = self.now();
+        let applied = self
+            .store()
+            .write("chat_retry", move |tx| {
+                Box::pin(async move {
+                    let mut locked = lock(tx, chat_id).await?;
+                    let failed =
+                        matches!(locked.chat.state.activity, Activity::Error(_)) && !locked.chat.state.archived;
+                    if let Some(model) = model.filter(|_| failed) {
+                        atelier_store::chat_model_set_in_tx(tx, chat_id, model).await?;
+                        locked.chat.last_model_config_id = model;
+                    }
+                    Ok::<_, CommitError>(
+                        carry_out(tx, locked, ChatEvent::Retry { at: now }, Payload::default(), now).await??,
+                    )
+                })
+            })
+            .await?;
+        let chat = applied.chat.clone();
+        self.published(*applied);
+        Ok(chat)
     }
 
     /// Archives a chat and all below it, or brings them back. What is so already stays as it is.

@@ -43,6 +43,8 @@ pub enum CommitError {
     MessageNotFound,
     #[error("the message is not a user's")]
     NotAUserMessage,
+    #[error("no turn has failed")]
+    NothingToRetry,
     /// The chat belongs to another run, or to none: nothing was written but the bill.
     #[error("the run has lost the chat")]
     Lost,
@@ -76,6 +78,7 @@ impl From<TransitionError> for CommitError {
             TransitionError::QueueFull => Self::QueueFull,
             TransitionError::MessageNotFound => Self::MessageNotFound,
             TransitionError::NotAUserMessage => Self::NotAUserMessage,
+            TransitionError::NothingToRetry => Self::NothingToRetry,
             TransitionError::CallNotOpen | TransitionError::StepClosed | TransitionError::CallsOpen => {
                 Self::OutOfStep(refusal)
             }

@@ -73,6 +73,10 @@ pub enum ChatEvent {
     Interrupt {
         at: Timestamp,
     },
+    /// The failed turn goes on.
+    Retry {
+        at: Timestamp,
+    },
     /// The parent was stopped.
     TreeStop {
         at: Timestamp,
@@ -186,6 +190,7 @@ impl ChatEvent {
             | Self::Promote { .. }
             | Self::QueueDelete { .. }
             | Self::Interrupt { .. }
+            | Self::Retry { .. }
             | Self::TreeStop { .. }
             | Self::Close { .. }
             | Self::Archive { .. }
@@ -217,7 +222,7 @@ impl ChatEvent {
                 both
             }
             Self::Send { .. } | Self::Promote { .. } | Self::QueueDelete { .. } => queue,
-            Self::Interrupt { .. } | Self::Unarchive { .. } | Self::SetMeta { .. } => none,
+            Self::Interrupt { .. } | Self::Retry { .. } | Self::Unarchive { .. } | Self::SetMeta { .. } => none,
             Self::Edit { .. } | Self::Close { .. } => both,
             Self::TreeStop { .. } | Self::Archive { .. } => {
                 if pending {

@@ -19,6 +19,7 @@ enum Intent {
     Promote(usize),
     QueueDelete(usize),
     Interrupt,
+    Retry,
     TreeStop,
     Close,
     Archive,
@@ -55,6 +56,7 @@ fn any_intent() -> impl Strategy<Value = Intent> {
         2 => (0_usize..21).prop_map(Intent::Promote),
         1 => (0_usize..21).prop_map(Intent::QueueDelete),
         2 => Just(Intent::Interrupt),
+        2 => Just(Intent::Retry),
         1 => Just(Intent::TreeStop),
         1 => Just(Intent::Close),
         1 => Just(Intent::Archive),
@@ -184,6 +186,7 @@ impl World {
             Intent::Promote(index) => ChatEvent::Promote { at, entry: self.entry(index) },
             Intent::QueueDelete(index) => ChatEvent::QueueDelete { entry: self.entry(index) },
             Intent::Interrupt => ChatEvent::Interrupt { at },
+            Intent::Retry => ChatEvent::Retry { at },
             Intent::TreeStop => ChatEvent::TreeStop { at },
             Intent::Close => ChatEvent::Close { at },
             Intent::Archive => ChatEvent::Archive { at },
@@ -447,6 +450,7 @@ fn check_refusal(before: &ChatState, event: &ChatEvent, refusal: TransitionError
             assert!(epoch != before.epoch || before.activity.owner().is_none());
         }
         TransitionError::Archived => assert!(before.archived),
+        TransitionError::NothingToRetry => assert_eq!(before.activity, Activity::Waiting),
         TransitionError::Stopping(_) => assert!(before.activity.stop_kind().is_some()),
         TransitionError::NotAsked => assert!(before.activity.stop_kind().is_none()),
         TransitionError::QueueFull => assert_eq!(before.queue.len(), QUEUE_MAX),
@@ -482,6 +486,7 @@ fn every_intent() -> Vec<Intent> {
         Intent::Promote(0),
         Intent::QueueDelete(0),
         Intent::Interrupt,
+        Intent::Retry,
         Intent::TreeStop,
         Intent::Close,
         Intent::Archive,
@@ -571,6 +576,7 @@ fn the_transition_table() {
         ("Promote", "P P S S P 409 409"),
         ("QueueDelete", "W P R S E X XS"),
         ("Interrupt", "W P S S W X XS"),
+        ("Retry", "none P R S P 409 409"),
         ("TreeStop", "W W S S E X XS"),
         ("Close", "W W S S E X XS"),
         ("Archive", "X X XS XS X X XS"),
@@ -604,6 +610,7 @@ fn the_transition_table() {
                 Err(TransitionError::Archived) => "409",
                 Err(TransitionError::Stopping(_)) => "no",
                 Err(TransitionError::NotAsked) => "not-asked",
+                Err(TransitionError::NothingToRetry) => "none",
                 Err(other) => panic!("{name} in {column}: {other}"),
             };
             assert_eq!(outcome, expected, "{name} in {column}");

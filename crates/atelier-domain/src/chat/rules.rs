@@ -242,6 +242,16 @@ impl Draft {
         self.status_changed(at);
     }
 
+    /// T29: the failed turn goes on behind its last stored step.
+    pub(super) fn turn_goes_on(&mut self, at: Timestamp) {
+        self.state.activity = Activity::Pending { since: at };
+        self.state.committed_step = self.state.step_no;
+        self.state.step_begun_at = None;
+        self.state.takeovers = 0;
+        self.publish.wake = true;
+        self.status_changed(at);
+    }
+
     /// The owner is gone: the epoch becomes even.
     fn leave_run(&mut self) {
         if self.state.activity.owner().is_some() {

@@ -30,6 +30,8 @@ pub enum TransitionError {
     MessageNotFound,
     #[error("the message is not a user's")]
     NotAUserMessage,
+    #[error("no turn has failed")]
+    NothingToRetry,
     #[error("the call is not open")]
     CallNotOpen,
     #[error("the step is not in progress")]
@@ -129,6 +131,12 @@ pub fn apply(state: &ChatState, event: ChatEvent) -> Result<(ChatState, Vec<Chat
         },
         ChatEvent::QueueDelete { entry } => draft.entry_delete(entry)?,
         ChatEvent::Interrupt { at } => interrupt(&mut draft, phase, at),
+        ChatEvent::Retry { at } => match phase {
+            Phase::Error => draft.turn_goes_on(at),
+            Phase::Pending | Phase::Running | Phase::Stopping(_) => {}
+            Phase::Waiting => return Err(TransitionError::NothingToRetry),
+            Phase::Archived | Phase::ArchivedStopping => return Err(TransitionError::Archived),
+        },
         ChatEvent::TreeStop { at } => stop_from_parent(&mut draft, phase, at, StopKind::Tree),
         ChatEvent::Close { at } => stop_from_parent(&mut draft, phase, at, StopKind::Close),
         ChatEvent::Archive { at } => archive(&mut draft, phase, at),

@@ -1,4 +1,4 @@
-//! Messages of a chat: reading, sending, interrupting.
+//! Messages of a chat: reading, sending, interrupting, going on after an error.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::content::message_parts;
 use super::create::{no_servers, usable_model};
-use super::{ChatAccess, Edit, Interrupt, MarkRead, Read, Send};
+use super::{ChatAccess, Edit, Interrupt, MarkRead, Read, Retry, Send};
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Query, RawBody, number};
 use crate::repeats::KeptAnswer;
@@ -152,6 +152,20 @@ pub(crate) async fn chat_interrupt(
 ) -> ApiResult<Json<api::Chat>> {
     body.begin().await?;
     let row = app.daemon.chats().chat_interrupt(chat.id).await?;
+    Ok(Json(app.hubs.chat_view(&row).await?))
+}
+
+pub(crate) async fn chat_retry(
+    State(app): State<Shared>,
+    ChatAccess { caller, chat, .. }: ChatAccess<Retry>,
+    body: RawBody,
+) -> ApiResult<Json<api::Chat>> {
+    let retry: api::ChatRetryCreate = body.json_or_default().await?;
+    let model = match retry.model_config_id {
+        None => None,
+        Some(model) => Some(usable_model(&app, &caller, Some(model.into())).await?),
+    };
+    let row = app.daemon.chats().chat_retry(chat.id, model).await?;
     Ok(Json(app.hubs.chat_view(&row).await?))
 }
 

@@ -18,6 +18,7 @@ mod organizations;
 mod provider;
 mod repeats;
 mod replays;
+mod retries;
 mod roles;
 mod settings;
 mod streams;

@@ -4,7 +4,7 @@ use atelier_test_support::{Actor, Chat, Engine, eventually};
 use serde_json::{Value, json};
 
 use crate::files::uploaded;
-use crate::host::{Host, text};
+use crate::host::{CHATS, Host, text};
 use crate::provider::{ModelServer, Reply, Seen, answer};
 
 fn done() -> Reply {
@@ -184,5 +184,17 @@ async fn a_refusal_near_the_limit_of_the_context_is_one_of_its_length() {
         assert_eq!(error["kind"], kind, "{error}");
         assert!(!error["message"].as_str().unwrap().contains("admin"), "{error}");
     }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_character_in_a_message_is_stored_as_a_replacement() {
+    let host = Host::start().await;
+    let ada = host.user("ada", &[]).await;
+    let body = r#"{"content":[{"type":"text","text":"a\ud83d b\ude00 \ud83d\ude00 \\ud83d"}]}"#;
+    let request = ada.request(reqwest::Method::POST, CHATS).header("content-type", "application/json").body(body);
+    let chat = ada.send(request).await.body(201);
+    let chat = ada.chat(chat["id"].as_str().unwrap());
+    assert_eq!(chat.messages().await[0]["content"], text("a\u{fffd} b\u{fffd} 😀 \\ud83d"));
     host.stop().await;
 }
