@@ -270,7 +270,8 @@ struct RawQuery {
 async fn raw(State(agent): State<Agent>, Fields(query): Fields<RawQuery>) -> Result<Response, ApiError> {
     let path = resolve(&agent, &query.path)?;
     let (file, size) = blocking(move || {
-        let (mut file, metadata) = open::open_regular(&path)?;
+        let (file, metadata) = open::open_regular(&path)?;
+        let (mut file, metadata) = open::with_real_size(&path, file, metadata)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(query.offset)).map_err(|error| open::io_fault(&path, &error))?;
         Ok((file, metadata.len()))
     })

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
@@ -35,11 +35,16 @@ impl Document {
         &self.text
     }
 
+    /// Text of an edit in the form of [`Self::text`]: with LF, and without a mark that the file has too.
+    pub(crate) fn in_its_form(&self, text: &str) -> String {
+        lf(text.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.has_mark).unwrap_or(text))
+    }
+
     /// The file's content.
     pub(crate) fn content(&self) -> String {
         let mut content = String::with_capacity(self.text.len() + self.crlf.len() + 3);
         if self.has_mark {
-            content.push(BYTE_ORDER_MARK);
+            content.push_str(BYTE_ORDER_MARK);
         }
         let mut from = 0;
         for at in &self.crlf {
@@ -89,7 +94,7 @@ impl Document {
 }
 
 /// Text with LF for CR LF.
-pub(crate) fn lf(text: &str) -> String {
+fn lf(text: &str) -> String {
     text.replace("\r\n", "\n")
 }
 

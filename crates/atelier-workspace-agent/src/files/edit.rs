@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::diff::diff;
-use super::document::{Document, lf};
+use super::document::Document;
 use super::journal::Change;
 use super::open::{Fingerprint, open_regular, real_path, sha256};
 use super::passes::{Found, find, nearest};
@@ -129,7 +129,7 @@ fn open_text(files: &Files, real: &Path) -> Result<Work, EditFailureReason> {
 }
 
 fn apply(files: &Files, work: &mut Work, index: usize, edit: &Edit) -> Result<(), EditFailure> {
-    let (old, new) = (lf(&edit.old_text), lf(&edit.new_text));
+    let (old, new) = (work.document.in_its_form(&edit.old_text), work.document.in_its_form(&edit.new_text));
     if old.is_empty() {
         return Err(failure(index, edit, EditFailureReason::Empty));
     }

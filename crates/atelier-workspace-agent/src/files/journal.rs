@@ -3,6 +3,9 @@
 //! Beside each file lie its new content and its old one until the journal entry says that all is done. An
 //! entry that does not say so is undone, at once or by the next agent: what has the new content gets the
 //! old one back, and what has neither was changed by somebody else and is left alone.
+//!
+//! A file takes its new content by a rename. One with other names (hard links) is written in place, so that
+//! they stay names of the same file; half written, it is a mixture of both contents and undone as well.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
@@ -60,6 +63,8 @@ struct EntryFile {
     backup: PathBuf,
     before: Option<Fingerprint>,
     after: Fingerprint,
+    #[serde(default)]
+    in_place: bool,
 }
 
 /// Where a change can be made to fail in tests.
@@ -68,6 +73,8 @@ pub(crate) enum Step {
     Fresh(usize),
     Backup(usize),
     Rename(usize),
+    /// In the middle of writing a file in place.
+    Half(usize),
     MarkDone,
     CleanUp,
 }
@@ -166,6 +173,7 @@ impl Journal {
                         modified_ns: 0,
                         sha256: Some(sha256(&change.content)),
                     },
+                    in_place: change.before.as_ref().is_some_and(|(metadata, _)| metadata.nlink() > 1),
                 }
             })
             .collect();
@@ -191,7 +199,7 @@ impl Journal {
         for (index, change) in changes.iter().enumerate() {
             let renamed = still_as_before(change)
                 .and_then(|()| checkpoint(Step::Rename(index)))
-                .and_then(|()| std::fs::rename(&entry.files[index].fresh, &change.path));
+                .and_then(|()| entry.files[index].take_over(&entry.files[index].fresh, checkpoint, index));
             if let Err(error) = renamed {
                 failed = Some((change.path.clone(), error));
                 break;
@@ -240,6 +248,35 @@ impl Journal {
     }
 }
 
+impl EntryFile {
+    /// Gives the file the content of `source`, which lies beside it.
+    fn take_over(&self, source: &Path, checkpoint: Checkpoint<'_>, index: usize) -> io::Result<()> {
+        if !self.in_place {
+            return std::fs::rename(source, &self.path);
+        }
+        let content = std::fs::read(source)?;
+        let (first, second) = content.split_at(content.len() / 2);
+        // Not truncated before it is written: whatever was written when this ends, old and new bytes are there.
+        let mut file =
+            OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&self.path)?;
+        file.write_all(first)?;
+        checkpoint(Step::Half(index))?;
+        file.write_all(second)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()
+    }
+
+    /// Whether each byte of the file is that of its old or its new content, as after a write that broke off.
+    fn is_mixture(&self) -> bool {
+        let read = |path: &Path| std::fs::read(path).ok();
+        let (Some(now), Some(old), Some(new)) = (read(&self.path), read(&self.backup), read(&self.fresh)) else {
+            return false;
+        };
+        let is_known = |at: usize| [&old, &new].iter().any(|content| content.get(at) == Some(&now[at]));
+        now.len() >= old.len().min(new.len()) && (0..now.len()).all(is_known)
+    }
+}
+
 /// Lays the new content and the old one beside the file.
 fn prepare(change: &Change, file: &mut EntryFile, index: usize, checkpoint: Checkpoint<'_>) -> io::Result<()> {
     checkpoint(Step::Fresh(index))?;
@@ -258,7 +295,7 @@ fn prepare(change: &Change, file: &mut EntryFile, index: usize, checkpoint: Chec
     if change.before.is_some() {
         checkpoint(Step::Backup(index))?;
         // The file itself under another name, where that can be had: then nothing of it is lost.
-        if std::fs::hard_link(&change.path, &file.backup).is_err() {
+        if file.in_place || std::fs::hard_link(&change.path, &file.backup).is_err() {
             std::fs::copy(&change.path, &file.backup)?;
             let backup = File::open(&file.backup)?;
             if let Some((metadata, _)) = &change.before {
@@ -319,12 +356,13 @@ fn undo(entry: &Entry) -> (Vec<PathBuf>, bool) {
         if is_old {
             continue;
         }
-        if !now.is_some_and(|now| now.is_same(&file.after)) {
+        let is_ours = now.is_some_and(|now| now.is_same(&file.after)) || (file.in_place && file.is_mixture());
+        if !is_ours {
             conflicts.push(file.path.clone());
             continue;
         }
         let restored = match file.before {
-            Some(_) => std::fs::rename(&file.backup, &file.path),
+            Some(_) => file.take_over(&file.backup, &|_| Ok(()), 0),
             None => std::fs::remove_file(&file.path),
         };
         if let Err(error) = restored {
@@ -474,6 +512,51 @@ mod tests {
             assert_eq!(folder.contents(), if is_new { new() } else { old() }, "{at:?}");
             assert_eq!(done.len(), usize::from(is_new));
             assert_eq!(folder.left_over(), 0, "{at:?}");
+        }
+    }
+
+    /// `a` with another name, to be written in place.
+    fn with_other_name(folder: &Folder, content: &str) -> Vec<Change> {
+        std::fs::hard_link(folder.path("a"), folder.path("journal/other")).unwrap();
+        let mut changes = folder.changes();
+        changes[0].content = content.into();
+        changes
+    }
+
+    #[test]
+    fn a_file_with_other_names_stays_one_file() {
+        for content in ["longer than before", "s"] {
+            let folder = Folder::new();
+            let (journal, _) = folder.journal();
+            let changes = with_other_name(&folder, content);
+            let committed = journal.commit(&changes, order(), &|_| Ok(())).unwrap();
+            journal.forget(committed);
+            assert_eq!(std::fs::read_to_string(folder.path("journal/other")).unwrap(), content);
+            assert_eq!(std::fs::metadata(folder.path("a")).unwrap().nlink(), 2);
+            std::fs::remove_file(folder.path("journal/other")).unwrap();
+            assert_eq!(folder.left_over(), 0);
+        }
+    }
+
+    #[test]
+    fn a_file_with_other_names_is_undone_also_when_it_is_half_written() {
+        for content in ["longer than before", "s"] {
+            for at in [Step::Half(0), Step::Rename(1)] {
+                let folder = Folder::new();
+                let (journal, _) = folder.journal();
+                let changes = with_other_name(&folder, content);
+                let die = |step| if step == at { panic!("killed") } else { Ok(()) };
+                let killed = catch_unwind(AssertUnwindSafe(|| journal.commit(&changes, order(), &die).is_ok()));
+                assert!(killed.is_err(), "{at:?}");
+                let (_, done) = folder.journal();
+                assert!(done.is_empty());
+                assert_eq!(folder.contents(), old(), "{at:?}");
+                assert_eq!(
+                    std::fs::metadata(folder.path("a")).unwrap().nlink(),
+                    1,
+                    "the journal removed the other name"
+                );
+            }
         }
     }
 

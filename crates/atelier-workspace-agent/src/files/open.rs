@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -15,6 +15,8 @@ use crate::api::ApiError;
 
 /// Of larger files no hash is taken.
 pub(crate) const MAX_HASHED_BYTES: u64 = 64 * 1024 * 1024;
+/// Of files that do not tell their size.
+const MAX_UNSIZED_BYTES: u64 = 16 * 1024 * 1024;
 /// As many links in a row as the kernel follows.
 const MAX_LINKS: usize = 40;
 
@@ -47,6 +49,36 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), ApiError> {
         Opened::Regular(file, metadata) => Ok((file, metadata)),
         Opened::Directory => Err(not_regular(path)),
     }
+}
+
+/// A file to read from its beginning to its end by the size that its metadata tells. Files that say 0 bytes
+/// may have content all the same, as those of the kernel in `/proc`: what they have is read, up to a bound,
+/// and the answer is a copy in memory.
+pub(crate) fn with_real_size(path: &Path, file: File, metadata: Metadata) -> Result<(File, Metadata), ApiError> {
+    if metadata.size() > 0 {
+        return Ok((file, metadata));
+    }
+    let fault = |error| io_fault(path, &error);
+    let mut content = Vec::new();
+    (&file).take(MAX_UNSIZED_BYTES + 1).read_to_end(&mut content).map_err(fault)?;
+    if content.is_empty() {
+        return Ok((file, metadata));
+    }
+    if content.len() as u64 > MAX_UNSIZED_BYTES {
+        return Err(too_large(format!(
+            "{} does not say how long it is and has more than {MAX_UNSIZED_BYTES} bytes. Use a command such as head \
+             or grep.",
+            path.display()
+        )));
+    }
+    let copy = || -> io::Result<(File, Metadata)> {
+        let mut copy = File::from(rustix::fs::memfd_create("copy", rustix::fs::MemfdFlags::CLOEXEC)?);
+        copy.write_all(&content)?;
+        copy.rewind()?;
+        let metadata = copy.metadata()?;
+        Ok((copy, metadata))
+    };
+    copy().map_err(fault)
 }
 
 pub(crate) fn not_regular(path: &Path) -> ApiError {

@@ -9,8 +9,9 @@ use std::sync::PoisonError;
 use atelier_workspace_protocol::AgentLimits;
 use atelier_workspace_protocol::files::{DirectoryEntry, EntryKind, FileKind, FileRead, FileReadAnswer};
 
+use super::document::BYTE_ORDER_MARK;
 use super::lines::{Line, LineIndex, LineReader};
-use super::open::{Fingerprint, Opened, io_fault, open, too_large};
+use super::open::{Fingerprint, Opened, io_fault, open, too_large, with_real_size};
 use super::{Files, image, text};
 use crate::api::ApiError;
 use crate::processes::render::json_len;
@@ -37,7 +38,7 @@ pub(crate) fn read(files: &Files, path: &Path, request: &FileRead) -> Result<Rea
     }
     let (file, metadata) = match open(path)? {
         Opened::Directory => return directory(path, limits).map(|answer| ReadFile { answer, fingerprint: None }),
-        Opened::Regular(file, metadata) => (file, metadata),
+        Opened::Regular(file, metadata) => with_real_size(path, file, metadata)?,
     };
     let fault = |error| io_fault(path, &error);
     let mut sample = vec![0; SAMPLE_BYTES];
@@ -222,6 +223,10 @@ impl Page<'_> {
         let mut seek = self.limits.scan_bytes.max(1);
         let reader = index.reader(self.file, start, &mut seek).map_err(fault)?;
         let mut reader = reader.ok_or_else(|| self.scanned_too_far(index))?;
+        // The mark is no part of the text; columns count without it.
+        if start == 1 && reader.peek_line(BYTE_ORDER_MARK.len()).map_err(fault)? == BYTE_ORDER_MARK.as_bytes() {
+            reader.skip_in_line(BYTE_ORDER_MARK.len() as u64, budget).map_err(fault)?;
+        }
         self.fill(&mut answer, &mut reader, budget)?;
         Ok(answer)
     }

@@ -244,3 +244,14 @@ async fn a_read_only_chat_writes_nothing() {
     }
     assert_eq!(ok(&client, "read", json!({"path": "a"})).await["content"], "1\tx");
 }
+
+#[tokio::test]
+async fn a_file_that_says_it_is_empty_is_read_to_its_end() {
+    let client = Workspace::new().client();
+    let page = ok(&client, "read", json!({"path": "/proc/self/status", "limit": 2})).await;
+    assert!(page["content"].as_str().unwrap().starts_with("1\tName:\t"), "{page}");
+    assert!(page["total_lines"].as_u64().unwrap() > 10 && page["file_size"].as_u64().unwrap() > 100, "{page}");
+    assert_eq!(page["next_offset"], 3);
+    let last = ok(&client, "read", json!({"path": "/proc/self/status", "offset": -1})).await;
+    assert_eq!(last["start_line"], page["total_lines"]);
+}

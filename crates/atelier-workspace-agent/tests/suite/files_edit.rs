@@ -142,3 +142,37 @@ async fn edits_of_one_file_at_once_wait_for_each_other() {
     }
     assert_eq!(text(&workspace, "a"), (0..20).map(|number| format!("done {number}\n")).collect::<String>());
 }
+
+#[tokio::test]
+async fn a_byte_order_mark_is_not_shown_not_needed_and_kept() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    for (old, new) in [("using System;\n", "using Other;\n"), ("\u{feff}using System;\n", "\u{feff}using Other;\n")] {
+        std::fs::write(workspace.path("a.cs"), "\u{feff}using System;\r\nclass A {}\r\n").unwrap();
+        let page = ok(&client, "read", json!({"path": "a.cs"})).await;
+        assert_eq!(page["content"], "1\tusing System;\n2\tclass A {}");
+        ok(&client, "edit", json!({"edits": [edit("a.cs", old, new)]})).await;
+        assert_eq!(text(&workspace, "a.cs"), "\u{feff}using Other;\r\nclass A {}\r\n");
+    }
+    // Columns count in what is shown.
+    let piece = ok(&client, "read", json!({"path": "a.cs", "column": 6})).await;
+    assert_eq!(piece["content"], "1\tOther;\n2\tclass A {}");
+    // In a file without a mark it is a character like any other.
+    std::fs::write(workspace.path("b"), "a").unwrap();
+    ok(&client, "edit", json!({"edits": [edit("b", "a", "\u{feff}b")]})).await;
+    assert_eq!(text(&workspace, "b"), "\u{feff}b");
+}
+
+#[tokio::test]
+async fn all_names_of_a_file_stay_names_of_the_same_file() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    std::fs::write(workspace.path("one"), "old text\n").unwrap();
+    std::fs::hard_link(workspace.path("one"), workspace.path("two")).unwrap();
+    ok(&client, "edit", json!({"edits": [edit("one", "old", "a new and longer")]})).await;
+    assert_eq!(text(&workspace, "two"), "a new and longer text\n");
+    ok(&client, "write", json!({"path": "two", "content": "short"})).await;
+    assert_eq!(text(&workspace, "one"), "short");
+    let names = std::fs::read_dir(workspace.home()).unwrap().flatten().map(|entry| entry.file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains(".atelier-")).count(), 0);
+}
