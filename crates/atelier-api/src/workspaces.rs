@@ -151,6 +151,9 @@ pub struct Agent {
     pub last_connected_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disconnected_at: Option<Time>,
+    /// Why it cannot do its work though it may be connected; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

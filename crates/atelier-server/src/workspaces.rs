@@ -306,5 +306,6 @@ fn agent_view(row: AgentRow) -> api::Agent {
         first_connected_at: row.first_connected_at.map(Into::into),
         last_connected_at: row.last_connected_at.map(Into::into),
         disconnected_at: row.disconnected_at.map(Into::into),
+        broken: row.broken,
     }
 }

@@ -23,12 +23,14 @@ statements! {
         (SELECT MAX(n.build_number) FROM workspace_builds n WHERE n.workspace_id = a.workspace_id) AS newest
         FROM workspace_agents a JOIN workspace_builds b ON b.id = a.build_id WHERE a.token_hash = $1";
     AGENT_CONNECTED = "UPDATE workspace_agents SET status = 'connected', generation = generation + 1, ledger_id = $2, version = $3,
-        first_connected_at = COALESCE(first_connected_at, $4), last_connected_at = $4, disconnected_at = NULL
+        first_connected_at = COALESCE(first_connected_at, $4), last_connected_at = $4, disconnected_at = NULL,
+        broken = NULL
         WHERE id = $1 AND lifecycle_state <> 'off' RETURNING generation";
     AGENT_DISCONNECTED = "UPDATE workspace_agents SET status = 'disconnected', disconnected_at = $3 WHERE id = $1 AND generation = $2";
     AGENT_TIMEOUT = "UPDATE workspace_agents SET status = 'timeout' WHERE id = $1 AND status = 'connecting'";
     // an agent that is off stays so, whatever it reports late
     AGENT_LIFECYCLE = "UPDATE workspace_agents SET lifecycle_state = $2 WHERE id = $1 AND lifecycle_state <> 'off'";
+    AGENT_BROKEN = "UPDATE workspace_agents SET broken = $2 WHERE id = $1";
     AGENT_FACTS = "UPDATE workspace_agents SET operating_system = $2, architecture = $3, directory = $4 WHERE id = $1";
     AGENTS_OFF = "UPDATE workspace_agents SET lifecycle_state = 'off' WHERE workspace_id = $1";
     BUILD_UNSUPPORTED = "UPDATE workspace_builds SET error = $2, error_code = 'agent_version_unsupported' WHERE id = $1";
@@ -74,6 +76,8 @@ pub struct AgentRow {
     pub last_connected_at: Option<Timestamp>,
     pub disconnected_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// Why it cannot do its work though it may be connected.
+    pub broken: Option<String>,
 }
 
 impl AgentRow {
@@ -95,6 +99,7 @@ impl AgentRow {
             last_connected_at: row.time_opt("last_connected_at")?,
             disconnected_at: row.time_opt("disconnected_at")?,
             created_at: row.time("created_at")?,
+            broken: row.text_opt("broken")?,
         })
     }
 }
@@ -226,6 +231,14 @@ impl Store {
     pub async fn agent_lifecycle_set(&self, id: AgentId, lifecycle: AgentLifecycle) -> Result<(), StoreError> {
         self.write("agent_lifecycle_set", move |tx| {
             Box::pin(async move { tx.run(AGENT_LIFECYCLE, args![id, lifecycle.as_str()]).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// Notes why an agent cannot do its work, or that it can again. A new link begins without a reason.
+    pub async fn agent_broken_set(&self, id: AgentId, reason: Option<String>) -> Result<(), StoreError> {
+        self.write("agent_broken_set", move |tx| {
+            Box::pin(async move { tx.run(AGENT_BROKEN, args![id, reason]).await.map(|_| ()) })
         })
         .await
     }

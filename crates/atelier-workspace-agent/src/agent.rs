@@ -21,7 +21,7 @@ const PRUNE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     pub home: PathBuf,
-    /// The agent's own folder, kept over restarts: `~/.local/state/atelier`.
+    /// The agent's own folder, kept over restarts. It lies outside of home, where commands tidy up.
     pub state: PathBuf,
     /// The program that understands `agent shim`.
     pub program: PathBuf,

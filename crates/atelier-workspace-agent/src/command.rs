@@ -29,6 +29,9 @@ pub struct InitArgs {
     /// Folder with token, manifest and socket; the token is deleted
     #[arg(long)]
     pub run: PathBuf,
+    /// The agent's own folder, kept over restarts; made if it is missing
+    #[arg(long)]
+    pub state: PathBuf,
     /// File to hold a lock on as long as this process lives
     #[arg(long)]
     pub lock: Option<PathBuf>,
@@ -45,6 +48,9 @@ pub struct ServeArgs {
     /// Folder with manifest and socket; the token comes over standard input
     #[arg(long)]
     pub run: PathBuf,
+    /// The agent's own folder
+    #[arg(long)]
+    pub state: PathBuf,
 }
 
 #[derive(Debug, Args)]

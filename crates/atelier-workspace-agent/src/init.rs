@@ -78,7 +78,7 @@ fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
     };
     let token = take_token(&args.run)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(supervise(&args.run, &token))
+    runtime.block_on(supervise(args, &token))
 }
 
 fn take_token(run_folder: &Path) -> anyhow::Result<String> {
@@ -88,12 +88,12 @@ fn take_token(run_folder: &Path) -> anyhow::Result<String> {
     Ok(token)
 }
 
-async fn supervise(run_folder: &Path, token: &str) -> anyhow::Result<ExitCode> {
+async fn supervise(args: &InitArgs, token: &str) -> anyhow::Result<ExitCode> {
     let mut children = signal(SignalKind::child())?;
     let mut terminate = terminations()?;
     let mut backoff = FIRST_BACKOFF;
     let code = 'workspace: loop {
-        let agent = start_agent(run_folder, token)?;
+        let agent = start_agent(args, token)?;
         let started = Instant::now();
         let exit_code = loop {
             // Both streams are cancel safe.
@@ -149,14 +149,16 @@ fn ends_the_workspace(signal: &Origin) -> bool {
     !has_namespace || signal.process.is_none_or(|sender| sender.pid == 0)
 }
 
-fn start_agent(run_folder: &Path, token: &str) -> anyhow::Result<i32> {
+fn start_agent(args: &InitArgs, token: &str) -> anyhow::Result<i32> {
     let (read_end, mut write_end) = std::io::pipe()?;
     // Fits into the pipe, so nobody has to read it yet.
     write_end.write_all(token.as_bytes())?;
     let child = std::process::Command::new(OWN_PROGRAM)
         .arg0("atelier")
         .args(["agent", "serve", "--run"])
-        .arg(run_folder)
+        .arg(&args.run)
+        .arg("--state")
+        .arg(&args.state)
         .stdin(read_end)
         .spawn()
         .context("start the agent")?;

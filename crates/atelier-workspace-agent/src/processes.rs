@@ -17,11 +17,13 @@ mod output;
 pub(crate) mod record;
 pub(crate) mod render;
 pub(crate) mod routes;
+mod shell;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +89,8 @@ struct Shared {
     ledger: Arc<Ledger>,
     events: Events,
     entries: Mutex<HashMap<String, Arc<Entry>>>,
+    /// The agent's own folder could not be used when it was last tried.
+    broken: AtomicBool,
     /// Ends the tasks that follow shims; the commands go on.
     stop: CancellationToken,
 }
@@ -110,6 +114,7 @@ impl Processes {
                 ledger,
                 events,
                 entries: Mutex::default(),
+                broken: AtomicBool::new(false),
                 stop: CancellationToken::new(),
             }),
         };
@@ -188,7 +193,7 @@ impl Processes {
             if !may_have_begun {
                 self.lock().remove(&entry.meta.process_id);
                 let _ = std::fs::remove_dir_all(&entry.folder);
-                return Err(ApiError::internal(&error));
+                return Err(not_begun(&error));
             }
         }
         entry.set(ProcessState::Running, None);
@@ -207,7 +212,7 @@ impl Processes {
     fn meta(&self, new: NewProcess) -> Meta {
         let limits = &self.shared.settings.limits;
         let mut notes = Vec::new();
-        let (command, background) = match begin::without_lone_ampersand(&new.command) {
+        let (command, background) = match shell::without_lone_ampersand(&new.command) {
             Some(command) => {
                 if !new.background {
                     notes.push(
@@ -242,10 +247,11 @@ impl Processes {
     /// Takes a place among the running ones. It counts from here on.
     async fn reserve(&self, mut meta: Meta) -> Result<Arc<Entry>, ApiError> {
         let processes = self.shared.folder.clone();
-        let (id, folder) = tokio::task::spawn_blocking(move || begin::make_folder(&processes))
+        let made = tokio::task::spawn_blocking(move || begin::make_folder(&processes))
             .await
-            .map_err(|error| ApiError::internal(&error))?
             .map_err(|error| ApiError::internal(&error))?;
+        self.note_health(made.as_ref().err());
+        let (id, folder) = made.map_err(|error| not_begun(&error))?;
         meta.process_id = id;
         let refused = {
             let mut entries = self.lock();
@@ -264,14 +270,24 @@ impl Processes {
 
     async fn start(&self, entry: &Arc<Entry>) -> io::Result<()> {
         let written = Arc::clone(entry);
-        let lock = tokio::task::spawn_blocking(move || begin::write_meta(&written.folder, &written.meta))
+        let locked = tokio::task::spawn_blocking(move || begin::write_meta(&written.folder, &written.meta))
             .await
-            .map_err(io::Error::other)??;
-        begin::start_shim(&self.shared.settings.program, &entry.folder, lock).await
+            .map_err(io::Error::other)?;
+        self.note_health(locked.as_ref().err());
+        begin::start_shim(&self.shared.settings.program, &entry.folder, locked?).await
+    }
+
+    /// Tells the server when the agent cannot use its own folder, and when it can again.
+    fn note_health(&self, fault: Option<&io::Error>) {
+        if self.shared.broken.swap(fault.is_some(), Ordering::Relaxed) != fault.is_some() {
+            let broken = fault.map(|error| format!("the workspace agent cannot use its own folder: {error}"));
+            self.shared.events.push(EventKind::Health { broken });
+        }
     }
 
     fn follow(&self, entry: Arc<Entry>) {
         let (events, stop) = (self.shared.events.clone(), self.shared.stop.clone());
+        let ledger = Arc::clone(&self.shared.ledger);
         tokio::spawn(async move {
             tokio::select! {
                 () = entry.follow() => {}
@@ -279,6 +295,9 @@ impl Processes {
                 () = stop.cancelled() => return,
             }
             let status = entry.status();
+            if status.state == ProcessState::Lost {
+                keep_token(ledger, token_record(&entry.meta)).await;
+            }
             events.push(EventKind::ProcessExit {
                 process_id: entry.meta.process_id.clone(),
                 chat_id: entry.meta.chat_id.clone(),
@@ -289,19 +308,18 @@ impl Processes {
         });
     }
 
-    /// Running first, newest first.
+    /// Running first, then those that left something running, newest first.
     pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<ProcessSummary>, ApiError> {
-        let mut entries: Vec<(bool, Arc<Entry>)> = self
-            .lock()
-            .values()
-            .filter(|entry| is_visible(&entry.meta, caller))
-            .map(|entry| (entry.is_running(), Arc::clone(entry)))
-            .collect();
-        entries.sort_by_key(|(running, entry)| std::cmp::Reverse((*running, entry.meta.created_at_ms)));
-        entries.truncate(LISTED);
+        let visible: Vec<Arc<Entry>> =
+            self.lock().values().filter(|entry| is_visible(&entry.meta, caller)).map(Arc::clone).collect();
         tokio::task::spawn_blocking(move || {
+            let mut entries: Vec<_> = visible.iter().map(|entry| (entry.left_running(), entry)).collect();
+            entries.sort_by_key(|(left, entry)| {
+                std::cmp::Reverse((entry.is_running(), !left.is_empty(), entry.meta.created_at_ms))
+            });
+            entries.truncate(LISTED);
             // One that is removed at this moment is left out.
-            entries.iter().filter_map(|(_, entry)| view::summary(entry).ok()).collect()
+            entries.into_iter().filter_map(|(left, entry)| view::summary(entry, left).ok()).collect()
         })
         .await
         .map_err(|error| ApiError::internal(&error))
@@ -357,10 +375,11 @@ impl Processes {
     ) -> Result<SignalAnswer, ApiError> {
         let entry = self.visible(caller, process_id)?;
         let name = request.signal.as_str();
-        let reached = entry.is_running()
-            && entry.signal(request.signal, request.kill_after_ms).await.map_err(|error| ApiError::internal(&error))?;
-        if reached {
-            return Ok(SignalAnswer { success: true, message: format!("Sent {name} to process {process_id}.") });
+        let is_running = entry.is_running();
+        let sent = entry.signal(request.signal, request.kill_after_ms).await;
+        if sent.map_err(|error| ApiError::internal(&error))? {
+            let whom = if is_running { "process" } else { "what was left running of process" };
+            return Ok(SignalAnswer { success: true, message: format!("Sent {name} to {whom} {process_id}.") });
         }
         Err(ApiError::new(
             StatusCode::CONFLICT,
@@ -399,7 +418,7 @@ impl Processes {
             let kept = rank < limits.ended_kept
                 && bytes <= limits.spill_total_bytes
                 && *end >= now.saturating_sub(ms(limits.ended_kept_ms));
-            if kept {
+            if kept || !entry.left_running().is_empty() {
                 continue;
             }
             if let Err(error) = self.remove(entry) {
@@ -415,7 +434,10 @@ impl Processes {
             self.shared.ledger.keep(&record)?;
         }
         self.lock().remove(&entry.meta.process_id);
-        std::fs::remove_dir_all(&entry.folder)
+        match std::fs::remove_dir_all(&entry.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn visible(&self, caller: &Caller, process_id: &str) -> Result<Arc<Entry>, ApiError> {
@@ -431,6 +453,17 @@ impl Processes {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Entry>>> {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn not_begun(error: &io::Error) -> ApiError {
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        code::INTERNAL,
+        format!(
+            "Nothing ran: the workspace agent cannot begin commands ({error}). Free disk space or end processes if \
+             that is the reason, else stop and start the workspace."
+        ),
+    )
 }
 
 /// A command is its chat's, and that chat's ancestors may see it. The workspace's own are for nobody.
@@ -458,6 +491,15 @@ fn too_many(entries: &HashMap<String, Arc<Entry>>, chat_id: Option<&str>, limits
         code::TOO_MANY_PROCESSES,
         format!("{limit} processes of {whose} run already. Wait for one to end, or end one with process_signal."),
     ))
+}
+
+/// The folder of a lost command may be gone or about to go, and then nothing else says that its token was used.
+async fn keep_token(ledger: Arc<Ledger>, record: Option<TokenRecord>) {
+    let Some(record) = record else { return };
+    match tokio::task::spawn_blocking(move || ledger.keep(&record)).await.map_err(io::Error::other) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) | Err(error) => tracing::error!(%error, "the token of a lost command cannot be kept"),
+    }
 }
 
 fn token_record(meta: &Meta) -> Option<TokenRecord> {

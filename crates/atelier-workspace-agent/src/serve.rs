@@ -22,7 +22,7 @@ const TOKEN_BYTES: u64 = 4096;
 const URLS_VARIABLE: &str = "ATELIER_AGENT_URLS";
 
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
-    match serve(&args.run) {
+    match serve(args) {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
+fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // A second call, as in a test, keeps the first one's.
     let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).try_init();
@@ -49,14 +49,8 @@ fn serve(run_folder: &Path) -> anyhow::Result<ExitCode> {
     std::io::stdin().take(TOKEN_BYTES).read_to_string(&mut token).context("read the token")?;
     let token = token.trim().to_owned();
     let manifest: Manifest =
-        serde_json::from_str(&read(&run_folder.join(run_file::MANIFEST))?).context("the manifest cannot be read")?;
-    let config = AgentConfig {
-        state: home.join(".local/state/atelier"),
-        home,
-        program: OWN_PROGRAM.into(),
-        manifest,
-        environment,
-    };
+        serde_json::from_str(&read(&args.run.join(run_file::MANIFEST))?).context("the manifest cannot be read")?;
+    let config = AgentConfig { state: args.state.clone(), home, program: OWN_PROGRAM.into(), manifest, environment };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(work(config, TunnelSettings { addresses, token }));
     // Blocking reads that do not end must not hold the exit up.

@@ -7,7 +7,8 @@
 //!
 //! Order on disk: `begun` before the command is started; output; `exit.json` after the last byte of
 //! output. What others who hold the pipe write after that is read and dropped, so that they do not die of
-//! it, and the shim stays until they are done.
+//! it. The shim stays until they are done and until nothing is left of what the command started, so that
+//! signals still reach that.
 //!
 //! Plain threads and blocking calls: there is one of these for each command, and it should cost little.
 
@@ -41,12 +42,18 @@ use crate::storage::{self, Durability};
 pub(crate) const READY: &str = "ready\n";
 /// How long output that was written before the command's end is awaited.
 const BACKLOG: Duration = Duration::from_secs(5);
+/// How often the pipe of an ended command is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A wait that ends only with an event.
+const LONG: Duration = Duration::from_secs(3600);
 
 enum Event {
     /// The command itself has ended.
     Ended { exit_code: Option<i32>, signal: Option<i32> },
     /// Nobody holds the pipe any more.
     PipeClosed,
+    /// Nothing that the command started is left.
+    Childless,
     Signal {
         signal: ProcessSignal,
         kill_after: Option<Duration>,
@@ -100,7 +107,7 @@ fn keep(folder: &Path) -> anyhow::Result<()> {
             keeper.follow(&incoming)
         }
         Err(error) => {
-            let words = format!("the command cannot be started: {error}\n");
+            let words = format!("the command cannot be started in {}: {error}\n", meta.workdir);
             keeper.spill().write(words.as_bytes());
             keeper.finish(Some(127), None)
         }
@@ -167,6 +174,7 @@ fn reap(command: i32, events: Sender<Event>) -> io::Result<()> {
                 Err(_) => break,
             }
         }
+        let _ = events.send(Event::Childless);
     })
 }
 
@@ -191,34 +199,38 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// From the command's start to the last byte of whoever holds its pipe.
+    /// From the command's start until nobody holds its pipe and nothing that it started is left.
     fn follow(&self, incoming: &Receiver<Event>) -> anyhow::Result<()> {
         let mut ended: Option<(Option<i32>, Option<i32>, Instant)> = None;
+        let mut finished = false;
         let mut kill_at: Option<Instant> = None;
         let mut killed = false;
         let mut closed = false;
-        loop {
-            if let Some((exit_code, signal, at)) = ended {
+        let mut childless = false;
+        while !(finished && closed && childless) {
+            if let Some((exit_code, signal, at)) = ended
+                && !finished
+            {
                 let grace = if killed { self.meta.pipe_after_kill_ms } else { self.meta.pipe_after_exit_ms };
                 let over = at + Duration::from_millis(grace);
                 let now = Instant::now();
                 if closed || (now >= over && (self.is_drained() || now >= over + BACKLOG)) {
                     self.finish(exit_code, signal)?;
-                    break;
+                    finished = true;
+                    continue;
                 }
             }
-            let wait = match (ended, kill_at) {
-                (Some(_), _) => Duration::from_millis(20),
-                (None, Some(at)) => at.saturating_duration_since(Instant::now()),
-                (None, None) => Duration::from_secs(3600),
-            };
+            let until_kill = kill_at.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+            let wait = if ended.is_some() && !finished { until_kill.min(LOOK) } else { until_kill };
             match incoming.recv_timeout(wait) {
                 Ok(Event::Ended { exit_code, signal }) => ended = Some((exit_code, signal, Instant::now())),
                 Ok(Event::PipeClosed) => closed = true,
+                Ok(Event::Childless) => childless = true,
+                Ok(Event::Signal { asker, .. }) if childless => answer(asker, "ended\n"),
                 Ok(Event::Signal { signal, kill_after, asker }) => {
                     killed |= signal == ProcessSignal::Kill;
                     kill_at = kill_after.map(|after| Instant::now() + after).or(kill_at);
-                    self.send(signal);
+                    self.send(signal, ended.is_some());
                     answer(asker, "ok\n");
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -227,29 +239,20 @@ impl Keeper<'_> {
             if kill_at.is_some_and(|at| Instant::now() >= at) {
                 kill_at = None;
                 killed = true;
-                self.send(ProcessSignal::Kill);
-            }
-        }
-        // Others still write: keep the pipe open for them. Their words are dropped.
-        while !closed {
-            match incoming.recv() {
-                Ok(Event::PipeClosed) | Err(_) => closed = true,
-                Ok(Event::Signal { asker, .. }) => answer(
-                    asker, "ended
-",
-                ),
-                Ok(Event::Ended { .. }) => {}
+                self.send(ProcessSignal::Kill, ended.is_some());
             }
         }
         Ok(())
     }
 
-    fn send(&self, signal: ProcessSignal) {
+    fn send(&self, signal: ProcessSignal, has_ended: bool) {
         let own = rustix::process::getpid().as_raw_nonzero().get();
+        // Once it has ended, its number may be another group's.
+        let command = self.command.filter(|_| !has_ended);
         match signal {
-            ProcessSignal::Interrupt => signals::to_all(own, self.command, rustix::process::Signal::INT),
-            ProcessSignal::Terminate => signals::to_all(own, self.command, rustix::process::Signal::TERM),
-            ProcessSignal::Kill => signals::kill_all(own, self.command),
+            ProcessSignal::Interrupt => signals::to_all(own, command, rustix::process::Signal::INT),
+            ProcessSignal::Terminate => signals::to_all(own, command, rustix::process::Signal::TERM),
+            ProcessSignal::Kill => signals::kill_all(own, command),
         }
     }
 

@@ -39,6 +39,12 @@ pub enum EventKind {
         signal: Option<String>,
         state: crate::ProcessState,
     },
+    /// Whether the agent can do its work. It tells this only when it changes.
+    Health {
+        /// Why it cannot, in words for people; absent when it can again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        broken: Option<String>,
+    },
     /// These numbers are lost. Its own `seq` is `to`.
     Gap { from: u64, to: u64 },
     /// A newer agent's event. Skip it.

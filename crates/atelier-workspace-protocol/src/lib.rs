@@ -18,8 +18,8 @@ pub use events::{Event, EventKind, LifecycleState, LogLevel, LogStage};
 pub use limits::AgentLimits;
 pub use manifest::{Manifest, ManifestRepository, ManifestWorkspace};
 pub use processes::{
-    Gap, ProcessList, ProcessOutput, ProcessSignal, ProcessStart, ProcessStarted, ProcessState, ProcessSummary,
-    SignalAnswer, SignalRequest, TokenAnswer, TokenState, Truncated,
+    Gap, LeftRunning, ProcessList, ProcessOutput, ProcessSignal, ProcessStart, ProcessStarted, ProcessState,
+    ProcessSummary, SignalAnswer, SignalRequest, TokenAnswer, TokenState, Truncated,
 };
 use serde::{Deserialize, Serialize};
 

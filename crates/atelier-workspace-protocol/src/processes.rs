@@ -70,6 +70,18 @@ pub struct ProcessOutput {
     pub sandbox: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the ended command started and what runs on, at most 20. Signals to the command reach it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_running: Vec<LeftRunning>,
+}
+
+/// A process that outlives the command it descends from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    /// As the workspace counts.
+    pub pid: i32,
+    /// At most 200 bytes.
+    pub command: String,
 }
 
 /// Numbers of raw bytes.
@@ -99,7 +111,7 @@ pub enum ProcessState {
     Lost,
 }
 
-/// `GET /v1/processes`: running first, newest first, at most 20.
+/// `GET /v1/processes`: running first, then those that left something running, newest first, at most 20.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessList {
     pub processes: Vec<ProcessSummary>,
@@ -123,9 +135,12 @@ pub struct ProcessSummary {
     pub ended_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_id: Option<String>,
+    /// As in [`ProcessOutput`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_running: Vec<LeftRunning>,
 }
 
-/// `POST /v1/processes/{id}/signal`; 409 `process_ended` if it has ended.
+/// `POST /v1/processes/{id}/signal`; 409 `process_ended` if it has ended and left nothing running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalRequest {
     pub signal: ProcessSignal,

@@ -360,6 +360,10 @@ on_both_engines! {
         assert!(row.disconnected_at.is_some());
         store.agent_timeout(agent).await.unwrap();
         assert_eq!(store.agent_get(agent).await.unwrap().unwrap().status, AgentStatus::Disconnected, "it did come once");
+        store.agent_broken_set(agent, Some("no folder".into())).await.unwrap();
+        assert_eq!(store.agent_get(agent).await.unwrap().unwrap().broken.as_deref(), Some("no folder"));
+        assert_eq!(connect("b").await.unwrap(), 3);
+        assert_eq!(store.agent_get(agent).await.unwrap().unwrap().broken, None, "a new link begins well");
         // an agent that is off stays so
         store.agent_lifecycle_set(agent, AgentLifecycle::Ready).await.unwrap();
         store.agents_off(build.workspace_id).await.unwrap();

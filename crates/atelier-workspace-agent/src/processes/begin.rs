@@ -28,7 +28,7 @@ pub(super) fn make_folder(processes: &Path) -> io::Result<(String, PathBuf)> {
         let id: String =
             (0..ID_CHARACTERS).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect();
         let folder = processes.join(&id);
-        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        match storage::in_folder(processes, || std::fs::DirBuilder::new().mode(0o700).create(&folder)) {
             Ok(()) => return Ok((id, folder)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -76,27 +76,9 @@ pub(super) async fn start_shim(program: &Path, folder: &Path, lock: File) -> io:
     }
 }
 
-/// A command that ends in a lone `&`, without it.
-pub(super) fn without_lone_ampersand(command: &str) -> Option<&str> {
-    let rest = command.trim_end().strip_suffix('&')?;
-    let last = rest.bytes().next_back()?;
-    // `&&` is unfinished, `\&` is a word, `>&` and `<&` are redirections, `;&` belongs to `case`.
-    let lone = !matches!(last, b'&' | b'\\' | b'>' | b'<' | b';' | b'|');
-    (lone && !rest.trim().is_empty()).then(|| rest.trim_end())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lone_ampersand() {
-        assert_eq!(without_lone_ampersand("sleep 60 &\n"), Some("sleep 60"));
-        assert_eq!(without_lone_ampersand("a & b&"), Some("a & b"));
-        for not in ["a && b", "a &&", "echo \\&", "cat <&", "echo hi >&", "&", " & ", "echo '&'"] {
-            assert_eq!(without_lone_ampersand(not), None, "{not}");
-        }
-    }
 
     #[test]
     fn ids_are_short_and_their_folders_private() {

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use atelier_workspace_protocol::{AgentLimits, Gap, ProcessOutput, ProcessState, ProcessSummary, Truncated};
+use atelier_workspace_protocol::{
+    AgentLimits, Gap, LeftRunning, ProcessOutput, ProcessState, ProcessSummary, Truncated,
+};
 
 use super::entry::{Entry, Status};
 use super::output::Output;
@@ -10,7 +12,7 @@ use super::render::{self, Bounds};
 use crate::storage;
 
 /// Bytes of a command in the list.
-const LISTED_COMMAND_BYTES: usize = 200;
+pub(super) const LISTED_COMMAND_BYTES: usize = 200;
 /// The longest marker between head and tail.
 const MARKER_BYTES: usize = 160;
 
@@ -43,7 +45,11 @@ fn facts(entry: &Entry, status: &Status, output: &Output) -> ProcessOutput {
     let exit = status.exit.as_ref();
     let mut notes = entry.meta.notes.clone();
     if status.state == ProcessState::Lost {
-        notes.push("The process ended with the workspace or its keeper was killed. Nobody knows its exit code.".into());
+        notes.push(
+            "The process ended with the workspace, its keeper was killed, or the agent's folder was removed. Nobody \
+             knows its exit code."
+                .into(),
+        );
     }
     if exit.is_some_and(|exit| exit.lost_bytes > 0) {
         notes.push(format!(
@@ -78,6 +84,7 @@ fn facts(entry: &Entry, status: &Status, output: &Output) -> ProcessOutput {
         wall_duration_ms: wall,
         sandbox: None,
         notes,
+        left_running: entry.left_running(),
     }
 }
 
@@ -157,7 +164,7 @@ fn head_and_tail(answer: &mut ProcessOutput, output: &Output, ended: bool, limit
     Ok(())
 }
 
-pub(super) fn summary(entry: &Entry) -> io::Result<ProcessSummary> {
+pub(super) fn summary(entry: &Entry, left_running: Vec<LeftRunning>) -> io::Result<ProcessSummary> {
     let status = entry.status();
     let exit = status.exit.as_ref();
     Ok(ProcessSummary {
@@ -173,5 +180,6 @@ pub(super) fn summary(entry: &Entry) -> io::Result<ProcessSummary> {
         started_at: storage::timestamp_text(entry.meta.created_at_ms),
         ended_at: exit.map(|exit| storage::timestamp_text(exit.ended_at_ms)),
         chat_id: entry.meta.chat_id.clone(),
+        left_running,
     })
 }

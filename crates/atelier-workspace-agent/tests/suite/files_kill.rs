@@ -67,7 +67,7 @@ async fn w29_after_a_kill_all_files_are_old_or_all_are_new() {
         assert!(found.iter().all(|content| *content == found[0]), "round {round}: {found:?}");
         assert!(found[0] == old || found[0] == new, "round {round}: {found:?}");
         assert_eq!(beside(&folder), 0, "round {round}");
-        let journal = host.home().join(".local/state/atelier/files/journal");
+        let journal = host.state().join("files/journal");
         assert_eq!(std::fs::read_dir(journal).unwrap().count(), 0);
     }
 }

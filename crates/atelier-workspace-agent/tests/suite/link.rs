@@ -35,8 +35,8 @@ impl Host {
     fn start_by(launcher: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
-        let home = folder.path().join("home");
-        for made in [&run, &home] {
+        let (home, state) = (folder.path().join("home"), folder.path().join("state"));
+        for made in [&run, &home, &state] {
             std::fs::create_dir(made).unwrap();
         }
         std::fs::write(run.join("token"), "atag_secret\n").unwrap();
@@ -48,6 +48,8 @@ impl Host {
         let init = launcher(folder.path())
             .args(["agent", "init", "--run"])
             .arg(&run)
+            .arg("--state")
+            .arg(&state)
             .arg("--lock")
             .arg(folder.path().join("lock"))
             .env_clear()
@@ -59,6 +61,10 @@ impl Host {
             .spawn()
             .unwrap();
         Self { folder, listener, init }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -259,7 +265,7 @@ async fn init_ends_everything_on_sigterm_and_holds_its_lock_until_then() {
     let started = link.send("POST", "/v1/processes", Some(json!({"command": command}))).await;
     let process = started["process_id"].as_str().unwrap().to_owned();
     link.send("GET", &format!("/v1/processes/{process}/output?offset=0&wait_ms=20000"), None).await;
-    let folder = host.home().join(".local/state/atelier/processes").join(&process);
+    let folder = host.state().join("processes").join(&process);
     let begun: Value = serde_json::from_slice(&std::fs::read(folder.join("begun.json")).unwrap()).unwrap();
     kill(i32::try_from(host.init.id()).unwrap(), Signal::TERM);
     assert_eq!(exit_code(&mut host.init).await, Some(0));
@@ -320,7 +326,7 @@ async fn a_workspace_works_when_landlock_shuts_it_in() {
             command.args(["--read-only", path]);
         }
         command.arg("--read-only").arg(folder.join("lock"));
-        for name in ["home", "run"] {
+        for name in ["home", "run", "state"] {
             command.arg("--writable").arg(folder.join(name));
         }
         command.args(["--", PROGRAM]);

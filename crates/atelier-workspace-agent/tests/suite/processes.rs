@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Workspace, is_alive, kill, until};
+use crate::support::{Client, DEADLINE, Workspace, is_alive, kill, until};
 
 #[tokio::test]
 async fn w5_a_failing_command_is_a_result() {
@@ -351,4 +351,113 @@ async fn read_only_chats_run_nothing() {
     assert_eq!((status, &error["code"]), (StatusCode::FORBIDDEN, &json!("read_only_unavailable")));
     assert!(!workspace.path("ran").exists());
     client.get("/v1/processes").await;
+}
+
+/// Numbers and names of what an ended command left running, once they are as wanted.
+async fn left_running(client: &Client, process: &str, wanted: impl Fn(&[(i32, String)]) -> bool) -> Vec<(i32, String)> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let result = client.get(&format!("/v1/processes/{process}/output?wait_ms=20000")).await;
+        assert_eq!(result["running"], false, "{result}");
+        let left = result["left_running"].as_array().cloned().unwrap_or_default();
+        let pid = |left: &Value| i32::try_from(left["pid"].as_i64().unwrap()).unwrap();
+        let left: Vec<_> = left.iter().map(|one| (pid(one), one["command"].as_str().unwrap().to_owned())).collect();
+        if wanted(&left) {
+            return left;
+        }
+        assert!(Instant::now() < deadline, "not as wanted: {result}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_ended_command_left_running_is_named_and_signals_reach_it() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    let far = "setsid sh -c 'trap \"\" TERM; echo $$ > far; while :; do sleep 60; done' >/dev/null 2>&1 &";
+    let near = "sleep 61 >/dev/null 2>&1 &";
+    let command = format!("{far} {near} while [ ! -s far ]; do sleep 0.01; done; echo done");
+    let process = client.start(&command).await;
+    // A shell, and what it runs; a process that was just made has its parent's name for a moment.
+    let has = |left: &[(i32, String)], name: &str| left.iter().any(|(_, command)| command == name);
+    let left = left_running(&client, &process, |left| has(left, "sleep 60") && has(left, "sleep 61")).await;
+    assert_eq!(left.len(), 3, "{left:?}");
+    let listed = client.get("/v1/processes").await;
+    assert_eq!(listed["processes"][0]["left_running"].as_array().unwrap().len(), 3, "{listed}");
+
+    // The next agent knows it too.
+    let client = workspace.client();
+    let (status, answer) = client.signal(&process, json!({"signal": "terminate"})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("left running"), "{answer}");
+    let stubborn = left_running(&client, &process, |left| !has(left, "sleep 61")).await;
+    assert_eq!(stubborn.len(), 2, "{stubborn:?}");
+    let (status, _) = client.signal(&process, json!({"signal": "kill"})).await;
+    assert_eq!(status, StatusCode::OK);
+    left_running(&client, &process, <[_]>::is_empty).await;
+    for (pid, command) in &left {
+        assert!(!is_alive(*pid), "{command}");
+    }
+    assert!(client.get("/v1/processes").await["processes"][0].get("left_running").is_none());
+    let deadline = Instant::now() + DEADLINE;
+    while client.signal(&process, json!({"signal": "kill"})).await.0 != StatusCode::CONFLICT {
+        assert!(Instant::now() < deadline, "nobody is left to be signalled");
+    }
+}
+
+#[tokio::test]
+async fn a_comment_that_ends_in_an_ampersand_does_not_send_a_command_to_the_background() {
+    let client = Workspace::new().client();
+    let (_, started) = client.send("POST", "/v1/processes", Some(json!({"command": "echo a # note &"}))).await;
+    assert_eq!(started["background"], false);
+    assert_eq!(client.result(started["process_id"].as_str().unwrap()).await["output"], "a\n");
+}
+
+#[tokio::test]
+async fn a_command_that_removes_the_agents_folders_is_lost_and_the_next_one_works() {
+    let workspace = Workspace::new();
+    let agent = workspace.agent();
+    let client = Client::of(&agent);
+    for (token, folder) in [("token-1", "state"), ("token-2", "state/processes")] {
+        let command = format!("echo $$ > {token}; rm -rf {folder}; echo gone");
+        let process = client.keyed(token, "d").start(&command).await;
+        let result = client.result(&process).await;
+        assert_eq!(result["state"], "lost", "{result}");
+        assert!(result["notes"][0].as_str().unwrap().contains("folder was removed"), "{result}");
+        let pid = || std::fs::read_to_string(workspace.path(token)).ok()?.trim().parse().ok();
+        until("nothing is removed any more", || pid().is_some_and(|pid| !is_alive(pid))).await;
+        assert_eq!(client.execute("echo again").await["output"], "again\n");
+    }
+    let exits = std::cell::Cell::new(0);
+    let is_fourth_exit = |event: &atelier_workspace_protocol::Event| {
+        exits.set(exits.get() + usize::from(matches!(event.kind, EventKind::ProcessExit { .. })));
+        exits.get() == 4
+    };
+    client.events_until(0, is_fourth_exit).await;
+    let write = json!({"path": "file", "content": "text"});
+    let (status, answer) = client.keyed("token-3", "d").send("POST", "/v1/files/write", Some(write)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    // A lost command has had effects, so its token stays used where the rest of the ledger is still there.
+    drop((agent, client));
+    let client = workspace.client();
+    assert_eq!(client.get("/v1/tokens/token-2").await["state"], "known");
+    assert_eq!(client.get("/v1/tokens/token-3").await["state"], "known");
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_use_its_folder_says_that_it_is_broken_and_when_it_works_again() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    let state = workspace.path("state");
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::write(&state, "in the way").unwrap();
+    let (status, answer) = client.send("POST", "/v1/processes", Some(json!({"command": "true"}))).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal")));
+    assert!(answer["message"].as_str().unwrap().contains("stop and start the workspace"), "{answer}");
+    std::fs::remove_file(&state).unwrap();
+    assert_eq!(client.execute("echo again").await["output"], "again\n");
+    let is_well = |event: &atelier_workspace_protocol::Event| event.kind == EventKind::Health { broken: None };
+    let events = client.events_until(0, is_well).await;
+    let EventKind::Health { broken: Some(reason) } = &events[0].kind else { panic!("{events:?}") };
+    assert!(reason.contains("its own folder"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! Following what an agent reports: how far its start is, and the lines of clone and scripts.
+//! Following what an agent reports: how far its start is, the lines of clone and scripts, and its health.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -139,6 +139,7 @@ async fn take(
     let mut next = position.clone();
     let mut lines = Vec::new();
     let mut lifecycle = None;
+    let mut health = None;
     for event in events.iter().filter(|event| event.seq > position.after) {
         next.after = event.seq;
         match &event.kind {
@@ -157,6 +158,7 @@ async fn take(
                 };
                 lifecycle = Some((lifecycle_of(*state), startup));
             }
+            EventKind::Health { broken } => health = Some(broken.as_deref().map(|reason| short(&masks.hide(reason)))),
             EventKind::ProcessExit { .. } | EventKind::Gap { .. } | EventKind::Unknown => {}
         }
     }
@@ -167,6 +169,13 @@ async fn take(
         // Before the row, so that who is woken by the row finds it.
         connections.know(link.facts(), |known| known.startup = startup);
         connections.store().agent_lifecycle_set(agent, state).await?;
+        connections.changes().wake(link.facts().workspace_id);
+    }
+    if let Some(broken) = health {
+        if let Some(reason) = &broken {
+            tracing::warn!(agent.id = %agent, workspace.id = %link.facts().workspace_id, %reason, "a workspace agent is broken");
+        }
+        connections.store().agent_broken_set(agent, broken).await?;
         connections.changes().wake(link.facts().workspace_id);
     }
     connections.know(link.facts(), |known| known.position = Some(next.clone()));

@@ -271,6 +271,7 @@ impl LocalDriver {
             let folders = folders.clone();
             blocking(move || {
                 folders.settle()?;
+                folders.move_former_state()?;
                 folders.empty_tmp()?;
                 for (name, content) in &files {
                     folders.put(name, content)?;

@@ -45,7 +45,8 @@ pub(super) fn fields(
             fields.insert("startup_script".into(), script(agent.lifecycle, startup, script_log));
         }
     }
-    if let Some(error) = &view.build.error {
+    let broken = view.agent.as_ref().and_then(|agent| agent.broken.as_ref());
+    if let Some(error) = broken.or(view.build.error.as_ref()) {
         fields.insert("agent_error".into(), json!(error));
     }
     fields.insert("ttl_ms".into(), json!(view.workspace.ttl_ms.unwrap_or(0)));

@@ -24,5 +24,6 @@ mod hardening;
 mod host;
 mod links;
 mod network;
+mod state;
 mod templates;
 mod tools;

@@ -1,6 +1,6 @@
 //! The folders of a workspace, and putting files into them.
 //!
-//! `home`, `run` and `tmp` belong to the workspace, which is not to be trusted: it may put links where the
+//! `home`, `run`, `state` and `tmp` belong to the workspace, which is not to be trusted: it may put links where the
 //! server expects its own files. So the server never opens, writes or changes the owner of anything by
 //! a path inside them. It makes a file in the workspace's outer folder, which only the server writes,
 //! gives it away there, and renames it in.
@@ -12,8 +12,15 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use atelier_domain::WorkspaceId;
+use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::io::Errno;
 
 use super::users::Owner;
+
+/// Where workspace agents before 0.2 kept their state.
+const FORMER_STATE_PARENT: [&str; 3] = ["home", ".local", "state"];
+const FORMER_STATE: &str = "atelier";
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Where one workspace lies on the host.
 #[derive(Clone, Debug)]
@@ -22,6 +29,8 @@ pub(crate) struct Folders {
     pub(crate) outer: PathBuf,
     pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
+    /// What the workspace agent keeps over restarts. Beside home, where commands tidy up.
+    pub(crate) state: PathBuf,
     /// What the workspace sees as `/tmp`, or as `TMPDIR` where it has no view of its own. Empty at each start.
     pub(crate) tmp: PathBuf,
     /// Held by the first process as long as it lives.
@@ -40,6 +49,7 @@ impl Folders {
         Self {
             home: outer.join("home"),
             run: outer.join("run"),
+            state: outer.join("state"),
             tmp: outer.join("tmp"),
             lock: outer.join("lock"),
             log: outer.join("init.log"),
@@ -57,12 +67,15 @@ impl Folders {
 
     /// Makes what is missing in it. Repeatable, also while the workspace runs.
     pub(crate) fn create(&self) -> io::Result<()> {
-        for inner in [&self.home, &self.run, &self.tmp] {
+        for inner in [&self.home, &self.run, &self.state, &self.tmp] {
             match DirBuilder::new().mode(0o700).create(inner) {
                 Ok(()) => self.give(inner)?,
-                // Given away before; an interrupted start may have missed it. `lchown` follows no link,
-                // and the outer folder is the server's, so this is the folder itself.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.give(inner)?,
+                // Given away before; an interrupted start may have missed it. The outer folder is the
+                // server's, so this is the folder itself and no link.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.give(inner)?;
+                    open_to_owner(inner)?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -145,10 +158,31 @@ impl Folders {
             return Ok(());
         }
         // Home comes last and its own folder after all that is in it: that says that nothing is left to do.
-        for folder in [&self.run, &self.tmp, &self.home] {
+        for folder in [&self.run, &self.state, &self.tmp, &self.home] {
             pass_on(folder, former, owner, 0)?;
         }
         Ok(())
+    }
+
+    /// Moves what an older workspace agent kept in the home folder to where it is kept now, if nothing is
+    /// there yet. Only while nothing of the workspace runs.
+    pub(crate) fn move_former_state(&self) -> io::Result<()> {
+        let move_it = || {
+            let outer = rustix::fs::open(&self.outer, FOLDER, Mode::empty())?;
+            let mut parent = rustix::io::fcntl_dupfd_cloexec(&outer, 0)?;
+            for name in FORMER_STATE_PARENT {
+                // The workspace may have laid links on the way.
+                parent = openat(&parent, name, FOLDER.union(OFlags::NOFOLLOW), Mode::empty())?;
+            }
+            renameat(&parent, FORMER_STATE, &outer, "state")
+        };
+        match move_it() {
+            // There is none, it is no folder, or it cannot be had.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::ACCESS) => Ok(()),
+            // The new place is in use already.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            moved => Ok(moved?),
+        }
     }
 
     fn give(&self, path: &Path) -> io::Result<()> {
@@ -164,6 +198,15 @@ impl Folders {
         let home = std::fs::symlink_metadata(&self.home).ok()?;
         (home.uid() != 0).then(|| Owner { uid: home.uid(), gid: home.gid() })
     }
+}
+
+/// Gives the owner of a folder all rights on it again: a command may have taken them away.
+fn open_to_owner(path: &Path) -> io::Result<()> {
+    let mode = std::fs::symlink_metadata(path)?.mode();
+    if mode & 0o700 == 0o700 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 | 0o700))
 }
 
 /// Makes a folder, or sets the mode of one that is there.
@@ -328,11 +371,55 @@ mod tests {
         assert_eq!((uid(&own.home), uid(&own.run.join("manifest"))), (500, 500));
         own.settle().unwrap();
         own.settle().unwrap();
-        for path in [&own.home, &own.run, &own.tmp, &file, &link, &own.run.join("token"), &own.run.join("manifest")] {
+        for path in
+            [&own.home, &own.run, &own.state, &own.tmp, &file, &link, &own.run.join("token"), &own.run.join("manifest")]
+        {
             assert_eq!(uid(path), 501, "{}", path.display());
         }
         assert_eq!(uid(&victim), 0);
         assert_eq!(uid(&own.outer), 0);
+    }
+
+    #[test]
+    fn what_an_older_agent_kept_in_home_moves_once() {
+        let (_data, folders) = folders();
+        folders.move_former_state().unwrap();
+        let former = folders.home.join(".local/state/atelier");
+        std::fs::create_dir_all(&former).unwrap();
+        std::fs::write(former.join("ledger.json"), "old").unwrap();
+        folders.move_former_state().unwrap();
+        assert!(!former.exists());
+        assert_eq!(std::fs::read_to_string(folders.state.join("ledger.json")).unwrap(), "old");
+
+        std::fs::create_dir(&former).unwrap();
+        std::fs::write(former.join("ledger.json"), "a command's own").unwrap();
+        folders.move_former_state().unwrap();
+        assert!(former.exists());
+        assert_eq!(std::fs::read_to_string(folders.state.join("ledger.json")).unwrap(), "old");
+    }
+
+    #[test]
+    fn no_link_leads_to_what_is_moved() {
+        let (data, folders) = folders();
+        let victim = data.path().join("victim");
+        std::fs::create_dir_all(victim.join("state/atelier")).unwrap();
+        std::fs::write(victim.join("state/atelier/file"), "").unwrap();
+        std::os::unix::fs::symlink(&victim, folders.home.join(".local")).unwrap();
+        folders.move_former_state().unwrap();
+        std::fs::remove_file(folders.home.join(".local")).unwrap();
+        std::fs::create_dir_all(folders.home.join(".local/state")).unwrap();
+        std::os::unix::fs::symlink(victim.join("state/atelier"), folders.home.join(".local/state/atelier")).unwrap();
+        folders.move_former_state().unwrap();
+        assert!(victim.join("state/atelier/file").exists());
+        assert_eq!(std::fs::read_dir(&folders.state).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_home_that_nobody_may_enter_is_open_at_the_next_start() {
+        let (_data, folders) = folders();
+        std::fs::set_permissions(&folders.home, Permissions::from_mode(0o000)).unwrap();
+        folders.create().unwrap();
+        assert_eq!(std::fs::metadata(&folders.home).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::templates::ResolvedSpec;
 /// The home folder as a workspace in bubblewrap sees it.
 pub(crate) const INNER_HOME: &str = "/home/atelier";
 pub(crate) const INNER_RUN: &str = "/.atelier/run";
+const INNER_STATE: &str = "/.atelier/state";
 pub(crate) const INNER_PROGRAM: &str = "/.atelier/bin/atelier";
 const DISABLE_USERNS: &str = "--disable-userns";
 const INNER_LOCK: &str = "/.atelier/lock";
@@ -221,6 +222,7 @@ pub(crate) struct Launch<'a> {
 pub(crate) struct View {
     pub(crate) home: PathBuf,
     pub(crate) run: PathBuf,
+    pub(crate) state: PathBuf,
     pub(crate) program: PathBuf,
     pub(crate) lock: PathBuf,
 }
@@ -231,12 +233,14 @@ impl Sandbox {
             Self::Bubblewrap { .. } => View {
                 home: INNER_HOME.into(),
                 run: INNER_RUN.into(),
+                state: INNER_STATE.into(),
                 program: INNER_PROGRAM.into(),
                 lock: INNER_LOCK.into(),
             },
             Self::Landlock | Self::Off => View {
                 home: folders.home.clone(),
                 run: folders.run.clone(),
+                state: folders.state.clone(),
                 program: program.to_owned(),
                 lock: folders.lock.clone(),
             },
@@ -311,6 +315,7 @@ impl Sandbox {
 fn init_line(sandbox: &Sandbox, launch: &Launch<'_>) -> Vec<OsString> {
     let view = sandbox.view(launch.folders, launch.program);
     let mut line = vec![view.program.into(), "agent".into(), "init".into(), "--run".into(), view.run.into()];
+    line.extend(["--state".into(), view.state.into()]);
     if sandbox.has_namespaces() {
         // Landlock mode has set the filter before.
         line.push("--filter".into());
@@ -331,7 +336,8 @@ fn landlock_line(launch: &Launch<'_>) -> Vec<OsString> {
     }
     let devices = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts"];
     let devices = devices.map(|name| Path::new("/dev").join(name));
-    for path in [&launch.folders.home, &launch.folders.run, &launch.folders.tmp].into_iter().chain(&devices) {
+    let folders = launch.folders;
+    for path in [&folders.home, &folders.run, &folders.state, &folders.tmp].into_iter().chain(&devices) {
         line.add([OsStr::new("--writable"), path.as_os_str()]);
     }
     line.add(["--"]);
@@ -388,7 +394,9 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     line.add(["--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]);
     let folders = launch.folders;
     // /tmp lies on the disk: in memory it would be the server's memory.
-    for (source, place) in [(&folders.home, INNER_HOME), (&folders.run, INNER_RUN), (&folders.tmp, "/tmp")] {
+    let writable =
+        [(&folders.home, INNER_HOME), (&folders.run, INNER_RUN), (&folders.state, INNER_STATE), (&folders.tmp, "/tmp")];
+    for (source, place) in writable {
         line.add([OsStr::new("--bind"), source.as_os_str(), OsStr::new(place)]);
     }
     for (source, place) in [(launch.program, INNER_PROGRAM), (launch.folders.lock.as_path(), INNER_LOCK)] {
