@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyModifiers};
+use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::client::Refused;
-use crate::{Connection, credentials, output};
+use crate::output::RawMode;
+use crate::signals::Signals;
+use crate::{Connection, Interrupted, credentials, output};
 
 #[derive(Args, Clone, Debug)]
 pub struct LoginArgs {
@@ -61,7 +65,7 @@ pub(crate) async fn login(arguments: LoginArgs, connection: &Connection) -> anyh
         Some(email) => email,
         None => ask("Email: ")?,
     };
-    let password = password(arguments.password)?;
+    let password = password(arguments.password).await?;
     let session = client.post("/api/v2/users/login", json!({ "email": email, "password": password })).await?;
     let token = session["session_token"].as_str().context("the server gave no session")?;
     let file = credentials::save(client.url(), token)?;
@@ -75,7 +79,7 @@ pub(crate) async fn user(
     code_of_this_machine: fn() -> Option<String>,
 ) -> anyhow::Result<u8> {
     let UserCommand::Create { email, username, name, password: given, setup_code, roles } = command;
-    let mut body = json!({ "email": email, "username": username, "password": password(given)? });
+    let mut body = json!({ "email": email, "username": username, "password": password(given).await? });
     if let Some(name) = name {
         body["name"] = json!(name);
     }
@@ -142,22 +146,47 @@ fn ask(question: &str) -> anyhow::Result<String> {
 }
 
 /// The password as given, or typed without being shown.
-fn password(given: Option<String>) -> anyhow::Result<String> {
+async fn password(given: Option<String>) -> anyhow::Result<String> {
     if let Some(password) = given {
         return Ok(password);
     }
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         return ask("");
     }
-    let shown = rustix::termios::tcgetattr(&stdin)?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
-    rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &hidden)?;
-    let answer = ask("Password: ");
-    rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Now, &shown)?;
+    output::question("Password: ")?;
+    let typed = typed_unseen().await;
     output::note("");
-    answer
+    typed
+}
+
+/// A line that is typed and not shown. The terminal shows what is typed again afterwards, however this ends.
+async fn typed_unseen() -> anyhow::Result<String> {
+    let _raw = RawMode::enter()?;
+    let mut signals = Signals::new()?;
+    let mut keys = EventStream::new();
+    let mut line = String::new();
+    loop {
+        let event = tokio::select! {
+            event = keys.next() => event.context("no answer on standard input")??,
+            _ = signals.next() => bail!(Interrupted),
+        };
+        match event {
+            Event::Key(KeyEvent { code: KeyCode::Enter, .. }) => return Ok(line),
+            Event::Key(KeyEvent { code: KeyCode::Backspace, .. }) => drop(line.pop()),
+            Event::Key(KeyEvent { code: KeyCode::Char(c), modifiers, .. })
+                if modifiers.contains(KeyModifiers::CONTROL) =>
+            {
+                match c {
+                    'c' | 'd' => bail!(Interrupted),
+                    'u' => line.clear(),
+                    _ => {}
+                }
+            }
+            Event::Key(KeyEvent { code: KeyCode::Char(c), .. }) => line.push(c),
+            Event::Paste(text) => line.push_str(text.trim_end_matches(['\r', '\n'])),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

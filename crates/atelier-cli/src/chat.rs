@@ -1,39 +1,48 @@
-//! `atelier chat`: one message with `-p`, or a conversation.
-//!
-//! In a conversation the prompt stays usable while the agent works: what is typed then is queued by the
-//! server. Ctrl-C interrupts the turn; with nothing running it leaves.
+//! `atelier chat`: its arguments, and which chat, model and message they mean.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Read as _};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
-use reedline::{DefaultPrompt, DefaultPromptSegment, ExternalPrinter, Reedline, Signal};
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use rustix::fs::FileType;
 
-use crate::client::{CHATS, ChatStream, Client};
-use crate::output::Above;
-use crate::render::{Renderer, Shown, TurnEnd, TurnWatch};
-use crate::{Connection, credentials, output};
+use crate::client::{CHATS, Client, Refused, Usage, list, telling};
+use crate::files::{self, Message};
+use crate::one::Answer;
+use crate::session::Session;
+use crate::{Connection, conversation, credentials, lists, one, output};
 
-const INTERRUPTED: u8 = 130;
+/// Longest text that a message takes.
+const MAX_TEXT_BYTES: u64 = 1024 * 1024;
+/// How long standard input may take before a line says what is waited for.
+const SLOW_INPUT: Duration = Duration::from_secs(3);
 
 #[derive(Args, Clone, Debug)]
 pub struct ChatArgs {
-    /// Send this message, wait for the end of the turn, and leave
-    #[arg(short = 'p', long = "prompt", value_name = "MESSAGE")]
+    /// Send this message, wait for the end of the turn, and leave. What is piped in is sent with it; `-` stands
+    /// for standard input alone. `@notes.md` in the message sends that file along
+    #[arg(short = 'p', long = "prompt", value_name = "MESSAGE", num_args = 0..=1, default_missing_value = "-")]
     prompt: Option<String>,
 
     /// Print the events of the stream, one JSON object a line
     #[arg(long)]
     json: bool,
 
-    /// Go on with a chat: its id, or the newest one
+    /// With -p: print the final answer alone
+    #[arg(short, long, requires = "prompt", conflicts_with = "json")]
+    quiet: bool,
+
+    /// Show the reasoning of the model too
+    #[arg(long, conflicts_with = "quiet")]
+    reasoning: bool,
+
+    /// Go on with a chat: its id (`atelier chats` lists them), or the newest one
     #[arg(long, value_name = "CHAT", num_args = 0..=1, default_missing_value = "")]
     resume: Option<String>,
 
-    /// Id of the model config to use
-    #[arg(long, value_name = "ID")]
+    /// Model to use: its name or id (`atelier models` lists them)
+    #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 
     /// Id of a workspace to work in
@@ -43,259 +52,102 @@ pub struct ChatArgs {
 
 pub(crate) async fn run(arguments: ChatArgs, connection: &Connection) -> anyhow::Result<u8> {
     let client = credentials::client(connection)?;
-    let resumed = match arguments.resume.as_deref() {
-        None => None,
-        Some("") => Some(newest_chat(&client).await?),
-        Some(id) => Some(client.get(&format!("{CHATS}/{id}")).await?["id"].as_str().unwrap_or(id).to_owned()),
+    let Some(prompt) = &arguments.prompt else {
+        if !std::io::stdin().is_terminal() {
+            return Err(Usage("standard input is no terminal; send one message with -p".to_owned()).into());
+        }
+        let session = telling(&client, session(&client, &arguments)).await?;
+        return conversation::run(session, arguments.json, arguments.reasoning).await;
     };
-    let session = Session { client, arguments, chat: resumed };
-    match session.arguments.prompt.clone() {
-        Some(prompt) if prompt.trim().is_empty() => bail!("the message is empty"),
-        Some(prompt) => session.one(&prompt).await,
-        None => session.conversation().await,
-    }
+    let message = message(prompt).await?;
+    let answer = match (arguments.json, arguments.quiet) {
+        (true, _) => Answer::Json,
+        (_, true) => Answer::Last,
+        _ => Answer::Text { reasoning: arguments.reasoning },
+    };
+    let work = async { one::run(session(&client, &arguments).await?, message, answer).await };
+    telling(&client, work).await
+}
+
+async fn session(client: &Client, arguments: &ChatArgs) -> anyhow::Result<Session> {
+    let chat = match arguments.resume.as_deref() {
+        None => None,
+        Some("") => Some(newest_chat(client).await?),
+        Some(id) => Some(known_chat(client, id).await?),
+    };
+    let model = match &arguments.model {
+        None => None,
+        Some(name) => Some(lists::model_id(client, name).await?),
+    };
+    Ok(Session { client: client.clone(), chat, model, workspace: arguments.workspace.clone() })
 }
 
 async fn newest_chat(client: &Client) -> anyhow::Result<String> {
-    let list = client.get(&format!("{CHATS}/?limit=200")).await?;
-    list.as_array()
-        .into_iter()
-        .flatten()
+    list(client.get(&format!("{CHATS}/?limit=200")).await?)?
+        .iter()
         // RFC 3339 in UTC sorts as text
         .max_by_key(|chat| chat["updated_at"].as_str().unwrap_or_default().to_owned())
         .and_then(|chat| chat["id"].as_str().map(str::to_owned))
-        .context("there is no chat to resume; start one without --resume")
+        .ok_or_else(|| Usage("there is no chat to resume; start one without --resume".to_owned()).into())
 }
 
-/// Why the last turn failed, as the chat keeps it.
-async fn failure(client: &Client, chat: &str) -> anyhow::Result<String> {
-    let row = client.get(&format!("{CHATS}/{chat}")).await?;
-    let error = &row["last_error_info"];
-    let message = error["message"].as_str().unwrap_or("the turn failed");
-    Ok(match error["detail"].as_str() {
-        Some(detail) => format!("{message}\n  {detail}"),
-        None => message.to_owned(),
+async fn known_chat(client: &Client, id: &str) -> anyhow::Result<String> {
+    let is_id = !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let unknown = || Usage(format!("there is no chat {id:?}; `atelier chats` lists them"));
+    if !is_id {
+        return Err(unknown().into());
+    }
+    match client.get(&format!("{CHATS}/{id}")).await {
+        Ok(chat) => Ok(chat["id"].as_str().unwrap_or(id).to_owned()),
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(Refused { status: 404 | 400, .. }) => Err(error.context(unknown())),
+            _ => Err(error),
+        },
+    }
+}
+
+/// The message of the command line, with what was piped in.
+async fn message(prompt: &str) -> anyhow::Result<Message> {
+    if prompt == "-" {
+        let text = standard_input().await?;
+        if text.trim().is_empty() {
+            return Err(Usage("standard input holds no message".to_owned()).into());
+        }
+        return Ok(Message { texts: vec![text], files: Vec::new() });
+    }
+    let piped = if is_piped_in() { standard_input().await? } else { String::new() };
+    let mut message = files::read(prompt)?;
+    message.texts.push(piped);
+    message.texts.retain(|text| !text.trim().is_empty());
+    if message.texts.is_empty() {
+        return Err(Usage("the message is empty".to_owned()).into());
+    }
+    Ok(message)
+}
+
+/// Whether something else than a terminal or `/dev/null` is read.
+fn is_piped_in() -> bool {
+    rustix::fs::fstat(std::io::stdin()).is_ok_and(|stat| {
+        matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket | FileType::RegularFile)
     })
 }
 
-struct Session {
-    client: Client,
-    arguments: ChatArgs,
-    chat: Option<String>,
-}
-
-impl Session {
-    /// Sends a message, creating the chat with the first one; gives the chat's id.
-    async fn send(&mut self, text: &str) -> anyhow::Result<String> {
-        let mut body = json!({ "content": [{ "type": "text", "text": text }] });
-        if let Some(model) = &self.arguments.model {
-            body["model_config_id"] = json!(model);
+async fn standard_input() -> anyhow::Result<String> {
+    let mut reading = tokio::task::spawn_blocking(|| {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let read = match tokio::time::timeout(SLOW_INPUT, &mut reading).await {
+        Ok(read) => read,
+        Err(_) => {
+            output::note("(reading standard input to its end; `< /dev/null` leaves it out)");
+            reading.await
         }
-        if let Some(chat) = &self.chat {
-            self.client.post(&format!("{CHATS}/{chat}/messages"), body).await?;
-            return Ok(chat.clone());
-        }
-        if let Some(workspace) = &self.arguments.workspace {
-            body["workspace_id"] = json!(workspace);
-        }
-        let chat = self.client.post(&format!("{CHATS}/"), body).await?;
-        let id = chat["id"].as_str().context("the server gave a chat without id")?.to_owned();
-        self.chat = Some(id.clone());
-        Ok(id)
+    };
+    let bytes = read?.context("cannot read standard input")?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(Usage("standard input is over 1 MiB; name a file in the message: @build.log".to_owned()).into());
     }
-
-    async fn last_message(&self) -> anyhow::Result<i64> {
-        let Some(chat) = &self.chat else { return Ok(0) };
-        let page = self.client.get(&format!("{CHATS}/{chat}/messages?limit=1")).await?;
-        Ok(page["messages"][0]["id"].as_i64().unwrap_or(0))
-    }
-
-    /// `-p`: the answer goes to standard output, tool rows to standard error.
-    async fn one(mut self, prompt: &str) -> anyhow::Result<u8> {
-        let mut renderer = Renderer::after(self.last_message().await?);
-        let chat = self.send(prompt).await?;
-        let mut stream = self.client.stream(&chat);
-        let mut watch = TurnWatch::default();
-        watch.began();
-        let mut interrupted = false;
-        let end = loop {
-            let events = tokio::select! {
-                // the stream keeps its place by its cursor
-                events = stream.next() => events?,
-                signal = tokio::signal::ctrl_c() => {
-                    signal?;
-                    if interrupted {
-                        return Ok(INTERRUPTED);
-                    }
-                    interrupted = true;
-                    output::note("(interrupting; once more to leave at once)");
-                    self.client.post(&format!("{CHATS}/{chat}/interrupt"), json!({})).await?;
-                    continue;
-                }
-            };
-            if let Some(end) = self.show(&events, &mut renderer, &mut watch)? {
-                break end;
-            }
-        };
-        if !self.arguments.json {
-            output::note(&format!("chat {chat}"));
-        }
-        match end {
-            _ if interrupted => Ok(INTERRUPTED),
-            TurnEnd::Done => Ok(0),
-            TurnEnd::Failed => {
-                output::note(&format!("atelier: {}", failure(&self.client, &chat).await?));
-                Ok(1)
-            }
-        }
-    }
-
-    fn show(
-        &self,
-        events: &[Value],
-        renderer: &mut Renderer,
-        watch: &mut TurnWatch,
-    ) -> anyhow::Result<Option<TurnEnd>> {
-        for event in events {
-            if self.arguments.json {
-                output::event(event)?;
-            } else {
-                for shown in renderer.event(event) {
-                    match shown {
-                        Shown::Text(text) => output::piece(&text)?,
-                        Shown::Note(line) => {
-                            output::flush()?;
-                            output::note(&line);
-                        }
-                    }
-                }
-            }
-            if let Some(end) = watch.event(event) {
-                output::flush()?;
-                return Ok(Some(end));
-            }
-        }
-        output::flush()?;
-        Ok(None)
-    }
-
-    async fn conversation(mut self) -> anyhow::Result<u8> {
-        let mut input = Input::start()?;
-        let mut renderer = Renderer::default();
-        let mut watch = TurnWatch::default();
-        let mut stream: Option<ChatStream> = self.chat.as_ref().map(|chat| self.client.stream(chat));
-        let mut screen = Screen { above: input.above.clone(), json: self.arguments.json, line: String::new() };
-        screen.above.line("Ctrl-C interrupts the agent, Ctrl-D leaves. Messages typed while it works are queued.");
-        loop {
-            let next = async {
-                match &mut stream {
-                    Some(stream) => stream.next().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                // both sides keep what has not been taken
-                events = next => {
-                    for event in events? {
-                        screen.event(&event, &mut renderer);
-                        if let (Some(TurnEnd::Failed), Some(chat)) = (watch.event(&event), &self.chat) {
-                            screen.above.line(&format!("✗ {}", failure(&self.client, chat).await?));
-                        }
-                    }
-                }
-                typed = input.lines.recv() => match typed {
-                    Some(Typed::Line(line)) if line.trim().is_empty() => {}
-                    Some(Typed::Line(line)) => match self.send(&line).await {
-                        Ok(chat) => {
-                            watch.began();
-                            if stream.is_none() {
-                                stream = Some(self.client.stream(&chat));
-                            }
-                        }
-                        Err(error) if error.is::<crate::Unreachable>() => return Err(error),
-                        Err(error) => screen.above.line(&format!("✗ {error:#}")),
-                    },
-                    Some(Typed::Interrupt) if watch.is_busy() => {
-                        if let Some(chat) = &self.chat {
-                            self.client.post(&format!("{CHATS}/{chat}/interrupt"), json!({})).await?;
-                        }
-                    }
-                    Some(Typed::Interrupt) => return Ok(INTERRUPTED),
-                    Some(Typed::Leave) | None => {
-                        if let Some(chat) = &self.chat {
-                            output::note(&format!("atelier chat --resume {chat} goes on with this chat"));
-                        }
-                        return Ok(0);
-                    }
-                },
-            }
-        }
-    }
-}
-
-/// Prints above the prompt, whole lines at a time.
-struct Screen {
-    above: Above,
-    json: bool,
-    line: String,
-}
-
-impl Screen {
-    fn event(&mut self, event: &Value, renderer: &mut Renderer) {
-        if self.json {
-            self.above.event(event);
-            return;
-        }
-        for shown in renderer.event(event) {
-            match shown {
-                Shown::Note(line) => self.above.line(&line),
-                Shown::Text(text) => {
-                    self.line.push_str(&text);
-                    while let Some(end) = self.line.find('\n') {
-                        let line: String = self.line.drain(..=end).collect();
-                        self.above.line(line.trim_end_matches('\n'));
-                    }
-                }
-            }
-        }
-    }
-}
-
-enum Typed {
-    Line(String),
-    Interrupt,
-    Leave,
-}
-
-/// The prompt runs on a thread of its own, since it blocks on the terminal.
-struct Input {
-    lines: mpsc::Receiver<Typed>,
-    above: Above,
-}
-
-impl Input {
-    fn start() -> anyhow::Result<Self> {
-        if !std::io::stdin().is_terminal() {
-            bail!("standard input is no terminal; send one message with -p");
-        }
-        let printer = ExternalPrinter::new(4096);
-        let above = Above(printer.sender());
-        let (sender, lines) = mpsc::channel(16);
-        let mut editor = Reedline::create().with_external_printer(printer);
-        let prompt = DefaultPrompt::new(DefaultPromptSegment::Empty, DefaultPromptSegment::Empty);
-        std::thread::spawn(move || {
-            loop {
-                let typed = match editor.read_line(&prompt) {
-                    Ok(Signal::Success(line)) => Typed::Line(line),
-                    Ok(Signal::CtrlC) => Typed::Interrupt,
-                    _ => Typed::Leave,
-                };
-                let leaves = matches!(typed, Typed::Leave);
-                if sender.blocking_send(typed).is_err() || leaves {
-                    return;
-                }
-            }
-        });
-        Ok(Self { lines, above })
-    }
+    let hint = "standard input is no UTF-8 text; name a file in the message: @picture.png";
+    String::from_utf8(bytes).map_err(|_| Usage(hint.to_owned()).into())
 }

@@ -1,122 +1,243 @@
-//! Calls to the API, and the stream of a chat that heals by its cursor.
+//! Calls to the API. A call to a server that is away for a moment is made again.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use futures::StreamExt as _;
+use anyhow::Context as _;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub(crate) const CHATS: &str = "/api/experimental/chats";
 
-/// How long a lost stream is looked for before the command gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command waits for a server that was there and is away.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The server did not answer at all.
-#[derive(Debug)]
+/// The server did not answer at all, or a proxy answered in its place.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the server at {0}\n  is it running? ATELIER_URL or --url says where it is")]
 pub struct Unreachable(pub(crate) String);
 
-impl std::fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot reach the server at {}\n  is it running? ATELIER_URL or --url says where it is", self.0)
-    }
-}
-
-impl std::error::Error for Unreachable {}
+/// The command line names something that is not there or is written wrongly.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub(crate) String);
 
 /// The server refused, with its reason.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code})")]
 pub(crate) struct Refused {
+    pub(crate) status: u16,
     pub(crate) code: String,
     message: String,
+    retry_after: Option<Duration>,
 }
 
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.message, self.code)
+impl Refused {
+    /// The server did nothing and asks to come again.
+    fn is_for_now(&self) -> bool {
+        matches!(self.status, 502..=504) || matches!(self.code.as_str(), "rate_limited" | "idempotency_in_progress")
+    }
+
+    /// Written by a proxy whose server is away: Atelier's own refusals have a code.
+    fn is_from_a_proxy(&self) -> bool {
+        matches!(self.status, 502..=504) && self.code.starts_with("HTTP ")
     }
 }
 
-impl std::error::Error for Refused {}
+/// Whether the server answers, as far as the last attempt knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Nothing was asked so far.
+    Unknown,
+    Here,
+    Away,
+}
 
 #[derive(Clone)]
 pub(crate) struct Client {
     url: String,
     token: Option<String>,
     http: reqwest::Client,
+    reach: watch::Sender<Reach>,
+}
+
+/// A body of a request.
+#[derive(Clone)]
+pub(crate) enum Body {
+    None,
+    Json(Value),
+    File { bytes: Vec<u8>, media_type: &'static str, disposition: String },
+}
+
+/// One request that may be sent several times and has its effect once.
+#[derive(Clone)]
+pub(crate) struct Request {
+    method: Method,
+    path: String,
+    body: Body,
+    key: String,
+}
+
+impl Request {
+    pub(crate) fn post(path: impl Into<String>, body: Body) -> Self {
+        // a key of its own for each request, kept over its attempts
+        Self { method: Method::POST, path: path.into(), body, key: format!("{:032x}", rand::random::<u128>()) }
+    }
 }
 
 impl Client {
     pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            bail!("{url} is no URL of a server; it begins with http:// or https://");
+        let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http {
+            return Err(Usage(format!("{url} is no URL of a server; it begins with http:// or https://")).into());
         }
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).build()?;
-        Ok(Self { url: url.to_owned(), token: token.map(str::to_owned), http })
+        Ok(Self {
+            url: url.to_owned(),
+            token: token.map(str::to_owned),
+            http,
+            reach: watch::Sender::new(Reach::Unknown),
+        })
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Changes when the server goes away and when it is back.
+    pub(crate) fn reach(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.call(Method::GET, path, None).await
+        self.call(Request { method: Method::GET, path: path.to_owned(), body: Body::None, key: String::new() }).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.call(Method::POST, path, Some(body)).await
+        self.call(Request::post(path, Body::Json(body))).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(Duration::from_secs(60));
-        if let Some(token) = &self.token {
-            request = request.header("Coder-Session-Token", token);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() || error.is_timeout() => {
-                return Err(anyhow::Error::new(error).context(Unreachable(self.url.clone())));
+    /// Makes a call, again and again while the server is away, for [`PATIENCE`] at most. With a credential the
+    /// server knows a repeated request by its key; without one nothing is repeated.
+    pub(crate) async fn call(&self, request: Request) -> anyhow::Result<Value> {
+        let mut outage = Outage::new(self, self.token.as_ref().map_or(Some(Duration::ZERO), |_| Some(PATIENCE)));
+        loop {
+            match self.attempt(&request).await {
+                Ok(value) => return Ok(value),
+                Err(error) => outage.wait(error).await?,
             }
-            Err(error) => return Err(error.into()),
+        }
+    }
+
+    async fn attempt(&self, request: &Request) -> anyhow::Result<Value> {
+        let Request { method, path, body, key } = request;
+        let mut builder = self.http.request(method.clone(), format!("{}{path}", self.url)).timeout(PATIENCE);
+        if let Some(token) = &self.token {
+            builder = builder.header("Coder-Session-Token", token);
+            if *method == Method::POST {
+                builder = builder.header("Idempotency-Key", key);
+            }
+        }
+        builder = match body {
+            Body::None => builder,
+            Body::Json(body) => builder.json(body),
+            Body::File { bytes, media_type, disposition } => builder
+                .header("Content-Type", *media_type)
+                .header("Content-Disposition", disposition)
+                .body(bytes.clone()),
         };
+        let unreachable = |error: reqwest::Error| anyhow::Error::new(error).context(Unreachable(self.url.clone()));
+        let response = builder.send().await.map_err(unreachable)?;
         let status = response.status();
-        let text = response.text().await.context("the answer broke off")?;
+        let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = response.text().await.map_err(unreachable)?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(body);
+        if !status.is_success() {
+            let refused = refused(status.as_u16(), &body);
+            return Err(Refused { retry_after: retry_after.map(Duration::from_secs), ..refused }.into());
         }
-        Err(refused(status.as_u16(), &body).into())
+        self.reach.send_replace(Reach::Here);
+        Ok(body)
+    }
+}
+
+/// Decides what becomes of a failed attempt, and waits before the next one.
+pub(crate) struct Outage<'a> {
+    client: &'a Client,
+    /// None: without end.
+    patience: Option<Duration>,
+    begun: Option<Instant>,
+    pause: Duration,
+}
+
+impl<'a> Outage<'a> {
+    pub(crate) fn new(client: &'a Client, patience: Option<Duration>) -> Self {
+        Self { client, patience, begun: None, pause: Duration::from_millis(100) }
     }
 
-    /// Opens the stream of a chat. It begins with everything.
-    pub(crate) fn stream(&self, chat: &str) -> ChatStream {
-        ChatStream { client: self.clone(), chat: chat.to_owned(), cursor: String::new(), socket: None }
+    /// The server answers.
+    pub(crate) fn over(&mut self) {
+        self.client.reach.send_replace(Reach::Here);
+        *self = Self::new(self.client, self.patience);
     }
 
-    async fn open(&self, chat: &str, cursor: &str) -> anyhow::Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
-        let base = self.url.replacen("http", "ws", 1);
-        let mut request = format!("{base}{CHATS}/{chat}/stream?cursor={cursor}").into_client_request()?;
-        if let Some(token) = &self.token {
-            request.headers_mut().insert("Coder-Session-Token", token.parse().context("the token is not ASCII")?);
+    /// Waits after a failure that may pass, with full jitter from 0.1 to 5 s; gives other failures back.
+    pub(crate) async fn wait(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        let refused = error.downcast_ref::<Refused>();
+        let may_pass = match refused {
+            Some(refused) => refused.is_for_now(),
+            // an address where there never was a server is more likely wrong than away
+            None => error.is::<Unreachable>() && *self.client.reach.borrow() != Reach::Unknown,
+        };
+        let asked_for = refused.and_then(|refused| refused.retry_after).unwrap_or_default();
+        let is_from_a_proxy = refused.is_some_and(Refused::is_from_a_proxy);
+        let is_first = self.begun.is_none();
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let is_over = self.patience.is_some_and(|patience| begun.elapsed() + asked_for >= patience);
+        if !may_pass || is_over {
+            let is_away = is_from_a_proxy && may_pass;
+            return Err(if is_away { error.context(Unreachable(self.client.url.clone())) } else { error });
         }
-        match connect_async(request).await {
-            Ok((socket, _)) => Ok(socket),
-            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
-                let body = response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
-                Err(refused(response.status().as_u16(), &body.unwrap_or(Value::Null)).into())
+        // a connection that is only moved to another server is back at the first attempt
+        if !is_first || refused.is_some() {
+            self.client.reach.send_replace(Reach::Away);
+        }
+        tokio::time::sleep(self.pause.mul_f64(rand::random()).max(asked_for)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+/// Runs a command to its end and says on standard error when the server goes away and comes back.
+pub(crate) async fn telling<T>(client: &Client, work: impl Future<Output = T>) -> T {
+    let mut reach = client.reach();
+    let mut was_away = false;
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            changed = reach.changed() => {
+                let is_away = changed.is_ok() && *reach.borrow_and_update() == Reach::Away;
+                if is_away && !was_away {
+                    crate::output::note("(the server does not answer; trying again for up to a minute)");
+                }
+                if !is_away && was_away {
+                    crate::output::note("(connected again)");
+                }
+                was_away = is_away;
             }
-            Err(error) => Err(anyhow::Error::new(error).context(Unreachable(self.url.clone()))),
         }
     }
 }
 
-fn refused(status: u16, body: &Value) -> Refused {
+pub(crate) fn refused(status: u16, body: &Value) -> Refused {
     let mut message = body["message"].as_str().unwrap_or("the server refused the request").to_owned();
     for fault in body["validations"].as_array().into_iter().flatten() {
         message = format!(
@@ -128,71 +249,14 @@ fn refused(status: u16, body: &Value) -> Refused {
     if status == 401 {
         message.push_str("\n  `atelier login` logs in; ATELIER_TOKEN or --token names a token");
     }
-    Refused { code: body["code"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned), message }
+    let code = body["code"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned);
+    Refused { status, code, message, retry_after: None }
 }
 
-/// The events of a chat. A cut connection is opened again at the cursor; nothing is lost or repeated.
-pub(crate) struct ChatStream {
-    client: Client,
-    chat: String,
-    cursor: String,
-    socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
-}
-
-impl ChatStream {
-    /// The next events.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Vec<Value>> {
-        loop {
-            let Some(socket) = &mut self.socket else {
-                self.reopen().await?;
-                continue;
-            };
-            match socket.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    let mut frame: Value = serde_json::from_str(&text).context("the server sent no JSON")?;
-                    match frame["type"].as_str() {
-                        Some("data") => {
-                            if let Some(cursor) = frame["cursor"].as_str() {
-                                cursor.clone_into(&mut self.cursor);
-                            }
-                            if let Value::Array(events) = frame["data"].take() {
-                                return Ok(events);
-                            }
-                        }
-                        // the server stops, or this end was too slow: the cursor holds
-                        Some("error") if frame["data"]["code"] == "unavailable" => self.socket = None,
-                        Some("error") => return Err(refused(500, &frame["data"]).into()),
-                        _ => {}
-                    }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => self.socket = None,
-            }
-        }
-    }
-
-    /// Full jitter, 0.1 to 5 s, for a minute.
-    async fn reopen(&mut self) -> anyhow::Result<()> {
-        let begun = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.client.open(&self.chat, &self.cursor).await {
-                Ok(socket) => {
-                    self.socket = Some(socket);
-                    return Ok(());
-                }
-                // the very first opening does not wait for a server that is not there
-                Err(error) if self.cursor.is_empty() || error.is::<Refused>() || begun.elapsed() > PATIENCE => {
-                    return Err(error);
-                }
-                Err(_) => {
-                    tokio::time::sleep(pause.mul_f64(rand::random())).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-            }
-        }
+/// A list in an answer.
+pub(crate) fn list(value: Value) -> anyhow::Result<Vec<Value>> {
+    match value {
+        Value::Array(items) => Ok(items),
+        _ => Err(anyhow::anyhow!("the answer is no list")).context("the server gave no list; is it an Atelier server?"),
     }
 }

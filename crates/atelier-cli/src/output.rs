@@ -6,15 +6,23 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::mpsc::SyncSender;
+
+mod screen;
 
 use atelier_domain::text::{is_steering, plain};
 use serde_json::Value;
+
+pub(crate) use screen::{Live, RawMode, Screen};
 
 /// A line beside the result, on standard error.
 pub(crate) fn note(line: &str) {
     // there is nobody to tell when standard error is closed
     let _ = writeln!(io::stderr(), "{}", plain(line));
+}
+
+/// A piece of text beside the result, on standard error, without a line end of its own.
+pub(crate) fn aside(text: &str) {
+    let _ = write!(io::stderr(), "{}", plain(text));
 }
 
 /// A question on standard error, without a line end.
@@ -43,29 +51,10 @@ pub(crate) fn flush() -> io::Result<()> {
     io::stdout().flush()
 }
 
-/// Prints above a prompt, whole lines at a time.
-#[derive(Clone)]
-pub(crate) struct Above(pub(crate) SyncSender<String>);
-
-impl Above {
-    pub(crate) fn line(&self, line: &str) {
-        self.send(plain(line));
-    }
-
-    pub(crate) fn event(&self, event: &Value) {
-        self.send(json_line(event));
-    }
-
-    fn send(&self, line: String) {
-        // the channel is bounded; a prompt that does not read any more is at its end
-        let _ = self.0.try_send(line);
-    }
-}
-
 /// JSON that says the same and holds no steering character: they are written as escapes.
 ///
 /// `serde_json` escapes the first 32 control characters itself; outside of strings JSON has none of the others.
-fn json_line(event: &Value) -> String {
+pub(crate) fn json_line(event: &Value) -> String {
     let text = event.to_string();
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,49 +1,64 @@
-//! From stream events to what a terminal shows. Pure: events in, lines out, as they were written: `output` cleans them.
+//! From stream events to what a terminal shows. Pure: events in, pieces out, as they were written: `output` cleans them.
 //!
-//! Text streams as it comes. A tool call is one row with what it does; its result is a second, indented
-//! row. A part is shown once, whether it came live or with its stored message.
+//! Text streams as it comes. A part is shown once, whether it came live or with its stored message.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
+
+use crate::tools::{call_row, result_rows};
 
 /// Something to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// A piece of the answer, without a line end of its own.
     Text(String),
-    /// A whole line beside the answer: tool rows, notices.
+    /// A piece of the model's reasoning.
+    Reasoning(String),
+    /// A message of the user, with the names of its files.
+    Own { text: String, files: Vec<String> },
+    /// A tool call begins.
+    Call(String),
+    /// A tool call has ended: its row, and what came out.
+    Result { call: String, rows: Vec<String> },
+    /// A whole line beside the answer.
     Note(String),
+    /// The last turn failed.
+    Failure(String),
 }
 
-/// How a turn ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TurnEnd {
-    Done,
-    Failed,
+/// What is wanted of a chat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Messages up to this id were there before and are not shown.
+    pub(crate) after: i64,
+    /// Text while it is written; else when its step is stored, so that no text of a dropped attempt is shown.
+    pub(crate) live_text: bool,
+    pub(crate) own_messages: bool,
+    pub(crate) reasoning: bool,
 }
 
-/// Longest row for a tool call.
-const ROW_CHARS: usize = 100;
-/// Lines of a result shown under its call.
-const RESULT_LINES: usize = 6;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Reasoning,
+}
 
-#[derive(Default)]
 pub(crate) struct Renderer {
-    /// Live text of the running step by block, as shown so far.
-    live: HashMap<(i64, i64), String>,
-    calls_shown: HashSet<String>,
-    results_shown: HashSet<String>,
-    in_text: bool,
+    wanted: Wanted,
+    /// What was shown of the running step, by step and block.
+    live: BTreeMap<(i64, i64), (Kind, String)>,
+    /// Rows of the calls without a result so far.
+    open_calls: HashMap<String, String>,
+    /// What the last piece was, when it has not ended its line.
+    in_line: Option<Kind>,
     queued: usize,
-    /// Messages up to here were there before.
-    shown_up_to: i64,
+    failure: Option<String>,
 }
 
 impl Renderer {
-    /// Shows nothing of messages up to this id: they were there before.
-    pub(crate) fn after(shown_up_to: i64) -> Self {
-        Self { shown_up_to, ..Self::default() }
+    pub(crate) fn new(wanted: Wanted) -> Self {
+        Self { wanted, live: BTreeMap::new(), open_calls: HashMap::new(), in_line: None, queued: 0, failure: None }
     }
 
     /// What `event` adds to the screen.
@@ -53,10 +68,18 @@ impl Renderer {
             Some("message_part") => self.part(&event["message_part"], &mut out),
             Some("message") => self.message(&event["message"], event["step"].as_i64(), &mut out),
             Some("retry") => self.retry(event, &mut out),
+            Some("error") => {
+                let failure = failure(&event["error"]);
+                self.end_line(&mut out);
+                out.push(Shown::Failure(failure.clone()));
+                self.failure = Some(failure);
+            }
+            Some("status") if event["status"]["status"] != "error" => self.failure = None,
+            Some("history_reset") => self.reset(event["history_reset"]["after_message_id"].as_i64(), &mut out),
             Some("queue_update") => {
                 let queued = event["queued_messages"].as_array().map_or(0, Vec::len);
                 if queued > self.queued {
-                    self.note(&format!("(queued: {queued} waiting)"), &mut out);
+                    self.note(format!("({queued} queued for after this turn)"), &mut out);
                 }
                 self.queued = queued;
             }
@@ -65,241 +88,172 @@ impl Renderer {
         out
     }
 
+    /// The failure of the last turn, when the stream has told it.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
     fn part(&mut self, part: &Value, out: &mut Vec<Shown>) {
-        let (step, index) = (part["step"].as_i64().unwrap_or(0), part["index"].as_i64().unwrap_or(0));
+        let key = (part["step"].as_i64().unwrap_or(0), part["index"].as_i64().unwrap_or(0));
         let content = &part["part"];
+        let text = content["text"].as_str().unwrap_or_default();
         match content["type"].as_str() {
-            Some("text") => {
-                let text = content["text"].as_str().unwrap_or_default();
-                self.live.entry((step, index)).or_default().push_str(text);
-                self.text(text, out);
-            }
+            Some("text") if self.wanted.live_text => self.live_piece(key, Kind::Text, text, out),
+            Some("reasoning") if self.wanted.reasoning => self.live_piece(key, Kind::Reasoning, text, out),
             Some("tool-call") if !content["args"].is_null() => self.call(content, out),
             _ => {}
         }
     }
 
+    fn live_piece(&mut self, key: (i64, i64), kind: Kind, text: &str, out: &mut Vec<Shown>) {
+        self.live.entry(key).or_insert_with(|| (kind, String::new())).1.push_str(text);
+        self.piece(kind, text, out);
+    }
+
     fn message(&mut self, message: &Value, step: Option<i64>, out: &mut Vec<Shown>) {
         let id = message["id"].as_i64().unwrap_or(0);
-        let is_old = id <= self.shown_up_to;
-        let parts = message["content"].as_array().cloned().unwrap_or_default();
-        match message["role"].as_str() {
-            Some("assistant") if !is_old => {
-                let mut streamed: String = {
-                    let mut blocks: Vec<_> = self
-                        .live
-                        .iter()
-                        .filter(|((of, _), _)| Some(*of) == step)
-                        .map(|(key, text)| (*key, text.clone()))
-                        .collect();
-                    blocks.sort_by_key(|(key, _)| *key);
-                    blocks.into_iter().map(|(_, text)| text).collect()
-                };
-                for part in &parts {
-                    match part["type"].as_str() {
-                        Some("text") => {
-                            let text = part["text"].as_str().unwrap_or_default();
-                            // what was not seen live
-                            match streamed.strip_prefix(text) {
-                                Some(rest) => streamed = rest.to_owned(),
-                                None => {
-                                    let rest = text.strip_prefix(streamed.as_str()).unwrap_or(text).to_owned();
-                                    streamed.clear();
-                                    self.text(&rest, out);
-                                }
-                            }
-                        }
-                        Some("tool-call") => self.call(part, out),
-                        _ => {}
+        let parts = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+        let role = message["role"].as_str();
+        if id <= self.wanted.after {
+            return;
+        }
+        match role {
+            Some("user") if self.wanted.own_messages => self.own(parts, out),
+            Some("assistant") => {
+                self.answer(parts, step, out);
+                match message["finish_reason"].as_str() {
+                    Some("length") => {
+                        self.note("(the answer is cut: it has reached the most that the model may write)", out);
                     }
-                }
-                self.end_text(out);
-                self.live.retain(|(of, _), _| Some(*of) != step);
-            }
-            Some("tool") if !is_old => {
-                for part in parts.iter().filter(|part| part["type"] == "tool-result") {
-                    self.result(part, out);
+                    Some("refused") => self.note("(the model refused to go on)", out),
+                    Some("interrupted") => self.note("(interrupted)", out),
+                    _ => {}
                 }
             }
+            Some("tool") => parts.iter().filter(|part| part["type"] == "tool-result").for_each(|part| {
+                self.result(part, out);
+            }),
             _ => {}
         }
-        self.shown_up_to = self.shown_up_to.max(id);
+    }
+
+    fn own(&mut self, parts: &[Value], out: &mut Vec<Shown>) {
+        self.end_line(out);
+        let of_type = |wanted: &'static str| parts.iter().filter(move |part| part["type"] == wanted);
+        let texts: Vec<&str> = of_type("text").filter_map(|part| part["text"].as_str()).collect();
+        let files = of_type("file").map(|part| part["name"].as_str().unwrap_or("file").to_owned());
+        let references = of_type("file-reference").filter_map(|part| part["file_name"].as_str().map(str::to_owned));
+        out.push(Shown::Own { text: texts.join("\n"), files: files.chain(references).collect() });
+    }
+
+    fn answer(&mut self, parts: &[Value], step: Option<i64>, out: &mut Vec<Shown>) {
+        let mut seen = [Kind::Text, Kind::Reasoning].map(|wanted| {
+            let of_step = self.live.iter().filter(|((of, _), (kind, _))| Some(*of) == step && *kind == wanted);
+            of_step.map(|(_, (_, text))| text.as_str()).collect::<String>()
+        });
+        for part in parts {
+            let text = part["text"].as_str().unwrap_or_default();
+            match part["type"].as_str() {
+                Some("text") => self.rest(Kind::Text, text, &mut seen[0], out),
+                Some("reasoning") if self.wanted.reasoning => self.rest(Kind::Reasoning, text, &mut seen[1], out),
+                Some("tool-call") => self.call(part, out),
+                Some("tool-result") => self.result(part, out),
+                _ => {}
+            }
+        }
+        self.end_line(out);
+        self.live.retain(|(of, _), _| Some(*of) != step);
+    }
+
+    /// Shows of a stored text what was not seen live.
+    fn rest(&mut self, kind: Kind, text: &str, seen: &mut String, out: &mut Vec<Shown>) {
+        if let Some(later) = seen.strip_prefix(text) {
+            *seen = later.to_owned();
+            return;
+        }
+        let rest = text.strip_prefix(seen.as_str()).unwrap_or(text).to_owned();
+        seen.clear();
+        self.piece(kind, &rest, out);
     }
 
     fn retry(&mut self, event: &Value, out: &mut Vec<Shown>) {
         let step = event["step"].as_i64();
         self.live.retain(|(of, _), _| Some(*of) != step);
-        let retry = &event["retry"];
-        let seconds = retry["delay_ms"].as_f64().unwrap_or(0.0) / 1000.0;
-        let what = retry["error"].as_str().unwrap_or("the model did not answer");
-        let again =
-            if retry["kind"] == "takeover" { "going on".to_owned() } else { format!("again in {seconds:.1} s") };
-        self.note(&format!("({what}; {again})"), out);
+        self.note(retry_words(&event["retry"]), out);
+    }
+
+    /// Later messages are gone, or all come once more.
+    fn reset(&mut self, after: Option<i64>, out: &mut Vec<Shown>) {
+        self.live.clear();
+        self.open_calls.clear();
+        match after.filter(|after| *after > 0) {
+            Some(_) => self.note("(the conversation was changed elsewhere; what follows replaces its end)", out),
+            None => self.note("(the conversation begins again)", out),
+        }
     }
 
     fn call(&mut self, part: &Value, out: &mut Vec<Shown>) {
-        let id = part["tool_call_id"].as_str().unwrap_or_default().to_owned();
-        if self.calls_shown.insert(id) {
-            let name = part["tool_name"].as_str().unwrap_or("tool");
-            let row = one_line(&format!("● {name} {}", summary(name, &part["args"])), ROW_CHARS);
-            self.note(&row, out);
+        let id = part["tool_call_id"].as_str().unwrap_or_default();
+        if !self.open_calls.contains_key(id) {
+            let row = call_row(part);
+            self.open_calls.insert(id.to_owned(), row.clone());
+            self.end_line(out);
+            out.push(Shown::Call(row));
         }
     }
 
     fn result(&mut self, part: &Value, out: &mut Vec<Shown>) {
-        let id = part["tool_call_id"].as_str().unwrap_or_default().to_owned();
-        if !self.results_shown.insert(id) {
+        let id = part["tool_call_id"].as_str().unwrap_or_default();
+        let call = self.open_calls.remove(id).unwrap_or_else(|| call_row(part));
+        self.end_line(out);
+        out.push(Shown::Result { call, rows: result_rows(part) });
+    }
+
+    fn piece(&mut self, kind: Kind, text: &str, out: &mut Vec<Shown>) {
+        if text.is_empty() {
             return;
         }
-        for line in result_lines(part) {
-            self.note(&format!("  {}", one_line(&line, ROW_CHARS)), out);
+        if self.in_line.is_some_and(|before| before != kind) {
+            self.end_line(out);
+        }
+        self.in_line = (!text.ends_with('\n')).then_some(kind);
+        out.push(match kind {
+            Kind::Text => Shown::Text(text.to_owned()),
+            Kind::Reasoning => Shown::Reasoning(text.to_owned()),
+        });
+    }
+
+    fn end_line(&mut self, out: &mut Vec<Shown>) {
+        match self.in_line.take() {
+            Some(Kind::Text) => out.push(Shown::Text("\n".to_owned())),
+            Some(Kind::Reasoning) => out.push(Shown::Reasoning("\n".to_owned())),
+            None => {}
         }
     }
 
-    fn text(&mut self, text: &str, out: &mut Vec<Shown>) {
-        if !text.is_empty() {
-            self.in_text = !text.ends_with('\n');
-            out.push(Shown::Text(text.to_owned()));
-        }
-    }
-
-    fn end_text(&mut self, out: &mut Vec<Shown>) {
-        if self.in_text {
-            self.in_text = false;
-            out.push(Shown::Text("\n".to_owned()));
-        }
-    }
-
-    fn note(&mut self, line: &str, out: &mut Vec<Shown>) {
-        self.end_text(out);
-        out.push(Shown::Note(line.to_owned()));
+    fn note(&mut self, line: impl Into<String>, out: &mut Vec<Shown>) {
+        self.end_line(out);
+        out.push(Shown::Note(line.into()));
     }
 }
 
-/// Follows the status of a chat to see when a turn is over.
-#[derive(Default)]
-pub(crate) struct TurnWatch {
-    busy: bool,
-    queued: bool,
-    /// The snapshot is complete. Its status comes first, what belongs to it after.
-    ready: bool,
-    end: Option<TurnEnd>,
-}
-
-impl TurnWatch {
-    /// A turn is under way from here on.
-    pub(crate) fn began(&mut self) {
-        self.busy = true;
-    }
-
-    pub(crate) const fn is_busy(&self) -> bool {
-        self.busy
-    }
-
-    /// Takes an event in; says when the turn, and all that was queued, is over.
-    pub(crate) fn event(&mut self, event: &Value) -> Option<TurnEnd> {
-        match event["type"].as_str()? {
-            "queue_update" => {
-                self.queued = event["queued_messages"].as_array().is_some_and(|queue| !queue.is_empty());
-            }
-            "status" => match event["status"]["status"].as_str()? {
-                "waiting" if self.busy && !(self.ready && self.queued) => self.end = Some(TurnEnd::Done),
-                "error" if self.busy => self.end = Some(TurnEnd::Failed),
-                "pending" | "running" => {
-                    self.busy = true;
-                    self.end = None;
-                }
-                _ => {}
-            },
-            "ready" => {
-                self.ready = true;
-                self.end.take_if(|end| self.queued && *end == TurnEnd::Done);
-            }
-            _ => {}
-        }
-        if !self.ready {
-            return None;
-        }
-        let end = self.end.take()?;
-        self.busy = false;
-        Some(end)
+/// An error of a chat in words.
+pub(crate) fn failure(error: &Value) -> String {
+    let message = error["message"].as_str().unwrap_or("the turn failed");
+    match error["detail"].as_str() {
+        Some(detail) => format!("{message}\n  {detail}"),
+        None => message.to_owned(),
     }
 }
 
-/// What a call does, in a few words.
-fn summary(name: &str, args: &Value) -> String {
-    let text = |field: &str| args[field].as_str().unwrap_or_default();
-    match name {
-        "execute" => text("command").to_owned(),
-        "read_file" | "write_file" | "attach_file" => text("path").to_owned(),
-        "edit_files" => {
-            let mut paths: Vec<&str> =
-                args["edits"].as_array().into_iter().flatten().filter_map(|edit| edit["path"].as_str()).collect();
-            paths.dedup();
-            paths.join(", ")
-        }
-        "process_output" | "process_signal" => text("process_id").to_owned(),
-        "create_workspace" | "read_template" => text("template_id").to_owned(),
-        _ if args.as_object().is_some_and(serde_json::Map::is_empty) => String::new(),
-        _ => args.to_string(),
+/// Why an attempt is made again, and when.
+pub(crate) fn retry_words(retry: &Value) -> String {
+    if retry["kind"] == "takeover" {
+        return "(the server was restarted; the turn goes on from its last finished step)".to_owned();
     }
-}
-
-/// What came out of a call.
-fn result_lines(part: &Value) -> Vec<String> {
-    let result = &part["result"];
-    if part["is_error"] == true {
-        let message = result["error"]["message"].as_str().map_or_else(|| result.to_string(), str::to_owned);
-        return vec![format!("✗ {message}")];
-    }
-    match part["tool_name"].as_str() {
-        Some("execute" | "process_output") => {
-            let mut lines: Vec<String> = Vec::new();
-            let output: Vec<&str> = result["output"].as_str().unwrap_or_default().trim_end().lines().collect();
-            let left_out = output.len().saturating_sub(RESULT_LINES);
-            if left_out > 0 {
-                lines.push(format!("… {left_out} lines above"));
-            }
-            lines.extend(output[left_out..].iter().map(|line| (*line).to_owned()));
-            lines.push(match (&result["running"], &result["exit_code"]) {
-                (Value::Bool(true), _) => {
-                    format!("… still running as {}", result["process_id"].as_str().unwrap_or("?"))
-                }
-                (_, Value::Number(code)) if code.as_i64() == Some(0) => "✓ exit 0".to_owned(),
-                (_, Value::Number(code)) => format!("✗ exit {code}"),
-                _ => "✗ ended by a signal".to_owned(),
-            });
-            lines
-        }
-        Some("read_file") => vec![match &result["lines_read"] {
-            Value::Number(lines) => format!("✓ {lines} lines"),
-            _ => format!("✓ {}", result["kind"].as_str().unwrap_or("read")),
-        }],
-        Some("write_file") => vec![format!("✓ {} bytes", result["bytes_written"])],
-        Some("edit_files") => result["files"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|file| {
-                format!("✓ {} +{} −{}", file["path"].as_str().unwrap_or("?"), file["additions"], file["deletions"])
-            })
-            .collect(),
-        Some("create_workspace" | "start_workspace") => {
-            vec![format!("✓ workspace {}", result["workspace_name"].as_str().unwrap_or("ready"))]
-        }
-        _ => vec!["✓ done".to_owned()],
-    }
-}
-
-fn one_line(text: &str, max_chars: usize) -> String {
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.starts_with(' ') {
-        line.insert(0, ' ');
-    }
-    if line.chars().count() > max_chars {
-        line = line.chars().take(max_chars - 1).chain(['…']).collect();
-    }
-    line
+    let seconds = retry["delay_ms"].as_f64().unwrap_or(0.0) / 1000.0;
+    let what = retry["error"].as_str().unwrap_or("the model did not answer").trim_end_matches('.');
+    format!("({what}; trying again in {seconds:.1} s)")
 }
 
 #[cfg(test)]
@@ -308,15 +262,23 @@ mod tests {
     use serde_json::json;
 
     fn show(events: &[Value]) -> String {
-        let mut renderer = Renderer::default();
+        let wanted = Wanted { after: 0, live_text: true, own_messages: true, reasoning: false };
+        show_wanted(wanted, events)
+    }
+
+    fn show_wanted(wanted: Wanted, events: &[Value]) -> String {
+        let mut renderer = Renderer::new(wanted);
         let mut text = String::new();
         for event in events {
             for shown in renderer.event(event) {
                 match shown {
-                    Shown::Text(piece) => text.push_str(&piece),
-                    Shown::Note(line) => {
-                        text.push_str(&line);
-                        text.push('\n');
+                    Shown::Text(piece) | Shown::Reasoning(piece) => text.push_str(&piece),
+                    Shown::Note(line) => text.push_str(&format!("{line}\n")),
+                    Shown::Failure(line) => text.push_str(&format!("failed: {line}\n")),
+                    Shown::Call(row) => text.push_str(&format!("● {row}\n")),
+                    Shown::Own { text: own, files } => text.push_str(&format!("> {own} {files:?}\n")),
+                    Shown::Result { rows, .. } => {
+                        rows.iter().for_each(|row| text.push_str(&format!("  {row}\n")));
                     }
                 }
             }
@@ -366,32 +328,50 @@ mod tests {
             live(1, 0, &json!({"type": "text", "text": "Whole."})),
             json!({"type": "message", "step": 1, "message": {"id": 2, "role": "assistant", "content": [{"type": "text", "text": "Whole."}]}}),
         ]);
-        assert_eq!(shown, "Half\n(overloaded; again in 1.5 s)\nWhole.\n");
+        assert_eq!(shown, "Half\n(overloaded; trying again in 1.5 s)\nWhole.\n");
     }
 
     #[test]
-    fn a_turn_is_over_when_nothing_is_queued_any_more() {
-        let status = |status: &str| json!({"type": "status", "status": {"status": status}});
-        let mut watch = TurnWatch::default();
-        assert_eq!(watch.event(&json!({"type": "ready"})), None);
-        assert_eq!(watch.event(&status("waiting")), None);
-        watch.began();
-        assert_eq!(watch.event(&json!({"type": "queue_update", "queued_messages": [{}]})), None);
-        assert_eq!(watch.event(&status("waiting")), None);
-        assert_eq!(watch.event(&json!({"type": "queue_update", "queued_messages": []})), None);
-        assert_eq!(watch.event(&status("running")), None);
-        assert_eq!(watch.event(&status("waiting")), Some(TurnEnd::Done));
-        watch.began();
-        assert_eq!(watch.event(&status("error")), Some(TurnEnd::Failed));
+    fn text_that_is_not_shown_live_is_shown_once_it_is_stored() {
+        let wanted = Wanted { after: 0, live_text: false, own_messages: false, reasoning: false };
+        let shown = show_wanted(
+            wanted,
+            &[
+                live(1, 0, &json!({"type": "text", "text": "Half"})),
+                json!({"type": "retry", "step": 1, "retry": {"attempt": 1, "delay_ms": 0, "error": "The turn was taken over and goes on.", "kind": "takeover"}}),
+                live(1, 0, &json!({"type": "text", "text": "Whole."})),
+                json!({"type": "message", "step": 1, "message": {"id": 2, "role": "assistant", "content": [{"type": "text", "text": "Whole."}]}}),
+            ],
+        );
+        assert_eq!(shown, "(the server was restarted; the turn goes on from its last finished step)\nWhole.\n");
     }
 
-    /// A turn may be over before its stream is open: then the snapshot is shown to its end.
     #[test]
-    fn a_snapshot_of_a_finished_turn_ends_with_ready() {
-        let mut watch = TurnWatch::default();
-        watch.began();
-        assert_eq!(watch.event(&json!({"type": "status", "status": {"status": "waiting"}})), None);
-        assert_eq!(watch.event(&json!({"type": "message", "message": {}})), None);
-        assert_eq!(watch.event(&json!({"type": "ready"})), Some(TurnEnd::Done));
+    fn own_messages_are_shown_and_an_answer_that_is_cut_refused_or_stopped_says_so() {
+        let answer = |id: i64, reason: &str| {
+            json!({"type": "message", "step": id, "message": {"id": id, "role": "assistant",
+            "finish_reason": reason, "content": [{"type": "text", "text": "So"}]}})
+        };
+        let shown = show(&[
+            json!({"type": "message", "message": {"id": 1, "role": "user", "content": [
+                {"type": "text", "text": "look"}, {"type": "file", "media_type": "image/png", "name": "a.png"}]}}),
+            answer(2, "length"),
+            answer(3, "refused"),
+            answer(4, "interrupted"),
+            answer(5, "stop"),
+            json!({"type": "error", "error": {"message": "The model is gone.", "detail": "404"}}),
+        ]);
+        insta::assert_snapshot!(shown, @r#"
+        > look ["a.png"]
+        So
+        (the answer is cut: it has reached the most that the model may write)
+        So
+        (the model refused to go on)
+        So
+        (interrupted)
+        So
+        failed: The model is gone.
+          404
+        "#);
     }
 }

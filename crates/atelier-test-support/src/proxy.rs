@@ -1,4 +1,4 @@
-//! A TCP proxy between a server and its database that delays, loses or cuts what passes through it.
+//! A TCP proxy in front of a server or a database that delays, loses or cuts what passes through it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +26,12 @@ pub enum Link {
     /// Connections are reset, and new ones get one byte that no protocol has, as some get from a server that
     /// goes down.
     Garbled,
+    /// Connections are reset, and new ones get the page of a proxy whose server is away (HTTP 502).
+    BadGateway,
 }
+
+const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 24\r\n\
+    Connection: close\r\n\r\n<h1>502 Bad Gateway</h1>";
 
 /// A proxy in front of one address. Its connections end with it.
 pub struct FaultProxy {
@@ -37,20 +42,20 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// A proxy to the database of this URL, without any fault so far.
+    /// A proxy to what this URL names, without any fault so far.
     ///
     /// # Panics
     /// When the URL names no host and port.
-    pub async fn start(database_url: &str) -> Self {
-        let target = host_and_port(database_url).to_owned();
+    pub async fn start(url: &str) -> Self {
+        let target = host_and_port(url).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (link, watched) = watch::channel(Link::Delayed(Duration::ZERO));
         let accepting = tokio::spawn(accept(listener, target, watched)).abort_handle();
-        Self { address, target_url: database_url.to_owned(), link, accepting }
+        Self { address, target_url: url.to_owned(), link, accepting }
     }
 
-    /// The database's URL by way of this proxy.
+    /// The target's URL by way of this proxy.
     #[must_use]
     pub fn url(&self) -> String {
         self.target_url.replacen(host_and_port(&self.target_url), &self.address.to_string(), 1)
@@ -97,6 +102,13 @@ async fn connect(client: TcpStream, target: String, link: watch::Receiver<Link>)
         let _ = client.write_all(&[0]).await;
         return;
     }
+    if now == Link::BadGateway {
+        let mut client = client;
+        // a request that is larger than this is not sent in the tests
+        let _ = client.read(&mut [0; 64 * 1024]).await;
+        let _ = client.write_all(BAD_GATEWAY).await;
+        return;
+    }
     let Ok(server) = TcpStream::connect(&target).await else { return reset(&client) };
     // without it small packets would wait for one another, which is not the delay that was asked for
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -129,7 +141,7 @@ impl Pump {
                     if changed.is_err() {
                         return;
                     }
-                    if matches!(*self.link.borrow(), Link::Cut | Link::Garbled) {
+                    if matches!(*self.link.borrow(), Link::Cut | Link::Garbled | Link::BadGateway) {
                         reset(from.as_ref());
                         reset(to.as_ref());
                         return;

@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// A self-hosted platform for AI coding agents.
 #[derive(Parser)]
-#[command(name = "atelier", version, arg_required_else_help = true)]
+#[command(name = "atelier", version, arg_required_else_help = true, after_help = atelier_cli::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +38,8 @@ enum Command {
     /// Write openapi/atelier.json and docs/reference/settings.md below the current folder
     #[command(hide = true)]
     Generate,
+    /// Print the completions of a shell; `source <(atelier completions bash)` loads them
+    Completions { shell: clap_complete::Shell },
     #[command(flatten)]
     Cli(atelier_cli::CliCommand),
 }
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         // before any thread: the agent forks and shuts itself in
         Command::Agent(command) => atelier_workspace_agent::run(command),
         Command::Generate => result(generate::run()),
+        Command::Completions { shell } => atelier_cli::exit_code(completions(shell)),
         Command::Server(arguments) => runtime(async { result(server::run(*arguments).await) }),
         Command::Doctor(settings) => runtime(async { doctor::run(*settings).await }),
         Command::Cli(command) => runtime(atelier_cli::run(command, arguments.connection, setup::code_of_this_machine)),
@@ -75,6 +78,13 @@ fn runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
         }),
         Err(error) => failed(&error.into(), 1),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "atelier", &mut script);
+    std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+    Ok(0)
 }
 
 fn result(result: anyhow::Result<()>) -> ExitCode {

@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use atelier_domain::text::is_steering;
-use atelier_test_support::{TestServer, eventually};
+use atelier_test_support::{FaultProxy, Link, TestServer, eventually};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -32,6 +32,17 @@ rules:
   - when: {user_contains: "fail"}
     steps:
       - error: {kind: auth, message: "the key is wrong"}
+  - when: {user_contains: "long"}
+    steps:
+      - text: "Cut here"
+      - finish: length
+  - when: {user_contains: "look"}
+    steps:
+      - text: "I look first."
+      - tool_call: {name: list_templates, args: {}}
+  - when: {tool_result: {name: list_templates, contains: "templates"}}
+    steps:
+      - text: "I have looked."
   - steps:
       - text: "Hello there."
 "#;
@@ -92,6 +103,20 @@ async fn exit_codes_say_how_it_went() {
     assert_eq!(nowhere.status.code(), Some(3), "{}", text(&nowhere.stderr));
     let stranger = command(&server, Some("no such token")).await.args(["chat", "-p", "hello"]).output().await.unwrap();
     assert_eq!(stranger.status.code(), Some(1));
+    for arguments in [
+        &["chat", "-p", "hello", "--model", "no such model"][..],
+        &["chat", "-p", "hello", "--resume", "nonsense"],
+        &["chat", "-p", "hello", "--resume", "019ae9c0-0000-7000-8000-000000000000"],
+        &["chat", "-p", "look at @no/such/file"],
+        &["chat", "-p", ""],
+        &["chat", "-p", "-"],
+        &["--url", "nowhere", "chats"],
+    ] {
+        let usage = command(&server, Some(admin.token())).await.args(arguments).output().await.unwrap();
+        assert_eq!(usage.status.code(), Some(2), "{arguments:?}: {}", text(&usage.stderr));
+    }
+    let help = command(&server, None).await.args(["chat", "--help"]).output().await.unwrap();
+    assert!(text(&help.stdout).contains("130"), "{}", text(&help.stdout));
     assert!(text(&stranger.stderr).contains("atelier login"), "{}", text(&stranger.stderr));
 }
 
@@ -156,8 +181,210 @@ async fn without_a_terminal_the_interactive_client_says_what_to_do() {
     let server = server().script("words", SCRIPT).start().await;
     let admin = server.admin().await;
     let output = command(&server, Some(admin.token())).await.arg("chat").output().await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("-p"), "{}", text(&output.stderr));
+}
+
+async fn with_input(mut command: Command, input: &[u8]) -> std::process::Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // a program that refuses its input may have ended already
+    let _ = stdin.write_all(input).await;
+    drop(stdin);
+    child.wait_with_output().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_piped_in_is_sent_with_the_message_or_is_the_message() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let log = "error @Cargo.toml\n\tat line 1\n";
+    for (prompt, texts) in [
+        (&["-p", "what is this"][..], &["what is this", "error @Cargo.toml\n\tat line 1"][..]),
+        (&["-p", "-"], &["error @Cargo.toml\n\tat line 1"]),
+        (&["-p"], &["error @Cargo.toml\n\tat line 1"]),
+    ] {
+        let mut chat = command(&server, Some(admin.token())).await;
+        chat.arg("chat").args(prompt);
+        let output = with_input(chat, log.as_bytes()).await;
+        assert!(output.status.success(), "{prompt:?}: {}", text(&output.stderr));
+        let chats = admin.get("/api/experimental/chats/").await.body(200);
+        let messages = admin.chat(chats[0]["id"].as_str().unwrap()).messages().await;
+        let sent: Vec<&str> =
+            messages[0]["content"].as_array().unwrap().iter().filter_map(|part| part["text"].as_str()).collect();
+        assert_eq!(sent, texts, "{prompt:?}");
+    }
+    let mut chat = command(&server, Some(admin.token())).await;
+    chat.args(["chat", "-p", "-"]);
+    let output = with_input(chat, b"\xff\xfe").await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("UTF-8"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn quiet_prints_the_final_answer_alone() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let mut whole = command(&server, Some(admin.token())).await;
+    let whole = whole.args(["chat", "-p", "look around"]).output().await.unwrap();
+    assert_eq!(text(&whole.stdout), "I look first.\nI have looked.\n");
+    assert!(text(&whole.stderr).starts_with("chat "), "{}", text(&whole.stderr));
+    assert!(text(&whole.stderr).contains("list_templates"), "{}", text(&whole.stderr));
+    let mut quiet = command(&server, Some(admin.token())).await;
+    let quiet = quiet.args(["chat", "-q", "-p", "look around"]).output().await.unwrap();
+    assert!(quiet.status.success());
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), ("I have looked.\n".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn text_of_a_dropped_attempt_is_not_in_a_file() {
+    const TWICE: &str = r#"
+rules:
+  - when: {attempt: 1}
+    steps:
+      - text: "Half of it"
+      - cut: true
+  - steps:
+      - text: "The whole of it."
+"#;
+    let server = server().script("twice", TWICE).start().await;
+    let admin = server.admin().await;
+    let output = command(&server, Some(admin.token())).await.args(["chat", "-p", "hello"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "The whole of it.\n");
+    assert!(text(&output.stderr).contains("trying again"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_cut_answer_says_so() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let output = command(&server, Some(admin.token())).await.args(["chat", "-p", "long"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "Cut here\n");
+    assert!(text(&output.stderr).contains("the answer is cut"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn models_and_chats_are_listed_and_a_model_is_taken_by_its_name() {
+    let server = server().script("words", SCRIPT).script("other", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let run = async |arguments: &[&str]| {
+        let output = command(&server, Some(admin.token())).await.args(arguments).output().await.unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (_, models, _) = run(&["models", "--json"]).await;
+    let models: Value = serde_json::from_str(&models).unwrap();
+    let other = models.as_array().unwrap().iter().find(|model| model["model"] == "other").unwrap();
+    let id = other["id"].as_str().unwrap();
+    let (code, table, _) = run(&["models"]).await;
+    assert_eq!(code, Some(0));
+    assert!(table.contains(id) && table.contains("scripted:other") && table.contains("default"), "{table}");
+
+    for name in ["other", "OTHER", "scripted:other", id] {
+        let (code, _, notes) = run(&["chat", "-p", "hello", "--model", name]).await;
+        assert_eq!(code, Some(0), "{name}: {notes}");
+        let chats = admin.get("/api/experimental/chats/").await.body(200);
+        assert_eq!(chats[0]["last_model_config_id"], id, "{name}");
+    }
+    let (code, _, notes) = run(&["chat", "-p", "hello", "--model", "nothing"]).await;
+    assert_eq!(code, Some(2));
+    assert!(notes.contains("scripted:words") && notes.contains(id), "{notes}");
+
+    let (code, chats, _) = run(&["chats"]).await;
+    assert_eq!((code, chats.lines().count()), (Some(0), 1 + 4), "{chats}");
+    let (_, chats, _) = run(&["chats", "--json", "--limit", "1"]).await;
+    let chats: Value = serde_json::from_str(&chats).unwrap();
+    let chat = chats[0]["id"].as_str().unwrap();
+    let (code, _, notes) = run(&["chat", "--resume", chat, "-p", "again"]).await;
+    assert_eq!(code, Some(0), "{notes}");
+}
+
+#[tokio::test]
+async fn files_that_a_message_names_are_sent_along() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("größe.rs"), "fn main() {}").unwrap();
+    // the smallest picture: one transparent pixel
+    let picture = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+    std::fs::write(folder.path().join("a picture.gif"), picture).unwrap();
+    let mut chat = command(&server, Some(admin.token())).await;
+    chat.current_dir(folder.path()).args(["chat", "-p", "see @größe.rs and @\"a picture.gif\", a@b.c"]);
+    let output = chat.output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    let messages = admin.chat(chats[0]["id"].as_str().unwrap()).messages().await;
+    let content = &messages[0]["content"];
+    assert_eq!(content[0]["text"], "see @größe.rs and @\"a picture.gif\", a@b.c");
+    assert_eq!(
+        (&content[1]["name"], &content[1]["media_type"]),
+        (&"größe.rs".into(), &"text/plain".into()),
+        "{content}"
+    );
+    assert_eq!((&content[2]["name"], &content[2]["media_type"]), (&"a picture.gif".into(), &"image/gif".into()));
+}
+
+/// The stream is opened again through a proxy whose server is away for a moment.
+#[tokio::test]
+async fn a_turn_is_followed_through_a_proxy_that_answers_502_for_a_while() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let proxy = FaultProxy::start(&server.url()).await;
+    let mut chat = command(&server, Some(admin.token())).await;
+    chat.env("ATELIER_URL", proxy.url()).args(["chat", "--json", "-p", "hang"]);
+    let mut child = chat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = events.next_line().await.unwrap() {
+        if line.contains("message_part") {
+            break;
+        }
+    }
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
+    proxy.set(Link::BadGateway);
+    assert_eq!(
+        notes.next_line().await.unwrap().as_deref(),
+        Some("(the server does not answer; trying again for up to a minute)")
+    );
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    let followed = admin.chat(chats[0]["id"].as_str().unwrap());
+    followed.interrupt().await.expect(200);
+    proxy.set(Link::Delayed(Duration::ZERO));
+    assert_eq!(notes.next_line().await.unwrap().as_deref(), Some("(connected again)"));
+    let mut answers = 0;
+    while let Some(line) = events.next_line().await.unwrap() {
+        let event: Value = serde_json::from_str(&line).unwrap();
+        answers += usize::from(event["message"]["role"] == "assistant");
+    }
+    assert_eq!(answers, 1);
+    let ended = tokio::time::timeout(atelier_test_support::DEADLINE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_closed_pipe_ends_quietly() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    for arguments in [&["chat", "--json", "-p", "hello"][..], &["models"], &["completions", "bash"]] {
+        let mut closed = command(&server, Some(admin.token())).await;
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = closed.args(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn shells_get_completions() {
+    let server = server().start_empty().await;
+    for shell in ["bash", "zsh", "fish"] {
+        let output = command(&server, None).await.args(["completions", shell]).output().await.unwrap();
+        assert!(output.status.success());
+        assert!(text(&output.stdout).contains("resume"), "{shell}");
+    }
 }
 
 /// First user, login with a kept session, another user, a token that works.

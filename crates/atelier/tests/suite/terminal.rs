@@ -1,20 +1,23 @@
-//! `atelier chat` in a terminal: `script` gives it one, and this test answers as a terminal does.
+//! `atelier chat` in a terminal.
 
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+mod pty;
 
-use atelier_test_support::{TestServer, eventually};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, Command};
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::{PROGRAM, server};
+use atelier_test_support::{Actor, Chat, FaultProxy, Link, TestServer, eventually, text_of};
+
+use crate::server;
+use pty::Terminal;
 
 const SCRIPT: &str = r#"
 rules:
   - when: {user_contains: "hang"}
     steps:
-      - text: "I think about it.\n"
+      - text: "I think **about** it"
+      - hang: true
+  - when: {user_contains: "ponder"}
+    steps:
+      - reasoning: "Let me see"
       - hang: true
   - when: {user_contains: "look"}
     steps:
@@ -22,122 +25,333 @@ rules:
   - when: {tool_result: {name: list_templates, contains: "templates"}}
     steps:
       - text: "I have looked.\n"
+  - when: {user_contains: "fail"}
+    steps:
+      - error: {kind: auth, message: "the key is wrong"}
   - steps:
       - text: "Hello there.\n"
 "#;
 
-/// A program asks where the cursor is; a terminal answers.
-const WHERE: &str = "\u{1b}[6n";
+const ESCAPE: &str = "\u{1b}";
+const CONTROL_C: &str = "\u{3}";
+const CONTROL_D: &str = "\u{4}";
+const CONTROL_Z: &str = "\u{1a}";
 
-struct Terminal {
-    child: Child,
-    keys: Arc<tokio::sync::Mutex<ChildStdin>>,
-    screen: Arc<Mutex<String>>,
+async fn words() -> (TestServer, Actor) {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    (server, admin)
 }
 
-impl Terminal {
-    fn start(server: &TestServer, token: &str, arguments: &str) -> Self {
-        let mut child = Command::new("script")
-            .args(["--quiet", "--flush", "--return", "--command", &format!("{PROGRAM} chat {arguments}"), "/dev/null"])
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", server.folder())
-            .env("TERM", "xterm")
-            .env("ATELIER_URL", server.url())
-            .env("ATELIER_TOKEN", token)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("`script` comes with util-linux");
-        let keys = Arc::new(tokio::sync::Mutex::new(child.stdin.take().unwrap()));
-        let mut output = child.stdout.take().unwrap();
-        let screen = Arc::new(Mutex::new(String::new()));
-        tokio::spawn({
-            let (keys, screen) = (Arc::clone(&keys), Arc::clone(&screen));
-            async move {
-                let mut bytes = [0; 4096];
-                let mut unanswered = String::new();
-                while let Ok(count @ 1..) = output.read(&mut bytes).await {
-                    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-                    screen.lock().unwrap().push_str(&text);
-                    unanswered.push_str(&text);
-                    while let Some(at) = unanswered.find(WHERE) {
-                        unanswered.drain(..at + WHERE.len());
-                        let _ = keys.lock().await.write_all(b"\x1b[1;1R").await;
-                    }
-                }
-            }
-        });
-        Self { child, keys, screen }
-    }
+async fn only_chat(admin: &Actor) -> Chat {
+    eventually("the chat", || async {
+        let chats = admin.get("/api/experimental/chats/").await.body(200);
+        Some(admin.chat(chats[0]["id"].as_str()?))
+    })
+    .await
+}
 
-    /// Presses keys.
-    async fn press(&self, keys: &str) {
-        let mut stdin = self.keys.lock().await;
-        stdin.write_all(keys.as_bytes()).await.unwrap();
-        stdin.flush().await.unwrap();
-    }
-
-    /// Waits until the terminal has shown a text, and forgets what came up to it.
-    async fn shows(&self, text: &str) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        loop {
-            {
-                let mut screen = self.screen.lock().unwrap();
-                if let Some(at) = screen.find(text) {
-                    screen.drain(..at + text.len());
-                    return;
-                }
-                assert!(tokio::time::Instant::now() < deadline, "{text:?} is not shown: {screen:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn code(mut self) -> Option<i32> {
-        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("to leave").unwrap().code()
-    }
+async fn own_messages(chat: &Chat) -> Vec<String> {
+    let messages = chat.messages().await;
+    messages.iter().filter(|message| message["role"] == "user").map(text_of).collect()
 }
 
 #[tokio::test]
 async fn a_conversation_shows_tools_queues_while_busy_interrupts_and_leaves() {
-    let server = server().script("words", SCRIPT).start().await;
-    let admin = server.admin().await;
-    let terminal = Terminal::start(&server, admin.token(), "");
-    terminal.shows("Ctrl-C interrupts").await;
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("Ctrl-D leaves").await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
-    let chats = admin.get("/api/experimental/chats/").await.body(200);
-    let chat = admin.chat(chats[0]["id"].as_str().unwrap());
+    let chat = only_chat(&admin).await;
     chat.wait_for_status("waiting").await;
 
     terminal.press("look around\r").await;
-    terminal.shows("list_templates").await;
+    terminal.shows("● list_templates").await;
     terminal.shows("I have looked.").await;
     chat.wait_for_status("waiting").await;
 
     // what is typed while the agent works waits for its turn; Ctrl-C ends the one that runs
     terminal.press("please hang\r").await;
-    terminal.shows("I think about it.").await;
+    terminal.shows("I think about it").await;
     terminal.press("hello again\r").await;
     eventually("the message to wait", || async {
         let page = admin.get(&chat.path("/messages")).await.body(200);
         (page["queued_messages"].as_array().unwrap().len() == 1).then_some(())
     })
     .await;
-    terminal.press("\u{3}").await;
-    terminal.shows("Hello there.").await;
+    terminal.shows("queued").await;
+    terminal.press(CONTROL_C).await;
+    terminal.shows("(interrupted)").await;
+    terminal.until("the second answer", |screen| screen.matches("Hello there.").count() == 2).await;
     chat.wait_for_status("waiting").await;
     assert_eq!(chat.messages().await.len(), 2 + 4 + 2 + 2);
 
-    terminal.press("\u{4}").await;
-    terminal.shows(&format!("--resume {}", chat.id)).await;
-    assert_eq!(terminal.code().await, Some(0));
+    terminal.press(CONTROL_D).await;
+    let screen = terminal.ends_with(0).await;
+    assert!(screen.contains(&format!("--resume {}", chat.id)), "{screen}");
+}
 
-    let resumed = Terminal::start(&server, admin.token(), "--resume");
-    resumed.shows("Hello there.").await;
-    // with nothing running Ctrl-C leaves
-    resumed.press("\u{3}").await;
-    assert_eq!(resumed.code().await, Some(130));
+#[tokio::test]
+async fn the_first_control_c_clears_and_the_second_at_an_empty_prompt_leaves() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("› ").await;
+    terminal.press("half a thought").await;
+    terminal.shows("› half a thought").await;
+    terminal.press(CONTROL_C).await;
+    terminal.until("an empty prompt", |screen| !screen.contains("half a thought")).await;
+    terminal.press(CONTROL_C).await;
+    terminal.shows("Ctrl-C again leaves").await;
+    // typing takes the question back
+    terminal.press("x").await;
+    terminal.until("the question to go", |screen| screen.contains("› x") && !screen.contains("again leaves")).await;
+    terminal.press(&format!("\u{7f}{CONTROL_C}")).await;
+    terminal.shows("Ctrl-C again leaves").await;
+    terminal.press(CONTROL_C).await;
+    terminal.ends_with(130).await;
+}
+
+#[tokio::test]
+async fn signals_and_refusals_give_the_terminal_back() {
+    let (server, admin) = words().await;
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let terminal = Terminal::start(&server, admin.token(), "chat");
+        terminal.shows("› ").await;
+        let sent = std::process::Command::new("kill").args(["-s", signal, &terminal.program()]).status().unwrap();
+        assert!(sent.success());
+        terminal.ends_with(code).await;
+    }
+    // the stream is refused while the prompt waits
+    let user = server.user("bob").await;
+    let mut terminal = Terminal::start(&server, user.token(), "chat");
+    terminal.press("hello\r").await;
+    terminal.shows("Hello there.").await;
+    let users = admin.get("/api/v2/users?q=bob").await.body(200);
+    let bob = users["users"][0]["id"].as_str().unwrap();
+    admin.put(&format!("/api/v2/users/{bob}/status/suspend"), serde_json::json!({})).await.expect(200);
+    terminal.ends_with(1).await;
+}
+
+#[tokio::test]
+async fn a_suspended_program_gives_the_terminal_back_until_it_goes_on() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.press("hello\r").await;
+    terminal.shows("Hello there.").await;
+    let program = terminal.program();
+    terminal.press(CONTROL_Z).await;
+    let state = format!("/proc/{program}/stat");
+    eventually("the program to stop", || async {
+        std::fs::read_to_string(&state).unwrap().contains(") T ").then_some(())
+    })
+    .await;
+    assert!(std::process::Command::new("kill").args(["-CONT", &program]).status().unwrap().success());
+    terminal.press("again\r").await;
+    terminal.until("another answer", |screen| screen.matches("Hello there.").count() == 2).await;
+    terminal.press(CONTROL_D).await;
+    terminal.ends_with(0).await;
+}
+
+#[tokio::test]
+async fn a_pasted_text_of_several_lines_is_one_message() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("› ").await;
+    let trace = "error: it broke\n\tat main.rs:1\n\tat @types/lib.rs:2";
+    terminal.paste(trace).await;
+    terminal.shows("lib.rs:2").await;
+    terminal.press("\r").await;
+    terminal.shows("Hello there.").await;
+    let chat = only_chat(&admin).await;
+    chat.wait_for_status("waiting").await;
+    assert_eq!(own_messages(&chat).await, [trace]);
+    // Alt-Enter and a backslash before Enter begin a line
+    terminal.press("one\u{1b}\rtwo\\\rthree\r").await;
+    terminal.until("another answer", |screen| screen.matches("Hello there.").count() == 2).await;
+    assert_eq!(own_messages(&chat).await, [trace, "one\ntwo\nthree"]);
+}
+
+#[tokio::test]
+async fn text_is_shown_while_its_line_is_written_and_escape_stops_the_turn() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("› ").await;
+    terminal.press("please hang\r").await;
+    // Markdown has become looks; the line has no end so far
+    terminal.shows("I think about it").await;
+    terminal.shows("Esc stops").await;
+    terminal.press(ESCAPE).await;
+    terminal.shows("(interrupted)").await;
+    let chat = only_chat(&admin).await;
+    chat.wait_for_status("waiting").await;
+    terminal.until("no sign of work", |screen| !screen.contains("Esc stops")).await;
+    assert_eq!(terminal.screen().matches("I think about it").count(), 1, "{}", terminal.screen());
+}
+
+#[tokio::test]
+async fn reasoning_has_a_sign_and_is_shown_on_demand() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.press("ponder\r").await;
+    terminal.shows("thinking").await;
+    assert!(!terminal.screen().contains("Let me see"));
+    let mut terminal = Terminal::start(&server, admin.token(), "chat --reasoning");
+    terminal.press("ponder\r").await;
+    terminal.shows("Let me see").await;
+}
+
+/// The terminal slows the reading instead of losing lines.
+#[tokio::test]
+async fn no_line_of_a_long_answer_is_lost_live_or_resumed() {
+    const LINES: usize = 20_000;
+    let lines: Vec<String> = (1..=LINES).map(|n| format!("{n} of many")).collect();
+    let script = format!("rules:\n  - steps:\n      - text: {:?}\n        chunk: 4096\n", lines.join("\n"));
+    let server = server().script("long", &script).start().await;
+    let admin = server.admin().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.press("count\r").await;
+    terminal.shows(&format!("{LINES} of many")).await;
+    only_chat(&admin).await.wait_for_status("waiting").await;
+    let resumed = Terminal::start(&server, admin.token(), "chat --resume");
+    resumed.shows(&format!("{LINES} of many")).await;
+    for terminal in [terminal, resumed] {
+        let shown: Vec<String> = terminal
+            .everything()
+            .iter()
+            .map(|row| row.trim_end().to_owned())
+            .filter(|row| row.ends_with("of many"))
+            .collect();
+        assert_eq!(shown.len(), LINES);
+        assert_eq!(shown, lines);
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_chat_shows_own_messages_and_why_it_failed() {
+    let (server, admin) = words().await;
+    let chat = admin.chat_create("please fail").await;
+    chat.wait_for_status("error").await;
+    let mut terminal = Terminal::start(&server, admin.token(), &format!("chat --resume {}", chat.id));
+    terminal.shows("› please fail").await;
+    terminal.shows("the key is wrong").await;
+    // live as well, and once
+    terminal.press("fail again\r").await;
+    terminal.until("both failures", |screen| screen.matches("the key is wrong").count() == 2).await;
+    chat.wait_for_status("error").await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_while_the_server_is_away_arrives_once() {
+    let (server, admin) = words().await;
+    let proxy = FaultProxy::start(&server.url()).await;
+    let url = proxy.url();
+    for away in [Link::Cut, Link::BadGateway] {
+        let environment = [("ATELIER_URL", url.as_str())];
+        let mut terminal = Terminal::start_with(&server, admin.token(), "chat", &environment);
+        terminal.press("hello\r").await;
+        terminal.shows("Hello there.").await;
+        let chat = admin.get("/api/experimental/chats/").await.body(200)[0]["id"].as_str().unwrap().to_owned();
+        let chat = admin.chat(&chat);
+        chat.wait_for_status("waiting").await;
+        proxy.set(away);
+        terminal.press("look around\r").await;
+        terminal.shows("the server does not answer").await;
+        terminal.shows("› look around (sending)").await;
+        proxy.set(Link::Delayed(std::time::Duration::ZERO));
+        terminal.shows("(connected again)").await;
+        terminal.shows("I have looked.").await;
+        assert_eq!(own_messages(&chat).await, ["hello", "look around"]);
+        terminal.press(CONTROL_D).await;
+        terminal.ends_with(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_comes_back_to_the_prompt() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("› ").await;
+    terminal.press("look at @nothing/there.png\r").await;
+    terminal.shows("there is no such file").await;
+    terminal.shows("› look at @nothing/there.png").await;
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    assert_eq!(chats.as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn messages_are_remembered_for_the_next_time_by_their_owner_alone() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.press("hello\r").await;
+    terminal.shows("Hello there.").await;
+    terminal.press(CONTROL_D).await;
+    terminal.ends_with(0).await;
+    let kept = server.folder().join(".local/state/atelier/history");
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.shows("› ").await;
+    terminal.press("\u{1b}[A").await;
+    terminal.shows("› hello").await;
+}
+
+#[tokio::test]
+async fn colours_obey_the_user_and_no_text_is_white_or_black() {
+    let (server, admin) = words().await;
+    for (environment, is_styled) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let mut terminal = Terminal::start_with(&server, admin.token(), "chat", environment);
+        terminal.press("hang on\r").await;
+        let text = if is_styled { "I think about it" } else { "I think **about** it" };
+        terminal.shows(text).await;
+        let bytes = terminal.bytes();
+        let looks: Vec<&str> =
+            bytes.split("\u{1b}[").skip(1).filter_map(|rest| Some(rest.split_once('m')?.0)).collect();
+        let looks: Vec<&&str> =
+            looks.iter().filter(|look| look.chars().all(|c| c.is_ascii_digit() || c == ';')).collect();
+        assert_eq!(!looks.is_empty(), is_styled, "{looks:?}");
+        let forced = ["30", "37", "97", "40", "47", "38;5;0", "38;5;7", "38;5;15"];
+        assert!(!looks.iter().any(|look| forced.contains(look)), "{looks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_only_goes_forward_gets_plain_lines() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start_with(&server, admin.token(), "chat", &[("TERM", "dumb")]);
+    terminal.shows("Ctrl-D leaves").await;
+    terminal.press("look around\r").await;
+    terminal.shows("● list_templates").await;
+    terminal.shows("I have looked.").await;
+    terminal.press(CONTROL_D).await;
+    let bytes = terminal.bytes();
+    assert!(!bytes.contains('\u{1b}'), "{bytes:?}");
+    terminal.ends_with(0).await;
+}
+
+#[tokio::test]
+async fn a_narrower_terminal_still_shows_everything_once() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    terminal.press("please hang\r").await;
+    terminal.shows("I think about it").await;
+    terminal.press("a draft that is typed meanwhile").await;
+    terminal.shows("typed meanwhile").await;
+    terminal.resize(40);
+    terminal.press(" and goes on").await;
+    terminal.shows("and goes on").await;
+    let screen = terminal.screen();
+    assert_eq!(screen.matches("I think about it").count(), 1, "{screen}");
+    terminal.press(CONTROL_C).await;
+    terminal.shows("(interrupted)").await;
+    terminal.until("an empty prompt", |screen| !screen.contains("draft")).await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_given_after_all_leaves_the_terminal_as_it_was() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::start(&server, admin.token(), "login --email admin@example.com");
+    terminal.shows("Password:").await;
+    terminal.press(&format!("sec{CONTROL_C}")).await;
+    let screen = terminal.ends_with(130).await;
+    assert!(!screen.contains("sec"), "{screen}");
 }
