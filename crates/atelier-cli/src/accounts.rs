@@ -153,16 +153,16 @@ async fn password(given: Option<String>) -> anyhow::Result<String> {
     if !std::io::stdin().is_terminal() {
         return ask("");
     }
-    output::question("Password: ")?;
-    let typed = typed_unseen().await;
+    let typed = typed_unseen("Password: ").await;
     output::note("");
     typed
 }
 
 /// A line that is typed and not shown. The terminal shows what is typed again afterwards, however this ends.
-async fn typed_unseen() -> anyhow::Result<String> {
-    let _raw = RawMode::enter()?;
+async fn typed_unseen(question: &str) -> anyhow::Result<String> {
     let mut signals = Signals::new()?;
+    let _raw = RawMode::enter()?;
+    output::question(question)?;
     let mut keys = EventStream::new();
     let mut line = String::new();
     loop {

@@ -31,11 +31,12 @@ use view::View;
 
 /// Messages on their way to the server.
 const MAX_UNSENT: usize = 20;
+/// How long the kernel may take to stop the program; time does not pass while it is stopped.
+const STOPPING: Duration = Duration::from_millis(500);
 /// How often what moves is drawn.
 const FRAME: Duration = Duration::from_millis(120);
 
-const HELP: &str =
-    "Enter sends, Alt-Enter begins a new line, @file attaches a file. Esc stops the agent, Ctrl-D leaves.";
+const HELP: &str = "Alt-Enter begins a new line, @file attaches a file, Esc stops, Ctrl-D leaves.";
 
 pub(crate) async fn run(session: Session, json: bool, reasoning: bool) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
@@ -106,16 +107,12 @@ impl Conversation {
             tokio::select! {
                 // each arm keeps what was not taken from it
                 typed = input.next() => {
-                    let mut next = Some(typed);
-                    while let Some(typed) = next {
-                        if let Some(code) = self.typed(typed, screen).await? {
-                            return Ok(code);
-                        }
-                        next = input.next().now_or_never();
+                    if let Some(code) = self.typed(typed, screen).await? {
+                        return Ok(code);
                     }
                 }
-                Some(events) = OptionFuture::from(self.stream.as_mut().map(ChatStream::next)) => {
-                    for event in events? {
+                Some(frame) = OptionFuture::from(self.stream.as_mut().map(ChatStream::next)) => {
+                    for event in frame?.events {
                         self.event(&event);
                     }
                 }
@@ -275,7 +272,8 @@ async fn suspend(screen: &mut Screen) -> anyhow::Result<()> {
     let mut goes_on = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
     screen.release();
     kill_process(getpid(), Signal::TSTP)?;
-    goes_on.recv().await;
+    // where nobody could continue it, the kernel does not stop it either
+    let _ = tokio::time::timeout(STOPPING, goes_on.recv()).await;
     Ok(screen.resume()?)
 }
 

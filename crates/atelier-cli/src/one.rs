@@ -47,8 +47,12 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
     let mut is_interrupted = false;
     let end = 'turn: loop {
         tokio::select! {
-            events = stream.next() => {
-                for event in events? {
+            frame = stream.next() => {
+                let frame = frame?;
+                if frame.begins {
+                    watch.connected();
+                }
+                for event in frame.events {
                     printer.event(&event)?;
                     if let Some(end) = watch.event(&event) {
                         break 'turn end;

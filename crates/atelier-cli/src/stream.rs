@@ -18,10 +18,17 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long opening a connection may take.
 const OPENING: Duration = Duration::from_secs(15);
 
+/// Events that came together.
+pub(crate) struct Frame {
+    pub(crate) events: Vec<Value>,
+    /// A connection begins with it, and with the state of the chat: what was missed follows up to `ready`.
+    pub(crate) begins: bool,
+}
+
 /// The events of a chat, read by a task that ends with this.
 pub(crate) struct ChatStream {
     /// Holds little, so that a terminal that cannot follow slows the reading.
-    frames: mpsc::Receiver<anyhow::Result<Vec<Value>>>,
+    frames: mpsc::Receiver<anyhow::Result<Frame>>,
     _reader: JoinSet<()>,
 }
 
@@ -45,7 +52,7 @@ impl ChatStream {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Frame> {
         self.frames.recv().await.context("the stream has ended")?
     }
 }
@@ -54,7 +61,7 @@ struct Reader<'a> {
     client: &'a Client,
     chat: &'a str,
     cursor: String,
-    frames: mpsc::Sender<anyhow::Result<Vec<Value>>>,
+    frames: mpsc::Sender<anyhow::Result<Frame>>,
 }
 
 impl Reader<'_> {
@@ -95,6 +102,7 @@ impl Reader<'_> {
         outage: &mut Outage<'_>,
     ) -> anyhow::Result<anyhow::Error> {
         let lost = || anyhow::Error::new(Unreachable(self.client.url().to_owned()));
+        let mut begins = true;
         loop {
             let Ok(Some(Ok(message))) = tokio::time::timeout(SILENCE, socket.next()).await else { return Ok(lost()) };
             let Message::Text(text) = message else { continue };
@@ -106,7 +114,8 @@ impl Reader<'_> {
                         cursor.clone_into(&mut self.cursor);
                     }
                     let Value::Array(events) = frame["data"].take() else { continue };
-                    if self.frames.send(Ok(events)).await.is_err() {
+                    let frame = Frame { events, begins: std::mem::take(&mut begins) };
+                    if self.frames.send(Ok(frame)).await.is_err() {
                         std::future::pending::<()>().await;
                     }
                 }

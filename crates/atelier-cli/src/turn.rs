@@ -30,6 +30,12 @@ impl TurnWatch {
         self.busy = true;
     }
 
+    /// A connection begins: the status that comes first is followed by what was missed.
+    pub(crate) fn connected(&mut self) {
+        self.ready = false;
+        self.end = None;
+    }
+
     /// Takes an event in; says when the turn, and all that was queued, is over.
     pub(crate) fn event(&mut self, event: &Value) -> Option<TurnEnd> {
         match event["type"].as_str()? {
@@ -200,6 +206,20 @@ mod tests {
     fn a_snapshot_of_a_finished_turn_ends_with_ready() {
         let mut watch = TurnWatch::default();
         watch.began();
+        assert_eq!(watch.event(&json!({"type": "status", "status": {"status": "waiting"}})), None);
+        assert_eq!(watch.event(&json!({"type": "message", "message": {}})), None);
+        assert_eq!(watch.event(&json!({"type": "ready"})), Some(TurnEnd::Done));
+    }
+
+    /// A turn may end while the stream is cut: what was missed comes after the status.
+    #[test]
+    fn a_connection_that_is_opened_again_is_followed_to_its_end() {
+        let mut watch = TurnWatch::default();
+        watch.connected();
+        watch.began();
+        assert_eq!(watch.event(&json!({"type": "status", "status": {"status": "running"}})), None);
+        assert_eq!(watch.event(&json!({"type": "ready"})), None);
+        watch.connected();
         assert_eq!(watch.event(&json!({"type": "status", "status": {"status": "waiting"}})), None);
         assert_eq!(watch.event(&json!({"type": "message", "message": {}})), None);
         assert_eq!(watch.event(&json!({"type": "ready"})), Some(TurnEnd::Done));

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use atelier_test_support::{Actor, Chat, FaultProxy, Link, TestServer, eventually, text_of};
 
-use crate::server;
+use crate::{PROGRAM, server};
 use pty::Terminal;
 
 const SCRIPT: &str = r#"
@@ -59,8 +59,7 @@ async fn own_messages(chat: &Chat) -> Vec<String> {
 #[tokio::test]
 async fn a_conversation_shows_tools_queues_while_busy_interrupts_and_leaves() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("Ctrl-D leaves").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
     let chat = only_chat(&admin).await;
@@ -95,8 +94,7 @@ async fn a_conversation_shows_tools_queues_while_busy_interrupts_and_leaves() {
 #[tokio::test]
 async fn the_first_control_c_clears_and_the_second_at_an_empty_prompt_leaves() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("› ").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("half a thought").await;
     terminal.shows("› half a thought").await;
     terminal.press(CONTROL_C).await;
@@ -116,15 +114,14 @@ async fn the_first_control_c_clears_and_the_second_at_an_empty_prompt_leaves() {
 async fn signals_and_refusals_give_the_terminal_back() {
     let (server, admin) = words().await;
     for (signal, code) in [("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
-        let terminal = Terminal::start(&server, admin.token(), "chat");
-        terminal.shows("› ").await;
+        let terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
         let sent = std::process::Command::new("kill").args(["-s", signal, &terminal.program()]).status().unwrap();
         assert!(sent.success());
         terminal.ends_with(code).await;
     }
     // the stream is refused while the prompt waits
     let user = server.user("bob").await;
-    let mut terminal = Terminal::start(&server, user.token(), "chat");
+    let mut terminal = Terminal::chat(&server, user.token(), "", &[]).await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
     let users = admin.get("/api/v2/users?q=bob").await.body(200);
@@ -136,17 +133,16 @@ async fn signals_and_refusals_give_the_terminal_back() {
 #[tokio::test]
 async fn a_suspended_program_gives_the_terminal_back_until_it_goes_on() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    let line = format!("set -m; {PROGRAM} chat; echo stopped with $?; stty -a; fg; echo ended with $?; stty -a");
+    let mut terminal = Terminal::shell(&server, admin.token(), &line, &[]);
+    terminal.shows("Ctrl-D leaves").await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
-    let program = terminal.program();
+    only_chat(&admin).await.wait_for_status("waiting").await;
     terminal.press(CONTROL_Z).await;
-    let state = format!("/proc/{program}/stat");
-    eventually("the program to stop", || async {
-        std::fs::read_to_string(&state).unwrap().contains(") T ").then_some(())
-    })
-    .await;
-    assert!(std::process::Command::new("kill").args(["-CONT", &program]).status().unwrap().success());
+    terminal.shows("stopped with 148").await;
+    terminal.shows(" icanon ").await;
+    terminal.until("the prompt", |screen| screen.trim_end().lines().last().is_some_and(|row| row == "›")).await;
     terminal.press("again\r").await;
     terminal.until("another answer", |screen| screen.matches("Hello there.").count() == 2).await;
     terminal.press(CONTROL_D).await;
@@ -154,10 +150,19 @@ async fn a_suspended_program_gives_the_terminal_back_until_it_goes_on() {
 }
 
 #[tokio::test]
+async fn nothing_waits_for_a_program_that_nobody_could_continue() {
+    let (server, admin) = words().await;
+    // without job control there is nobody to give the terminal to
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
+    terminal.press(CONTROL_Z).await;
+    terminal.press("hello\r").await;
+    terminal.shows("Hello there.").await;
+}
+
+#[tokio::test]
 async fn a_pasted_text_of_several_lines_is_one_message() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("› ").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     let trace = "error: it broke\n\tat main.rs:1\n\tat @types/lib.rs:2";
     terminal.paste(trace).await;
     terminal.shows("lib.rs:2").await;
@@ -175,28 +180,27 @@ async fn a_pasted_text_of_several_lines_is_one_message() {
 #[tokio::test]
 async fn text_is_shown_while_its_line_is_written_and_escape_stops_the_turn() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("› ").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("please hang\r").await;
     // Markdown has become looks; the line has no end so far
     terminal.shows("I think about it").await;
-    terminal.shows("Esc stops").await;
+    terminal.shows("· Esc stops").await;
     terminal.press(ESCAPE).await;
     terminal.shows("(interrupted)").await;
     let chat = only_chat(&admin).await;
     chat.wait_for_status("waiting").await;
-    terminal.until("no sign of work", |screen| !screen.contains("Esc stops")).await;
+    terminal.until("no sign of work", |screen| !screen.contains("· Esc stops")).await;
     assert_eq!(terminal.screen().matches("I think about it").count(), 1, "{}", terminal.screen());
 }
 
 #[tokio::test]
 async fn reasoning_has_a_sign_and_is_shown_on_demand() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("ponder\r").await;
     terminal.shows("thinking").await;
     assert!(!terminal.screen().contains("Let me see"));
-    let mut terminal = Terminal::start(&server, admin.token(), "chat --reasoning");
+    let mut terminal = Terminal::chat(&server, admin.token(), "--reasoning", &[]).await;
     terminal.press("ponder\r").await;
     terminal.shows("Let me see").await;
 }
@@ -209,11 +213,11 @@ async fn no_line_of_a_long_answer_is_lost_live_or_resumed() {
     let script = format!("rules:\n  - steps:\n      - text: {:?}\n        chunk: 4096\n", lines.join("\n"));
     let server = server().script("long", &script).start().await;
     let admin = server.admin().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("count\r").await;
     terminal.shows(&format!("{LINES} of many")).await;
     only_chat(&admin).await.wait_for_status("waiting").await;
-    let resumed = Terminal::start(&server, admin.token(), "chat --resume");
+    let resumed = Terminal::start(&server, admin.token(), "chat --resume", &[]);
     resumed.shows(&format!("{LINES} of many")).await;
     for terminal in [terminal, resumed] {
         let shown: Vec<String> = terminal
@@ -232,7 +236,7 @@ async fn a_resumed_chat_shows_own_messages_and_why_it_failed() {
     let (server, admin) = words().await;
     let chat = admin.chat_create("please fail").await;
     chat.wait_for_status("error").await;
-    let mut terminal = Terminal::start(&server, admin.token(), &format!("chat --resume {}", chat.id));
+    let mut terminal = Terminal::chat(&server, admin.token(), &format!("--resume {}", chat.id), &[]).await;
     terminal.shows("› please fail").await;
     terminal.shows("the key is wrong").await;
     // live as well, and once
@@ -248,7 +252,7 @@ async fn a_message_that_is_sent_while_the_server_is_away_arrives_once() {
     let url = proxy.url();
     for away in [Link::Cut, Link::BadGateway] {
         let environment = [("ATELIER_URL", url.as_str())];
-        let mut terminal = Terminal::start_with(&server, admin.token(), "chat", &environment);
+        let mut terminal = Terminal::chat(&server, admin.token(), "", &environment).await;
         terminal.press("hello\r").await;
         terminal.shows("Hello there.").await;
         let chat = admin.get("/api/experimental/chats/").await.body(200)[0]["id"].as_str().unwrap().to_owned();
@@ -270,8 +274,7 @@ async fn a_message_that_is_sent_while_the_server_is_away_arrives_once() {
 #[tokio::test]
 async fn a_refused_message_comes_back_to_the_prompt() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("› ").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("look at @nothing/there.png\r").await;
     terminal.shows("there is no such file").await;
     terminal.shows("› look at @nothing/there.png").await;
@@ -282,15 +285,14 @@ async fn a_refused_message_comes_back_to_the_prompt() {
 #[tokio::test]
 async fn messages_are_remembered_for_the_next_time_by_their_owner_alone() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
     terminal.press(CONTROL_D).await;
     terminal.ends_with(0).await;
     let kept = server.folder().join(".local/state/atelier/history");
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
-    terminal.shows("› ").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("\u{1b}[A").await;
     terminal.shows("› hello").await;
 }
@@ -299,7 +301,7 @@ async fn messages_are_remembered_for_the_next_time_by_their_owner_alone() {
 async fn colours_obey_the_user_and_no_text_is_white_or_black() {
     let (server, admin) = words().await;
     for (environment, is_styled) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
-        let mut terminal = Terminal::start_with(&server, admin.token(), "chat", environment);
+        let mut terminal = Terminal::chat(&server, admin.token(), "", environment).await;
         terminal.press("hang on\r").await;
         let text = if is_styled { "I think about it" } else { "I think **about** it" };
         terminal.shows(text).await;
@@ -317,8 +319,7 @@ async fn colours_obey_the_user_and_no_text_is_white_or_black() {
 #[tokio::test]
 async fn a_terminal_that_only_goes_forward_gets_plain_lines() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start_with(&server, admin.token(), "chat", &[("TERM", "dumb")]);
-    terminal.shows("Ctrl-D leaves").await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[("TERM", "dumb")]).await;
     terminal.press("look around\r").await;
     terminal.shows("● list_templates").await;
     terminal.shows("I have looked.").await;
@@ -331,14 +332,14 @@ async fn a_terminal_that_only_goes_forward_gets_plain_lines() {
 #[tokio::test]
 async fn a_narrower_terminal_still_shows_everything_once() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "chat");
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press("please hang\r").await;
     terminal.shows("I think about it").await;
     terminal.press("a draft that is typed meanwhile").await;
     terminal.shows("typed meanwhile").await;
     terminal.resize(40);
     terminal.press(" and goes on").await;
-    terminal.shows("and goes on").await;
+    terminal.shows("goes on").await;
     let screen = terminal.screen();
     assert_eq!(screen.matches("I think about it").count(), 1, "{screen}");
     terminal.press(CONTROL_C).await;
@@ -349,7 +350,7 @@ async fn a_narrower_terminal_still_shows_everything_once() {
 #[tokio::test]
 async fn a_password_that_is_not_given_after_all_leaves_the_terminal_as_it_was() {
     let (server, admin) = words().await;
-    let mut terminal = Terminal::start(&server, admin.token(), "login --email admin@example.com");
+    let mut terminal = Terminal::start(&server, admin.token(), "login --email admin@example.com", &[]);
     terminal.shows("Password:").await;
     terminal.press(&format!("sec{CONTROL_C}")).await;
     let screen = terminal.ends_with(130).await;

@@ -28,17 +28,25 @@ fn size(count: u16) -> NonZeroU16 {
 }
 
 impl Terminal {
-    /// Runs `atelier` with these arguments in a shell, which says afterwards how it ended and how the terminal is set.
-    pub(super) fn start(server: &TestServer, token: &str, arguments: &str) -> Self {
-        Self::start_with(server, token, arguments, &[])
+    /// A conversation whose prompt is there. What is typed before is not a message's yet.
+    pub(super) async fn chat(server: &TestServer, token: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let terminal = Self::start(server, token, &format!("chat {arguments}"), environment);
+        terminal.shows("Ctrl-D leaves").await;
+        terminal
     }
 
-    pub(super) fn start_with(server: &TestServer, token: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
+    /// Runs `atelier` with these arguments in a shell, which says afterwards how it ended and how the terminal is set.
+    pub(super) fn start(server: &TestServer, token: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let line = format!("{PROGRAM} {arguments}; echo ended with $?; stty -a");
+        Self::shell(server, token, &line, environment)
+    }
+
+    /// Runs a line of the shell.
+    pub(super) fn shell(server: &TestServer, token: &str, line: &str, environment: &[(&str, &str)]) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
-        let line = format!("{PROGRAM} {arguments}; echo ended with $?; stty -a");
         let child = pty_process::Command::new("sh")
-            .args(["-c", &line])
+            .args(["-c", line])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", server.folder())
