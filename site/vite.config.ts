@@ -9,7 +9,8 @@ const server = process.env.ATELIER_URL ?? "http://127.0.0.1:3000";
 
 export default defineConfig({
   plugins: [
-    react({ babel: { plugins: [["babel-plugin-react-compiler", { panicThreshold: "none" }]] } }),
+    // a component that the compiler cannot take fails the build
+    react({ babel: { plugins: [["babel-plugin-react-compiler", { panicThreshold: "all_errors" }]] } }),
     tailwindcss(),
   ],
   // the weight that counts is that of a chat's first load, compressed: e2e/long-chat.spec.ts

@@ -49,9 +49,9 @@ test("E3: keys alone reach everything: new chat, settings, the list of keys, and
   await expect(page.getByRole("dialog", { name: "Keys" })).toBeHidden();
   await page.keyboard.press("c");
   await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
-  await page.keyboard.press("j");
+  await expect(composer(page)).toBeFocused();
+  await page.keyboard.press("Alt+j");
   await expect(page.getByText("I am the scripted demo model")).toBeVisible();
-  await page.keyboard.press("r");
   await expect(composer(page)).toBeFocused();
   await page.keyboard.type("typed, not a command: c ? ,");
   await expect(composer(page)).toHaveValue("typed, not a command: c ? ,");

@@ -170,17 +170,21 @@ test(
       page.locator("input[type=file]").setInputFiles({ name, mimeType, buffer });
     const tiles = page.getByRole("list", { name: "Attached files" }).getByRole("listitem");
     await composer(page).fill("words");
-    await pick("page.svg", "image/svg+xml", Buffer.from("<svg/>"));
-    await expect(tiles.getByText("Only pictures, PDF and text can be attached")).toBeVisible();
+    await pick("tool.bin", "application/x-executable", Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 1]));
+    await expect(tiles.getByText("The file is neither a picture, a PDF nor text in UTF-8.")).toBeVisible();
     await pick("big.txt", "text/plain", Buffer.alloc(10 * 1024 * 1024 + 1, "a"));
     await expect(tiles.getByText("Larger than 10 MiB")).toBeVisible();
     await pick("fake.png", "image/png", Buffer.from("no picture"));
     await expect(tiles.getByText("The file says it is a picture, and is none.")).toBeVisible();
     await expect(page.getByRole("button", { name: "Send" })).toHaveAttribute("aria-disabled", "true");
-    for (const name of ["page.svg", "big.txt", "fake.png"]) {
+    for (const name of ["tool.bin", "big.txt", "fake.png"]) {
       await page.getByRole("button", { name: `Remove ${name}` }).click();
     }
     await expect(tiles).toHaveCount(0);
+    // text of a type that is in no list
+    await pick("main.yaml", "application/x-yaml", Buffer.from("on: push"));
+    await expect(page.getByRole("button", { name: "Send" })).not.toHaveAttribute("aria-disabled", "true");
+    await page.getByRole("button", { name: "Remove main.yaml" }).click();
     // the connection breaks once
     await page.route("**/chats/files?*", (route) => route.abort(), { times: 1 });
     await pick("notes.txt", "text/plain", Buffer.from("notes"));

@@ -24,11 +24,12 @@ export class ApiFailure extends Error {
   }
 }
 
-/** Told of every 401, so that the session can be renewed over the page. */
+/** Gets an event `ended` at every 401, so that the session can be renewed over the page. */
 export const sessionEnded = new EventTarget();
 
 export const client = createClient<paths>({
-  baseUrl: window.location.origin,
+  // unit tests run without a page
+  baseUrl: typeof window === "undefined" ? "" : window.location.origin,
   credentials: "same-origin",
   // looked up at each call, so that stories can stand in for the server
   fetch: (request) => globalThis.fetch(request),
@@ -39,8 +40,9 @@ client.use({
     const isLogin = request.url.endsWith("/users/login") || request.url.endsWith("/users/me");
     if (response.status === 401 && !isLogin) sessionEnded.dispatchEvent(new Event("ended"));
   },
-  onError({ error }) {
-    return new ApiFailure(null, { message: error instanceof Error ? `${error.message}.` : undefined });
+  // the words of browsers ("Failed to fetch") differ and say nothing to a reader
+  onError() {
+    return new ApiFailure(null, {});
   },
 });
 
@@ -60,9 +62,11 @@ export async function unwrap<T>(answer: Promise<Answer<T>>): Promise<T> {
   return data as T;
 }
 
+/** Any error as a failure; one that is no answer of the server and no lost connection is a mistake of the site. */
 export function asFailure(error: unknown): ApiFailure {
   if (error instanceof ApiFailure) return error;
-  return new ApiFailure(null, { message: error instanceof Error ? error.message : String(error) });
+  const message = error instanceof Error ? error.message : String(error);
+  return new ApiFailure(null, { message, code: "unexpected" });
 }
 
 /** A socket of the API, on the page's own host. */

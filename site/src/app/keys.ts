@@ -24,11 +24,28 @@ export const COMPOSER_KEYS = [
   { key: "Up", does: "Edit the last message, when nothing is typed" },
 ] as const;
 
-/** What this event asks for, if it is one of ours. */
-export function keyOf(event: KeyboardEvent): KeyCode | null {
-  const isField =
-    event.target instanceof Element &&
-    event.target.closest("input, textarea, select, [role=menu], [role=dialog]") !== null;
-  if (event.ctrlKey || event.metaKey || event.defaultPrevented || (isField && !event.altKey)) return null;
-  return KEYS.find((each) => each.code === event.code)?.code ?? null;
+/** After typing, bare keys are no commands for so long: the focus may be on its way from field to field. */
+const REST_MS = 1000;
+/** Commands that lead to a composer, which takes the letters that follow. */
+const TO_A_COMPOSER: ReadonlySet<KeyCode> = new Set(["KeyC", "KeyJ", "KeyK", "KeyR"]);
+
+/** Tells commands from typing. It sees every key of the page, in their order. */
+export class KeyReader {
+  #typedAt = Number.NEGATIVE_INFINITY;
+
+  /** What this event asks for, if it is one of ours. */
+  read(event: KeyboardEvent): KeyCode | null {
+    if (event.ctrlKey || event.metaKey || event.defaultPrevented) return null;
+    const isTyping =
+      !event.altKey && event.key.length === 1 && (isInField(event) || event.timeStamp - this.#typedAt < REST_MS);
+    if (isTyping) this.#typedAt = event.timeStamp;
+    if (isTyping || (isInField(event) && !event.altKey)) return null;
+    const code = KEYS.find((each) => each.code === event.code)?.code ?? null;
+    if (code !== null && TO_A_COMPOSER.has(code)) this.#typedAt = event.timeStamp;
+    return code;
+  }
 }
+
+const isInField = (event: KeyboardEvent): boolean =>
+  event.target instanceof Element &&
+  event.target.closest("input, textarea, select, [role=menu], [role=dialog]") !== null;

@@ -4,9 +4,13 @@ import {
   createRoute,
   createRouter,
   lazyRouteComponent,
+  Link,
   redirect,
   retainSearchParams,
+  useLocation,
   useNavigate,
+  useParams,
+  useSearch,
 } from "@tanstack/react-router";
 import { useContext } from "react";
 import { ApiFailure } from "../api/client";
@@ -14,7 +18,6 @@ import { firstUserQuery, meQuery } from "../api/queries";
 import { LoginPage } from "../features/auth/login-page";
 import { chatCreated } from "../features/chat-list/use-chats";
 import { ChatPage } from "../features/chat/chat-page";
-import { NewChatPage } from "../features/chat/new-chat-page";
 import { Banner } from "../ui/banner";
 import { Skeleton } from "../ui/skeleton";
 import { useGiven } from "./given";
@@ -82,71 +85,65 @@ function useMe() {
   return me.data;
 }
 
-const newChat = createRoute({
+/** A new chat and an open one are one place: the composer stays when the one becomes the other. */
+const conversation = createRoute({
   getParentRoute: () => inside,
-  path: "/agents",
-  component: function NewChat() {
+  id: "conversation",
+  component: function Conversation() {
     const me = useMe();
+    const { chatId } = useParams({ strict: false });
+    const { msg } = useSearch({ strict: false });
+    const visit = useLocation({ select: (location) => location.state.__TSR_key ?? "" });
     const navigate = useNavigate();
     const queries = useQueryClient();
     const lead = useContext(LeadContext);
     if (me === undefined) return <Skeleton />;
-    const isAdmin = me.roles.some((role) => role.name === "owner");
     return (
-      <NewChatPage
+      <ChatPage
+        chatId={chatId ?? null}
         userId={me.id}
         organization={me.organization_ids[0] ?? null}
+        visit={visit}
         lead={lead}
+        notFound={<NotFound />}
+        noModel={<NoModel isAdmin={me.roles.some((role) => role.name === "owner")} />}
+        message={msg ?? null}
+        onLatest={() => {
+          if (chatId !== undefined) void navigate({ to: paths.chat(chatId) });
+        }}
         onCreated={(chat) => {
           chatCreated(queries, chat);
           void navigate({ to: paths.chat(chat.id) });
         }}
-        noModel={
-          <Banner
-            tone="warn"
-            action={
-              isAdmin ? (
-                <a className="underline" href={paths.settings("models")}>
-                  Add a model
-                </a>
-              ) : undefined
-            }
-          >
-            {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
-          </Banner>
-        }
       />
     );
   },
 });
 
+const newChat = createRoute({ getParentRoute: () => conversation, path: "/agents" });
+
 const chat = createRoute({
-  getParentRoute: () => inside,
+  getParentRoute: () => conversation,
   path: "/agents/$chatId",
   validateSearch: (search: Record<string, unknown>): { msg?: number } => {
     const msg = Number(search.msg);
     return Number.isSafeInteger(msg) && msg > 0 ? { msg } : {};
   },
-  component: function Chat() {
-    const me = useMe();
-    const { chatId } = chat.useParams();
-    const { msg } = chat.useSearch();
-    const navigate = useNavigate();
-    const lead = useContext(LeadContext);
-    if (me === undefined) return <Skeleton />;
-    return (
-      <ChatPage
-        key={chatId}
-        chatId={chatId}
-        userId={me.id}
-        lead={lead}
-        notFound={<NotFound />}
-        message={msg ?? null}
-        onLatest={() => void navigate({ to: paths.chat(chatId) })}
-      />
-    );
-  },
 });
+
+/** What a person can do when there is no model. */
+function NoModel({ isAdmin }: { isAdmin: boolean }) {
+  const link = (
+    <Link className="underline" to={paths.settings("models")}>
+      Add a model
+    </Link>
+  );
+  return (
+    <Banner tone="warn" action={isAdmin ? link : undefined}>
+      {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
+    </Banner>
+  );
+}
 
 const settings = createRoute({
   getParentRoute: () => inside,
@@ -156,7 +153,12 @@ const settings = createRoute({
 
 export function makeRouter(queries: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([home, login, setup, inside.addChildren([newChat, settings, chat])]),
+    routeTree: root.addChildren([
+      home,
+      login,
+      setup,
+      inside.addChildren([settings, conversation.addChildren([newChat, chat])]),
+    ]),
     context: { queries },
     defaultNotFoundComponent: NotFound,
     defaultErrorComponent: RenderError,

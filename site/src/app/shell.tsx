@@ -7,13 +7,14 @@ import { meQuery } from "../api/queries";
 import { SessionEndedDialog } from "../features/auth/session-ended";
 import { ChatList } from "../features/chat-list/chat-list";
 import { useChats, useChatWatch } from "../features/chat-list/use-chats";
-import { draftsForget } from "../features/chat/drafts";
+import { useChatStores } from "../features/chat/chat-stores";
 import { Banner } from "../ui/banner";
 import { IconButton } from "../ui/button";
+import { copyText } from "../ui/clipboard";
 import { Dialog } from "../ui/dialog";
 import { Handle, usePane } from "../ui/handle";
 import { Menu, MenuItem } from "../ui/menu";
-import { COMPOSER_KEYS, KEYS, keyOf, PANE_KEYS } from "./keys";
+import { COMPOSER_KEYS, KEYS, KeyReader, PANE_KEYS } from "./keys";
 import { LeadContext } from "./lead";
 import { paths } from "./paths";
 import { text } from "./text";
@@ -23,6 +24,7 @@ const LIST = { initial: 272, min: 220, max: 400 };
 /** The chat list beside whatever is open; a drawer over it on narrow screens. */
 export function Shell() {
   useChatWatch();
+  useResumedSends();
   const queries = useQueryClient();
   const { chatId } = useParams({ strict: false });
   const { q = "" } = useSearch({ strict: false });
@@ -105,13 +107,23 @@ export function Shell() {
   );
 }
 
+/** Messages that were not confirmed before a reload go out again. */
+function useResumedSends(): void {
+  const stores = useChatStores();
+  const user = useQuery(meQuery).data?.id;
+  useEffect(() => {
+    if (user !== undefined) stores.resume(user);
+  }, [stores, user]);
+}
+
 function UserMenu({ onClose }: { onClose: (() => void) | null }) {
   const me = useQuery(meQuery);
   const navigate = useNavigate();
   const queries = useQueryClient();
+  const stores = useChatStores();
   const signOut = async () => {
     await client.POST("/api/v2/users/logout").catch(() => undefined);
-    draftsForget();
+    stores.forget();
     queries.clear();
     await navigate({ to: paths.login });
   };
@@ -199,6 +211,7 @@ function useShortcuts(openChatId: string | null): [boolean, (isOpen: boolean) =>
   const [isListed, setListed] = useState(false);
   const { chats } = useChats();
   const navigate = useNavigate();
+  const [reader] = useState(() => new KeyReader());
   useEffect(() => {
     const toChat = (by: number) => {
       const at = chats.findIndex((chat) => chat.id === openChatId);
@@ -206,7 +219,7 @@ function useShortcuts(openChatId: string | null): [boolean, (isOpen: boolean) =>
       if (next !== undefined) void navigate({ to: paths.chat(next.id) });
     };
     const onKey = (event: KeyboardEvent) => {
-      const code = keyOf(event);
+      const code = reader.read(event);
       if (code === null) return;
       event.preventDefault();
       switch (code) {
@@ -224,7 +237,7 @@ function useShortcuts(openChatId: string | null): [boolean, (isOpen: boolean) =>
           break;
         case "KeyY": {
           const answers = document.querySelectorAll("article[aria-label=Answer]");
-          void navigator.clipboard.writeText(answers[answers.length - 1]?.textContent ?? "");
+          void copyText(answers[answers.length - 1]?.textContent ?? "").catch(() => undefined);
           break;
         }
         case "Comma":
@@ -237,7 +250,7 @@ function useShortcuts(openChatId: string | null): [boolean, (isOpen: boolean) =>
     };
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
-  }, [navigate, chats, openChatId]);
+  }, [navigate, chats, openChatId, reader]);
   return [isListed, setListed];
 }
 

@@ -1,13 +1,21 @@
 import { type QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { type ReactNode, StrictMode } from "react";
+import { type ReactNode, StrictMode, useEffect, useState } from "react";
+import { ChatStores, ChatStoresContext } from "../features/chat/chat-stores";
 import { ToastProvider } from "../ui/toast";
 
 /** What stands around every page, and around every story. */
 export function Surroundings({ queries, children }: { queries: QueryClient; children: ReactNode }) {
+  const [stores] = useState(() => new ChatStores());
+  useEffect(() => {
+    window.addEventListener("pagehide", stores.flush);
+    return () => window.removeEventListener("pagehide", stores.flush);
+  }, [stores]);
   return (
     <StrictMode>
       <QueryClientProvider client={queries}>
-        <ToastProvider>{children}</ToastProvider>
+        <ChatStoresContext value={stores}>
+          <ToastProvider>{children}</ToastProvider>
+        </ChatStoresContext>
       </QueryClientProvider>
     </StrictMode>
   );

@@ -19,6 +19,9 @@ type Body<M extends Method, P extends PathOf<M>> = Good<Responses<M, P>>;
 
 export type ErrorBody = components["schemas"]["Error"];
 
+/** Thrown by an answer: the connection breaks, and what the server did stays done. */
+export class LostConnection extends TypeError {}
+
 /** What a request is answered when it is refused. */
 export class Refusal {
   constructor(
@@ -31,6 +34,7 @@ interface Asked {
   path: string;
   query: URLSearchParams;
   body: unknown;
+  headers: Headers;
 }
 
 type Answer = (asked: Asked) => unknown;
@@ -82,7 +86,12 @@ export class MockServer {
       this.asked.push(name);
       const text = await request.text();
       const body: unknown = text === "" ? null : JSON.parse(text);
-      const answer = await route.answer({ path: url.pathname, query: url.searchParams, body });
+      const answer = await route.answer({
+        path: url.pathname,
+        query: url.searchParams,
+        body,
+        headers: request.headers,
+      });
       if (answer instanceof Refusal) return respond(answer.status, answer.body);
       return answer === undefined ? new Response(null, { status: 204 }) : respond(200, answer);
     };

@@ -31,7 +31,11 @@ export function Banner({
 }
 
 /** What went wrong, with what support asks for. */
-export function FailureBanner({ failure, action }: { failure: ApiFailure; action?: ReactNode }) {
+export function FailureBanner(props: {
+  failure: Pick<ApiFailure, "message" | "code" | "requestId">;
+  action?: ReactNode;
+}) {
+  const { failure, action } = props;
   return (
     <Banner tone="bad" action={action}>
       <p>{failure.message}</p>

@@ -19,17 +19,23 @@ const CLOSES_BELOW = 80;
 const STEP = 16;
 const LARGE_STEP = 64;
 
+interface KeptPane {
+  width: number;
+  isOpen: boolean;
+}
+
+function storedPane(key: string, usual: KeptPane): KeptPane {
+  try {
+    return { ...usual, ...(JSON.parse(localStorage.getItem(key) ?? "{}") as Partial<KeptPane>) };
+  } catch {
+    return usual;
+  }
+}
+
 /** A pane whose width and state are kept in this browser. */
 export function usePane(name: string, size: PaneSize, isOpenAtFirst: boolean): Pane {
   const key = `atelier.pane.${name}`;
-  const [kept, setKept] = useState<{ width: number; isOpen: boolean }>(() => {
-    const usual = { width: size.initial, isOpen: isOpenAtFirst };
-    try {
-      return { ...usual, ...(JSON.parse(localStorage.getItem(key) ?? "{}") as Partial<typeof usual>) };
-    } catch {
-      return usual;
-    }
-  });
+  const [kept, setKept] = useState(() => storedPane(key, { width: size.initial, isOpen: isOpenAtFirst }));
   useEffect(() => {
     try {
       localStorage.setItem(key, JSON.stringify(kept));

@@ -219,12 +219,11 @@ export function UsersPage() {
   const refresh = () => queries.invalidateQueries({ queryKey: ["users"] });
   const path = (user: string) => ({ params: { path: { user } } });
   const setState = async (user: string, isActive: boolean) => {
+    const change = isActive
+      ? client.PUT("/api/v2/users/{user}/status/activate", path(user))
+      : client.PUT("/api/v2/users/{user}/status/suspend", path(user));
     try {
-      await unwrap(
-        isActive
-          ? client.PUT("/api/v2/users/{user}/status/activate", path(user))
-          : client.PUT("/api/v2/users/{user}/status/suspend", path(user)),
-      );
+      await unwrap(change);
       await refresh();
     } catch (error) {
       toast(`Not changed: ${asFailure(error).message}`);

@@ -31,9 +31,8 @@ export function LoginForm({ given, onDone }: { given: GivenLogin; onDone: () => 
       onDone();
     } catch (error) {
       setFailure(asFailure(error));
-    } finally {
-      setBusy(false);
     }
+    setBusy(false);
   };
 
   return (

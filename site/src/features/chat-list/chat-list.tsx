@@ -19,6 +19,7 @@ import { text } from "../../app/text";
 import { dayGroup, when } from "../../format/quantity";
 import { FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
+import { copyText } from "../../ui/clipboard";
 import { Menu, MenuItem, MenuLine } from "../../ui/menu";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon, statusName } from "../../ui/status";
@@ -263,8 +264,8 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
     }
   };
   const mark = async (unread: boolean) => {
+    const body = unread ? { message_id: 0 } : {};
     try {
-      const body = unread ? { message_id: 0 } : {};
       await unwrap(client.PUT("/api/experimental/chats/{chat}/read", { ...path, body }));
     } catch (error) {
       toast(`Not marked: ${asFailure(error).message}`);
@@ -281,12 +282,13 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
     chatArchived(queries, chat);
     try {
       await unwrap(client.POST("/api/experimental/chats/{chat}/archive", path));
-      toast("Archived", { label: "Undo", run: () => void unarchive() });
-      if (isOpen) await navigate({ to: paths.chats });
     } catch (error) {
       void queries.invalidateQueries({ queryKey: ["chats"] });
       toast(`Not archived: ${asFailure(error).message}`);
+      return;
     }
+    toast("Archived", { label: "Undo", run: () => void unarchive() });
+    if (isOpen) await navigate({ to: paths.chats });
   };
   const isBusy = chat.status !== "waiting" && chat.status !== "error";
   return (
@@ -312,7 +314,9 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
           {chat.has_unread ? "Mark as read" : "Mark as unread"}
         </MenuItem>
         <MenuItem
-          onSelect={() => void navigator.clipboard.writeText(`${window.location.origin}${paths.chat(chat.id)}`)}
+          onSelect={() => {
+            copyText(`${window.location.origin}${paths.chat(chat.id)}`).catch(() => toast("The link was not copied"));
+          }}
         >
           <LinkIcon aria-hidden className="size-4" /> Copy link
         </MenuItem>

@@ -1,124 +1,202 @@
 import { useQuery } from "@tanstack/react-query";
 import { PanelRight } from "lucide-react";
-import { type CSSProperties, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { ApiFailure, asFailure, client, unwrap } from "../../api/client";
+import {
+  type CSSProperties,
+  type ReactNode,
+  useEffect,
+  useEffectEvent,
+  useLayoutEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
 import { chatQuery } from "../../api/queries";
+import { text } from "../../app/text";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
 import { Handle, usePane } from "../../ui/handle";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
-import { Composer, type ComposerHandle } from "./composer";
+import { useChatStores } from "./chat-stores";
+import { Composer } from "./composer/composer";
+import type { ComposerStore } from "./composer/composer-store";
+import { inputParts, partsOf } from "./composer/draft";
+import { DraftNotice } from "./composer/draft-notice";
+import type { SendRequest } from "./composer/outbox";
+import { PendingSends } from "./composer/pending-sends";
+import { Queue } from "./composer/queue";
 import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
-import { shownQueue } from "./model/chat-stream-reducer";
-import { OpenChat } from "./model/open-chat";
+import { initialChatState, shownQueue } from "./model/chat-stream-reducer";
+import type { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import { transcriptRows } from "./model/transcript";
-import { type Chat, type ChatMessage, type ChatQueuedMessage, type ChatState, isBusy } from "./model/types";
-import { Queue } from "./queue";
+import {
+  type Chat,
+  type ChatInputPart,
+  type ChatMessage,
+  type ChatQueuedMessage,
+  type ChatState,
+  isBusy,
+} from "./model/types";
+import { DemoHint, WHEN_NEEDED, WorkspacePicker } from "./new-chat";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 import { Transcript } from "./transcript";
 import { StageContext, useStage } from "./workspace";
-import { inputParts, type Written, written } from "./written";
 
 /** What the summary needs; the ledger's margin still has its place beside it at 1440. */
 const PANEL = { initial: 360, min: 280 };
 
-/** Chats that were looked at last stay warm. */
-const WARM = 5;
-const warm = new Map<string, OpenChat>();
-
-function openChat(id: string): OpenChat {
-  const chat = warm.get(id) ?? new OpenChat(id);
-  warm.delete(id);
-  warm.set(id, chat);
-  for (const oldest of [...warm.keys()].slice(0, Math.max(0, warm.size - WARM))) warm.delete(oldest);
-  return chat;
-}
-
 export interface ChatPageProps {
-  chatId: string;
+  /** Null: a new chat. */
+  chatId: string | null;
   userId: string;
+  /** The user's own; files of a new chat belong to it. */
+  organization: string | null;
+  /** Changes with each visit of the page. */
+  visit: string;
   /** In front of the title: the button for the list on small screens. */
   lead: ReactNode;
   notFound: ReactNode;
+  /** What a person who may set up models can do when there is none. */
+  noModel: ReactNode;
   /** The message that is looked for; null: the latest. */
   message: number | null;
   onLatest: () => void;
+  onCreated: (chat: Chat) => void;
 }
 
-export function ChatPage({ chatId, userId, lead, notFound, message, onLatest }: ChatPageProps) {
-  const [open] = useState(() => openChat(chatId));
-  const state = useSyncExternalStore(open.subscribe, open.getSnapshot);
-  useEffect(() => open.start(), [open]);
-  const chat = useQuery({
-    ...chatQuery(chatId),
-    // title and workspace follow when a step or turn ends
-    refetchOnWindowFocus: true,
-  });
-  const { refetch } = chat;
+/** A new chat, or an open one. A chat that is created here keeps its composer, and with it the focus. */
+export function ChatPage(props: ChatPageProps) {
+  const { userId, chatId } = props;
+  const stores = useChatStores();
+  const store = useMemo(() => stores.composer(userId, chatId), [stores, userId, chatId]);
+  return <Conversation key={store.id} {...props} store={store} />;
+}
+
+const NO_CHAT = initialChatState("", 0);
+const noChange = () => () => undefined;
+
+function useOpenChat(chatId: string | null): { open: OpenChat | null; state: ChatState } {
+  const stores = useChatStores();
+  const open = useMemo(() => (chatId === null ? null : stores.open(chatId)), [stores, chatId]);
+  const state = useSyncExternalStore(open?.subscribe ?? noChange, () => open?.getSnapshot() ?? NO_CHAT);
+  useEffect(() => open?.start(), [open]);
+  return { open, state };
+}
+
+/** The chat as the list knows it; title and workspace follow when a step or turn ends. */
+function useChat(chatId: string | null, state: ChatState) {
+  const query = useQuery({ ...chatQuery(chatId ?? ""), enabled: chatId !== null, refetchOnWindowFocus: true });
+  const { refetch } = query;
   const settled = `${state.status ?? ""} ${state.messages.length}`;
   useEffect(() => {
-    void refetch();
-  }, [refetch, settled]);
-
-  const failure = state.load.phase === "failed" ? state.load.failure : null;
-  const isGone = failure?.kind === "http" && failure.status === 404;
-  if (isGone || (state.connection.phase === "stopped" && state.connection.reason === "not_found")) return notFound;
-  if (failure !== null && state.messages.length === 0) {
-    return (
-      <div className="p-4">
-        <Banner tone="bad" action={<Button onClick={open.retry}>Try again</Button>}>
-          The chat cannot be loaded: {failure.message}
-        </Banner>
-      </div>
-    );
-  }
-  if (chat.data === undefined || state.load.phase === "loading") return <Skeleton lines={6} />;
-  return (
-    <Conversation
-      open={open}
-      state={state}
-      chat={chat.data}
-      userId={userId}
-      lead={lead}
-      message={message}
-      onLatest={onLatest}
-    />
-  );
+    if (chatId !== null) void refetch();
+  }, [chatId, refetch, settled]);
+  return query;
 }
 
-interface ConversationProps extends Omit<ChatPageProps, "chatId" | "notFound"> {
-  open: OpenChat;
-  state: ChatState;
-  chat: Chat;
+interface ConversationProps extends ChatPageProps {
+  store: ComposerStore;
 }
 
 function Conversation(props: ConversationProps) {
-  const { open, state, chat, userId, message, onLatest } = props;
-  const composer = useRef<ComposerHandle>(null);
-  const [wanted, setWanted] = useState<string | null>(chat.last_model_config_id);
-  const choice = useModelChoice(wanted);
-  const [edited, setEdited] = useState<{ message: ChatMessage; kept: Written } | null>(null);
+  const { store, chatId, userId, message, onLatest } = props;
+  const { open, state } = useOpenChat(chatId);
+  const query = useChat(chatId, state);
+  const chat = query.data ?? null;
+  const { draft, created } = useSyncExternalStore(store.subscribe, store.getSnapshot);
+  const [wanted, setWanted] = useState<string | null>(null);
+  const choice = useModelChoice(wanted ?? chat?.last_model_config_id ?? null);
+  const [workspace, setWorkspace] = useState(WHEN_NEEDED);
   const [problem, setProblem] = useState<ApiFailure | null>(null);
   const size = { ...PANEL, max: Math.round(window.innerWidth * 0.6) };
   const panel = usePane("panel", size, window.innerWidth >= 1280);
-  const keys = useRef(new Map<string, string>());
-  const status = state.status ?? chat.status;
-  const actions = chatActions(status, chat.archived, chat.owner_id === userId);
-  const rows = transcriptRows(state);
-  const queue = shownQueue(state);
-  const stage = useStage(
-    chat.id,
-    rows.some((row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding),
-  );
   const isPhone = useIsPhone();
   const [isSummaryShown, setSummaryShown] = useState(false);
-  const summary = (
+
+  const onCreated = useEffectEvent(props.onCreated);
+  useEffect(() => {
+    if (created !== null && chatId === null) onCreated(created);
+  }, [created, chatId]);
+  const isLoaded = chatId !== null && state.load.phase !== "loading";
+  useLayoutEffect(() => {
+    if (isLoaded) store.chatShown();
+  }, [isLoaded, store]);
+
+  const failure = failureOf(state, chat === null ? query.error : null);
+  if (isGone(state) || (failure?.status === 404 && chat === null)) return props.notFound;
+
+  const status = state.status ?? chat?.status ?? "waiting";
+  const actions = chatActions(status, chat?.archived ?? false, chat === null || chat.owner_id === userId);
+  const queue = shownQueue(state);
+  const report = (error: unknown) => setProblem(asFailure(error));
+
+  const requestOf = (content: ChatInputPart[], now: boolean): SendRequest => {
+    const { purpose } = draft;
+    const usual = choice.model === null ? {} : { model_config_id: choice.model };
+    if (chatId === null) {
+      const place = workspace === WHEN_NEEDED ? {} : { workspace_id: workspace };
+      return { kind: "create", body: { content, ...usual, ...place } };
+    }
+    if (purpose.kind === "edit") return { kind: "edit", message: purpose.message, body: { content } };
+    const model = purpose.kind === "queued" && purpose.model !== null ? { model_config_id: purpose.model } : usual;
+    return { kind: "message", body: { content, busy_behavior: now ? "interrupt" : "queue", ...model } };
+  };
+  const send = (now: boolean) => {
+    setProblem(null);
+    store.send((content) => requestOf(content, now));
+    if (message !== null) onLatest();
+  };
+  const startEdit = (sent: ChatMessage) => store.stepAside(partsOf(sent.content), { kind: "edit", message: sent.id });
+  const editQueued = (entry: ChatQueuedMessage) => {
+    const parts = partsOf(entry.content);
+    // in the browser's keeping before it leaves the queue
+    store.stepAside(parts, { kind: "queued", content: inputParts(parts), model: entry.model_config_id ?? null });
+    open?.unqueue(entry.id).then(
+      (isOurs) => {
+        if (isOurs) return;
+        store.comeBack();
+        toast("This message was sent meanwhile");
+      },
+      (error: unknown) => {
+        store.comeBack();
+        report(error);
+      },
+    );
+  };
+  const remove = (entry: ChatQueuedMessage) => {
+    const putBack = {
+      label: "Put back in composer",
+      run: () => store.stepAside(partsOf(entry.content), { kind: "send" }),
+    };
+    open
+      ?.unqueue(entry.id)
+      .then((isOurs) => (isOurs ? toast("Removed", putBack) : toast("This message was sent meanwhile")), report);
+  };
+  const leaveDraft = (): boolean => {
+    const { aside } = store.getSnapshot();
+    if (draft.purpose.kind === "send") {
+      store.switchDraft();
+      return aside.length > 0;
+    }
+    const left = store.comeBack();
+    if (left.purpose.kind === "queued") {
+      const { content, model } = left.purpose;
+      const again = model === null ? {} : { model_config_id: model };
+      store.sendOther({ kind: "message", body: { content, busy_behavior: "queue", ...again } }, left.parts);
+    }
+    return true;
+  };
+  const stop = () => void open?.stop().catch(report);
+  const lastMine = state.messages.findLast((each) => each.role === "user");
+  const isEditing = draft.purpose.kind === "edit";
+
+  const summary = chat !== null && (
     <Summary
       chat={chat}
       state={state}
@@ -127,60 +205,39 @@ function Conversation(props: ConversationProps) {
       isMine={chat.owner_id === userId}
     />
   );
-
-  const report = (error: unknown) => setProblem(asFailure(error));
-
-  const send = async (said: Written, now: boolean) => {
-    setProblem(null);
-    const content = inputParts(said);
-    // a repeat of the same message after a failure is the same message
-    const same = JSON.stringify(content);
-    const key = keys.current.get(same) ?? crypto.randomUUID();
-    keys.current.set(same, key);
-    try {
-      if (edited === null) await open.send(content, { model: choice.model, now, key });
-      else {
-        await open.edit(edited.message.id, content, key);
-        setEdited(null);
-      }
-      keys.current.delete(same);
-      if (message !== null) onLatest();
-    } catch (error) {
-      report(error);
-      throw error;
-    }
+  const retry = () => {
+    void query.refetch();
+    open?.retry();
   };
-
-  const startEdit = (message: ChatMessage) => {
-    const kept = composer.current?.load(written(message.content)) ?? { text: "", files: [] };
-    setEdited({ message, kept });
-  };
-  const leaveEdit = (): boolean => {
-    if (edited === null) return false;
-    composer.current?.load(edited.kept);
-    setEdited(null);
-    return true;
-  };
-  const editQueued = (entry: ChatQueuedMessage) => {
-    open.unqueue(entry.id).then(() => composer.current?.load(written(entry.content)), report);
-  };
-  const remove = (entry: ChatQueuedMessage) => {
-    const putBack = { label: "Put back in composer", run: () => void composer.current?.load(written(entry.content)) };
-    open.unqueue(entry.id).then(() => toast("Removed", putBack), report);
-  };
-  const stop = () => void open.stop().catch(report);
-  const lastMine = state.messages.findLast((message) => message.role === "user");
+  const pending = <PendingSends store={store} />;
+  const isNew = chatId === null;
+  const isShown = !isNew && chat !== null && state.load.phase !== "loading" && failure === null;
+  const pickers = (
+    <>
+      <ModelPicker
+        models={choice.models}
+        model={choice.model}
+        onChange={(model) => {
+          setWanted(model);
+          rememberModel(model);
+        }}
+      />
+      {isNew && <WorkspacePicker value={workspace} onChange={setWorkspace} />}
+    </>
+  );
 
   return (
     <div className="relative flex h-full min-h-0">
       <div className="@container flex min-w-0 grow flex-col">
-        <header className="flex min-h-12 items-center gap-2 border-b border-line px-3">
+        <header className={`flex min-h-12 items-center gap-2 px-3 ${isNew ? "" : "border-b border-line"}`}>
           {props.lead}
-          <StatusIcon status={status} queued={state.queuedForCapacity} />
-          <h1 tabIndex={-1} className="min-w-0 grow truncate text-md font-semibold">
-            {chat.title}
-          </h1>
-          {isPhone ? (
+          {chat !== null && <StatusIcon status={status} queued={state.queuedForCapacity} />}
+          {!isNew && (
+            <h1 tabIndex={-1} className="min-w-0 grow truncate text-md font-semibold">
+              {chat?.title ?? "Chat"}
+            </h1>
+          )}
+          {isNew ? null : isPhone ? (
             <Button small tone="quiet" onClick={() => setSummaryShown(!isSummaryShown)}>
               {isSummaryShown ? "Chat" : "Summary"}
             </Button>
@@ -194,96 +251,103 @@ function Conversation(props: ConversationProps) {
             </IconButton>
           )}
         </header>
-        {isPhone && isSummaryShown ? (
+        {isNew ? (
+          <div className="mx-auto flex w-full max-w-[45rem] min-h-0 grow-[3] basis-0 flex-col justify-end gap-4 px-4 pb-4">
+            <h1 className="text-2xl font-semibold">{text.ask}</h1>
+            {!choice.isLoading && choice.model === null && props.noModel}
+            <div className="-mx-4 min-h-0 overflow-y-auto">{pending}</div>
+          </div>
+        ) : failure !== null ? (
+          <div className="min-h-0 grow p-4">
+            <FailureBanner failure={failure} action={<Button onClick={retry}>{text.tryAgain}</Button>} />
+          </div>
+        ) : !isShown ? (
+          <div className="min-h-0 grow overflow-y-auto">
+            {pending}
+            <Skeleton lines={6} />
+          </div>
+        ) : isPhone && isSummaryShown ? (
           <section aria-label="Summary" className="min-h-0 grow overflow-y-auto">
             {summary}
           </section>
-        ) : message !== null ? (
-          <StageContext value={stage}>
-            <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
-          </StageContext>
         ) : (
-          <StageContext value={stage}>
-            <Transcript
-              rows={rows}
-              hasOlder={state.hasOlder}
-              onOlder={() => void open.loadOlder()}
-              onEdit={actions.edit ? startEdit : null}
-              editedId={edited?.message.id ?? null}
-            />
-          </StageContext>
+          <Stage chat={chat.id} state={state}>
+            {message !== null ? (
+              <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
+            ) : (
+              <Transcript
+                rows={transcriptRows(state)}
+                hasOlder={state.hasOlder}
+                onOlder={() => void open?.loadOlder()}
+                onEdit={actions.edit ? startEdit : null}
+                editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
+                tail={pending}
+              />
+            )}
+          </Stage>
         )}
-        <PhaseSpoken state={state} />
-        <div className="mx-auto w-full max-w-[54rem] px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))]">
-          <StatusBar state={state} />
-          <TurnFailure
-            state={state}
-            chat={chat}
-            onContinue={() => void send({ text: "Continue.", files: [] }, false).catch(() => undefined)}
-          />
+        {!isNew && <PhaseSpoken state={state} />}
+        <div
+          className={`mx-auto w-full px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))] ${isNew ? "max-w-[45rem]" : "max-w-[54rem]"}`}
+        >
+          {!isNew && <StatusBar state={state} />}
+          {chat !== null && (
+            <TurnFailure
+              state={state}
+              chat={chat}
+              onContinue={() =>
+                store.sendOther({ kind: "message", body: { content: [{ type: "text", text: "Continue." }] } }, [
+                  { type: "text", text: "Continue." },
+                ])
+              }
+            />
+          )}
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
           )}
-          {edited !== null && (
-            <Banner
-              tone="warn"
-              action={
-                <Button small onClick={() => leaveEdit()}>
-                  Cancel
-                </Button>
-              }
-            >
-              Saving removes everything after this message
-              {queue.length > 0 && ` and the queue (${queue.length})`}. Money spent stays counted.
-            </Banner>
-          )}
+          <DraftNotice store={store} queued={queue.length} onLeave={leaveDraft} />
           <div className="mt-2">
             <Queue
               entries={queue}
-              onSendNow={(entry) => void open.promote(entry.id).catch(report)}
+              onSendNow={(entry) => void open?.promote(entry.id).catch(report)}
               onEdit={editQueued}
               onRemove={remove}
             />
-            {actions.unarchive ? (
+            {chat !== null && actions.unarchive ? (
               <Archived chat={chat} onError={report} />
             ) : actions.send === "none" ? (
               <Banner tone="info">Read only: this is somebody else's chat.</Banner>
             ) : (
               <Composer
-                ref={composer}
-                user={userId}
-                chat={chat.id}
-                organization={chat.organization_id}
-                placeholder={actions.send === "queues" ? "Add to the queue" : "Reply"}
+                store={store}
+                organization={chat?.organization_id ?? props.organization}
+                placeholder={isNew ? "Describe the work" : actions.send === "queues" ? "Add to the queue" : "Reply"}
                 model={choice.model}
                 isLoadingModels={choice.isLoading}
                 queued={queue.length}
-                sendLabel={edited !== null ? "Save" : actions.send === "queues" ? "Queue" : "Send"}
+                sendLabel={isEditing ? "Save" : actions.send === "queues" ? "Queue" : "Send"}
                 onSend={send}
-                onStop={actions.stop && edited === null ? stop : null}
-                onEscape={leaveEdit}
-                {...(lastMine === undefined ? {} : { onUp: () => startEdit(lastMine) })}
-                tools={
-                  <ModelPicker
-                    models={choice.models}
-                    model={choice.model}
-                    onChange={(model) => {
-                      setWanted(model);
-                      rememberModel(model);
-                    }}
-                  />
-                }
+                onStop={!isNew && actions.stop && !isEditing ? stop : null}
+                onEscape={leaveDraft}
+                onUp={lastMine === undefined ? undefined : () => startEdit(lastMine)}
+                visit={props.visit}
+                tools={pickers}
               />
             )}
           </div>
         </div>
+        {isNew && (
+          <div className="mx-auto w-full max-w-[45rem] grow-[4] basis-0 px-4">
+            {choice.chosen?.provider === "scripted" && <DemoHint onFill={store.append} />}
+          </div>
+        )}
       </div>
-      {panel.isOpen && !isPhone && (
+      {panel.isOpen && !isPhone && !isNew && (
         <div className="flex max-xl:hidden">
           <Handle label="Width of the work panel" controls="work-panel" size={size} pane={panel} grows="left" />
         </div>
       )}
-      {panel.isOpen && !isPhone && (
+      {panel.isOpen && !isPhone && !isNew && (
         <aside
           id="work-panel"
           tabIndex={-1}
@@ -296,6 +360,23 @@ function Conversation(props: ConversationProps) {
       )}
     </div>
   );
+}
+
+/** Why the chat cannot be shown; null: it can, or what is on screen stays. */
+function failureOf(state: ChatState, error: Error | null): ApiFailure | null {
+  if (state.load.phase === "failed" && state.messages.length === 0) return state.load.failure;
+  return error === null ? null : asFailure(error);
+}
+
+const isGone = ({ connection }: ChatState): boolean =>
+  connection.phase === "stopped" && connection.reason === "not_found";
+
+/** How far the chat's workspace is, for the rows that wait for it. */
+function Stage({ chat, state, children }: { chat: string; state: ChatState; children: ReactNode }) {
+  const isBuilding = transcriptRows(state).some(
+    (row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding,
+  );
+  return <StageContext value={useStage(chat, isBuilding)}>{children}</StageContext>;
 }
 
 const PHONE = "(max-width: 639px)";

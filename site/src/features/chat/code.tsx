@@ -2,7 +2,7 @@
 import { Download, WrapText } from "lucide-react";
 import { useState } from "react";
 import { Button, IconButton } from "../../ui/button";
-import { CopyButton } from "./copy-button";
+import { CopyButton } from "../../ui/copy-button";
 import { languageOf, languageOfFile, type Piece, useHighlight } from "./highlight";
 
 /** Lines that are shown before somebody asks for all. */

@@ -14,7 +14,7 @@ import {
 import { type ReactNode, useContext, useEffect, useState } from "react";
 import { duration } from "../../format/quantity";
 import { NumberedLines } from "./code";
-import { CopyButton } from "./copy-button";
+import { CopyButton } from "../../ui/copy-button";
 import type { CallState, ToolFacts } from "./model/tool-facts";
 import type { ToolRow } from "./model/transcript";
 import { StageContext } from "./workspace";

@@ -4,15 +4,15 @@ import { VList } from "virtua";
 import { moneyExact, money } from "../../format/money";
 import { clock, count, duration, tokens } from "../../format/quantity";
 import { Button, IconButton } from "../../ui/button";
-import { FileTile } from "./attachment-tiles";
-import { CopyButton } from "./copy-button";
+import { CopyButton } from "../../ui/copy-button";
+import { FileTile } from "./composer/attachment-tiles";
+import { partsOf, textOf } from "./composer/draft";
 import { isSafe, Markdown } from "./markdown";
 import type { Ledger, Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
 import { useFollowEnd } from "./use-follow-end";
-import { written } from "./written";
 
 export interface TranscriptProps {
   rows: readonly Row[];
@@ -21,10 +21,12 @@ export interface TranscriptProps {
   onEdit: ((message: ChatMessage) => void) | null;
   /** Rows behind this message go when the edit is saved. */
   editedId: number | null;
+  /** Behind the last row. */
+  tail?: ReactNode;
 }
 
 /** The virtual list of rows. */
-export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: TranscriptProps) {
+export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId, tail }: TranscriptProps) {
   const { list, section, isFree, isPrepended, toLatest, onScroll, people } = useFollowEnd(rows, () => {
     if (hasOlder) onOlder();
   });
@@ -44,7 +46,9 @@ export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId }: Transc
         {rows.map((row, at) => (
           <TranscriptRow key={row.key} row={row} isInert={editedAt >= 0 && at > editedAt} onEdit={onEdit} />
         ))}
-        <div key="end" className="h-6" />
+        <div key="end" className="min-h-6">
+          {tail}
+        </div>
       </VList>
       {isFree && (
         <div className="absolute inset-x-0 bottom-3 flex justify-center">
@@ -148,7 +152,7 @@ function LiveText({ text, isLive }: { text: string; isLive: boolean }) {
 
 function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((message: ChatMessage) => void) | null }) {
   const [isWhole, setWhole] = useState(false);
-  const { text } = written(message.content);
+  const text = textOf(partsOf(message.content));
   const isLong = text.split("\n").length > 12 || text.length > 1500;
   return (
     <article aria-label={`You, ${clock(message.created_at)}`} className="group flex flex-col items-end pt-4">

@@ -9,7 +9,7 @@ import { SelectField, TextArea, TextField } from "../../ui/field";
 import { FormCard } from "../../ui/form";
 import { Skeleton } from "../../ui/skeleton";
 import { toast } from "../../ui/toast";
-import { CopyButton } from "../chat/copy-button";
+import { CopyButton } from "../../ui/copy-button";
 
 const ME = { params: { path: { user: "me" } } } as const;
 

@@ -7,14 +7,7 @@
 import { ApiFailure, asFailure, client, unwrap } from "../../../api/client";
 import { LiveSocket } from "../../../api/live-socket";
 import { type ChatAction, initialChatState, reduceAction, reduceFrame } from "./chat-stream-reducer";
-import type {
-  ChatInputPart,
-  ChatMessage,
-  ChatMessageCreated,
-  ChatState,
-  ChatStreamEvent,
-  RequestFailure,
-} from "./types";
+import type { ChatMessageCreate, ChatMessageEdit, ChatState, ChatStreamEvent } from "./types";
 
 const PAGE = 50;
 const HIDDEN_MS = 500;
@@ -69,7 +62,7 @@ export class OpenChat {
       this.#act({ type: "first_page", page, resetsSeen, replace });
       return true;
     } catch (error) {
-      this.#act({ type: "load", load: { phase: "failed", failure: failureOf(error) } });
+      this.#act({ type: "load", load: { phase: "failed", failure: asFailure(error) } });
       return false;
     }
   }
@@ -113,38 +106,30 @@ export class OpenChat {
       const page = await unwrap(this.#messages({ limit: String(PAGE), before_id: String(first.id) }));
       this.#act({ type: "older_page", page, resetsSeen: resets.length });
     } catch (error) {
-      this.#act({ type: "older", older: { phase: "failed", failure: failureOf(error) } });
+      this.#act({ type: "older", older: { phase: "failed", failure: asFailure(error) } });
     }
   };
 
   /** Sends a message; the key makes a repeat after a lost answer harmless. */
-  async send(
-    content: ChatInputPart[],
-    options: { model: string | null; now: boolean; key: string },
-  ): Promise<ChatMessageCreated> {
+  async send(body: ChatMessageCreate, key: string): Promise<void> {
     const resetsSeen = this.#state.resets.length;
     const sent = await unwrap(
       client.POST("/api/experimental/chats/{chat}/messages", {
         params: { path: { chat: this.chatId } },
-        headers: { "Idempotency-Key": options.key },
-        body: {
-          content,
-          busy_behavior: options.now ? "interrupt" : "queue",
-          ...(options.model === null ? {} : { model_config_id: options.model }),
-        },
+        headers: { "Idempotency-Key": key },
+        body,
       }),
     );
     if (sent.message !== undefined && sent.message !== null)
       this.#act({ type: "message_sent", message: sent.message, resetsSeen });
-    return sent;
   }
 
-  async edit(messageId: number, content: ChatInputPart[], key: string): Promise<ChatMessage> {
-    return unwrap(
+  async edit(messageId: number, body: ChatMessageEdit, key: string): Promise<void> {
+    await unwrap(
       client.PATCH("/api/experimental/chats/{chat}/messages/{message}", {
         params: { path: { chat: this.chatId, message: String(messageId) } },
         headers: { "Idempotency-Key": key },
-        body: { content },
+        body,
       }),
     );
   }
@@ -162,15 +147,16 @@ export class OpenChat {
   }
 
   /** Sends a waiting message now. That it was taken meanwhile is success. */
-  promote(id: number): Promise<void> {
-    return this.#queueChange(id, () =>
+  async promote(id: number): Promise<void> {
+    await this.#queueChange(id, () =>
       client.POST("/api/experimental/chats/{chat}/queue/{queued}/promote", {
         params: { path: { chat: this.chatId, queued: String(id) } },
       }),
     );
   }
 
-  unqueue(id: number): Promise<void> {
+  /** Takes a message out of the queue; gives false if it was sent meanwhile. */
+  unqueue(id: number): Promise<boolean> {
     return this.#queueChange(id, () =>
       client.DELETE("/api/experimental/chats/{chat}/queue/{queued}", {
         params: { path: { chat: this.chatId, queued: String(id) } },
@@ -178,12 +164,14 @@ export class OpenChat {
     );
   }
 
-  async #queueChange(id: number, change: () => Promise<{ response: Response; error?: unknown }>): Promise<void> {
+  /** Hides an entry while it is changed; gives false if it is not there any more. */
+  async #queueChange(id: number, change: () => Promise<{ response: Response; error?: unknown }>): Promise<boolean> {
     this.#act({ type: "queue_hide", id });
     try {
       await unwrap(change());
+      return true;
     } catch (error) {
-      if (error instanceof ApiFailure && error.status === 404) return;
+      if (error instanceof ApiFailure && error.status === 404) return false;
       this.#act({ type: "queue_show", id });
       throw error;
     }
@@ -205,11 +193,4 @@ export class OpenChat {
     if (document.visibilityState === "hidden") setTimeout(tell, HIDDEN_MS);
     else requestAnimationFrame(tell);
   }
-}
-
-function failureOf(error: unknown): RequestFailure {
-  const failure = asFailure(error);
-  if (failure.status === null) return { kind: "network", message: failure.message };
-  const { status, code, message, requestId } = failure;
-  return { kind: "http", status, code, message, requestId, body: null };
 }

@@ -1,4 +1,5 @@
 /** The chat's types: the generated API types, narrowed to what the chat engine works with. */
+import type { ApiFailure } from "../../../api/client";
 import type { components } from "../../../api/schema";
 
 type Schemas = components["schemas"];
@@ -9,6 +10,8 @@ export type ChatError = Schemas["ChatError"];
 export type ChatRetry = Schemas["ChatRetry"];
 export type ChatMessage = Schemas["ChatMessage"];
 export type ChatMessagePage = Schemas["ChatMessagePage"];
+export type ChatCreate = Schemas["ChatCreate"];
+export type ChatMessageEdit = Schemas["ChatMessageEdit"];
 export type ChatMessageCreate = Schemas["ChatMessageCreate"];
 export type ChatMessageCreated = Schemas["ChatMessageCreated"];
 export type ChatMessageUsage = Schemas["ChatMessageUsage"];
@@ -38,18 +41,6 @@ export type LivePartEvent = Extract<ChatStreamEvent, { type: "message_part" }>["
 /** A frame of a socket of the API (`api.md` 5.1). */
 export type SocketFrame<T> =
   { type: "data"; data: T; cursor: string } | { type: "ping" } | { type: "error"; data: ApiErrorBody };
-
-/** Why a request failed. A network failure has no status: it is never "not found". */
-export type RequestFailure =
-  | { kind: "network"; message: string }
-  | {
-      kind: "http";
-      status: number;
-      code: string;
-      message: string;
-      requestId: string | null;
-      body: ApiErrorBody | null;
-    };
 
 // ---- state of an open chat ----
 
@@ -104,7 +95,7 @@ export type ConnectionState =
   | { phase: "stopped"; reason: "unauthenticated" | "forbidden" | "not_found" }
   | { phase: "closed" };
 
-export type LoadState = { phase: "loading" } | { phase: "ready" } | { phase: "failed"; failure: RequestFailure };
+export type LoadState = { phase: "loading" } | { phase: "ready" } | { phase: "failed"; failure: ApiFailure };
 
 export interface ChatState {
   chatId: string;

@@ -1,38 +1,67 @@
+import { useState } from "react";
 import type { BrowserPage } from "vitest/browser";
-import { MODEL, ORGANIZATION, USER } from "../../testing/fixtures";
-import type { Story, StorySet } from "../../testing/story";
-import { AttachmentTiles } from "./attachment-tiles";
-import type { Attachment, Attachments } from "./attachments";
+import { MODEL, ORGANIZATION, USER } from "../../../testing/fixtures";
+import type { Story, StorySet } from "../../../testing/story";
+import type { ChatQueuedMessage } from "../model/types";
+import { DraftTiles } from "./attachment-tiles";
+import type { Attachment } from "./attachments";
 import { Composer, type ComposerProps } from "./composer";
-import type { ChatQueuedMessage } from "./model/types";
+import { ComposerStore } from "./composer-store";
+import { inputParts } from "./draft";
+import { DraftNotice } from "./draft-notice";
+import type { Deliver } from "./outbox";
+import { PendingSends } from "./pending-sends";
 import { Queue } from "./queue";
+import { ApiFailure } from "../../../api/client";
 
 /** What was done by the last story that was played. */
 let done: unknown[] = [];
-const send = (...sent: unknown[]) => {
-  done.push(sent);
-  return Promise.resolve();
-};
 const stop = () => done.push("stop");
 
-function composer(changed: Partial<ComposerProps>, play?: Story["play"]): Story {
-  return {
-    render: () => (
+/** A composer that sends to nobody; `deliver` says what becomes of a message. */
+function Place({ changed, deliver }: { changed: Partial<ComposerProps>; deliver: Deliver }) {
+  const [store] = useState(
+    () =>
+      new ComposerStore({
+        user: USER,
+        chat: "story",
+        storage: null,
+        upload: () => new Promise(() => undefined),
+        deliver,
+      }),
+  );
+  return (
+    <>
+      <PendingSends store={store} />
+      <DraftNotice store={store} queued={0} onLeave={store.comeBack} />
       <Composer
-        user={USER}
-        chat="story"
+        store={store}
         organization={ORGANIZATION}
         placeholder="Describe the work"
         model={MODEL}
         isLoadingModels={false}
         queued={0}
         sendLabel="Send"
-        onSend={send}
+        onSend={(now) => {
+          done.push([inputParts(store.getSnapshot().draft.parts), now]);
+          store.send((content) => ({ kind: "message", body: { content } }));
+        }}
         onStop={null}
         tools={null}
         {...changed}
       />
-    ),
+    </>
+  );
+}
+
+const accepts: Deliver = () => Promise.resolve(null);
+const away: Deliver = () => Promise.reject(new ApiFailure(null, {}));
+const refuses: Deliver = () =>
+  Promise.reject(new ApiFailure(403, { code: "usage_limit_reached", message: "The limit of this month is reached." }));
+
+function composer(changed: Partial<ComposerProps>, play?: Story["play"], deliver: Deliver = accepts): Story {
+  return {
+    render: () => <Place changed={changed} deliver={deliver} />,
     ...(play === undefined ? {} : { play }),
   };
 }
@@ -68,14 +97,6 @@ const FILES: Attachment[] = [
   { key: "c", name: "notes.md", state: "ready", stored: { id: USER, name: "notes.md", media_type: "text/markdown" } },
   { key: "d", name: "log.txt", state: "failed", file: file("log.txt"), reason: "The server is busy.", canRetry: true },
 ];
-const ATTACHED: Attachments = {
-  list: [],
-  add: nothing,
-  load: nothing,
-  retry: nothing,
-  remove: (key) => done.push(`remove ${key}`),
-};
-
 export default {
   title: "Composer and queue",
   stories: {
@@ -87,17 +108,53 @@ export default {
       done = [];
       await field(page).fill("Two lines\nof text");
       await userEvent.keyboard("{Enter}");
-      expect(done).toEqual([[{ text: "Two lines\nof text", files: [] }, false]]);
+      expect(done).toEqual([[[{ type: "text", text: "Two lines\nof text" }], false]]);
       await expect.element(field(page)).toHaveValue("");
     }),
-    "a send that fails brings the words back": composer(
-      { onSend: () => Promise.reject(new Error("away")) },
+    "a refused message comes back with the reason": composer(
+      {},
       async ({ expect, page, userEvent }) => {
         await field(page).fill("Do not lose me");
         await userEvent.keyboard("{Enter}");
         await expect.element(field(page)).toHaveValue("Do not lose me");
+        await expect.element(page.getByText("The limit of this month is reached.")).toBeVisible();
+        await expect.element(page.getByText(/usage_limit_reached/)).toBeVisible();
       },
+      refuses,
     ),
+    "a refused message stays beside what was typed since": composer(
+      {},
+      async ({ expect, page, userEvent }) => {
+        await field(page).fill("The first");
+        await userEvent.keyboard("{Enter}s");
+        await expect.element(page.getByText("Not sent. The limit of this month is reached.")).toBeVisible();
+        await expect.element(field(page)).toHaveValue("s");
+        await page.getByRole("button", { name: "Write it again" }).click();
+        await expect.element(field(page)).toHaveValue("The first");
+        await page.getByRole("button", { name: "Switch" }).click();
+        await expect.element(field(page)).toHaveValue("s");
+      },
+      () =>
+        new Promise((_, reject) =>
+          setTimeout(() => reject(new ApiFailure(403, { message: "The limit of this month is reached." })), 200),
+        ),
+    ),
+    "a message without an answer stays on screen": composer(
+      {},
+      async ({ expect, page, userEvent }) => {
+        await field(page).fill("Is anybody there?");
+        await userEvent.keyboard("{Enter}");
+        await expect.element(page.getByText(/The server cannot be reached. Trying again/)).toBeVisible();
+        await expect.element(page.getByText("Is anybody there?")).toBeVisible();
+        await expect.element(field(page)).toHaveValue("");
+        await page.getByRole("button", { name: "Discard the message" }).click();
+        await expect.element(page.getByText("Is anybody there?")).not.toBeInTheDocument();
+      },
+      away,
+    ),
+    "the composer has the focus": composer({}, async ({ expect, page }) => {
+      await expect.element(field(page)).toHaveFocus();
+    }),
     running: composer({ onStop: stop, sendLabel: "Queue" }, async ({ expect, page, userEvent }) => {
       done = [];
       await field(page).click();
@@ -124,7 +181,13 @@ export default {
       expect(box.clientHeight).toBeLessThanOrEqual(window.innerHeight * 0.4 + 1);
     }),
     files: {
-      render: () => <AttachmentTiles attachments={{ ...ATTACHED, list: FILES }} />,
+      render: () => (
+        <DraftTiles
+          parts={FILES.map((attachment) => ({ type: "file", attachment }))}
+          onRemove={(key) => done.push(`remove ${key}`)}
+          onRetry={nothing}
+        />
+      ),
       play: async ({ expect, page }) => {
         await expect.element(page.getByText("Larger than 10 MiB")).toBeVisible();
         await expect.element(page.getByRole("progressbar", { name: "Upload of 写真.png" })).toBeInTheDocument();

@@ -1,12 +1,13 @@
 import { ArrowUp, Pencil, X } from "lucide-react";
-import { count } from "../../format/quantity";
-import { IconButton } from "../../ui/button";
-import type { ChatQueuedMessage } from "./model/types";
-import { written } from "./written";
+import { count } from "../../../format/quantity";
+import { IconButton } from "../../../ui/button";
+import type { ChatQueuedMessage } from "../model/types";
+import { attachmentsOf, partsOf, textOf } from "./draft";
 
 function queuedLine(entry: ChatQueuedMessage): string {
-  const { text, files } = written(entry.content);
-  return [text, files.length > 0 ? count(files.length, "file") : ""].filter((each) => each !== "").join(" · ");
+  const parts = partsOf(entry.content);
+  const files = attachmentsOf(parts);
+  return [textOf(parts), files.length > 0 ? count(files.length, "file") : ""].filter((each) => each !== "").join(" · ");
 }
 
 /** Messages that wait, the oldest on top. */

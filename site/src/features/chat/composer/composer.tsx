@@ -2,33 +2,24 @@ import { CornerDownLeft, Paperclip, Square } from "lucide-react";
 import {
   type KeyboardEvent,
   type ReactNode,
-  type Ref,
   useEffect,
   useEffectEvent,
-  useImperativeHandle,
   useLayoutEffect,
-  useMemo,
   useRef,
   useState,
+  useSyncExternalStore,
 } from "react";
-import { lookRead } from "../../app/look";
-import { Button, IconButton } from "../../ui/button";
-import { AttachmentTiles } from "./attachment-tiles";
-import { ACCEPTED, filesRefusal, storedFiles, useAttachments } from "./attachments";
-import { type Draft, draftRead, draftSave } from "./drafts";
-import { sendRefusal } from "./model/chat-actions";
-import type { Written } from "./written";
-
-export interface ComposerHandle {
-  focus: () => void;
-  /** Puts a message in place of the present one, which is given back. */
-  load: (message: Written) => Written;
-}
+import { lookRead } from "../../../app/look";
+import { Button, IconButton } from "../../../ui/button";
+import { sendRefusal } from "../model/chat-actions";
+import { DraftTiles } from "./attachment-tiles";
+import { filesRefusal } from "./attachments";
+import type { ComposerStore } from "./composer-store";
+import { attachmentsOf, textOf } from "./draft";
 
 export interface ComposerProps {
-  user: string;
-  chat: string;
-  /** Files belong to it; null: not known yet. */
+  store: ComposerStore;
+  /** Files belong to it. */
   organization: string | null;
   placeholder: string;
   model: string | null;
@@ -36,57 +27,32 @@ export interface ComposerProps {
   queued: number;
   /** What the button says and does. */
   sendLabel: string;
-  onSend: (message: Written, now: boolean) => Promise<void>;
+  onSend: (now: boolean) => void;
   onStop: (() => void) | null;
+  /** Gives false if there was nothing to leave. */
   onEscape?: () => boolean;
   onUp?: () => void;
   tools: ReactNode;
-  /** Nothing may be sent behind a message that is on its way. */
-  sendsOnce?: boolean;
-  ref?: Ref<ComposerHandle>;
+  /** Changes when the page is opened (again): the composer takes the focus. */
+  visit?: string;
 }
 
 /** Where a message is written. What is typed is kept until the server has it. */
-export function Composer({ ref, ...props }: ComposerProps) {
-  const { user, chat, model } = props;
+export function Composer(props: ComposerProps) {
+  const { store, organization, visit } = props;
+  const { draft, sends } = useSyncExternalStore(store.subscribe, store.getSnapshot);
   const field = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
-  const [draft] = useState(() => draftRead(user, chat));
-  const [text, setText] = useState(draft.text);
-  const attachments = useAttachments(props.organization, draft.files);
-  const files = useMemo(() => storedFiles(attachments.list), [attachments.list]);
+  const text = textOf(draft.parts);
+  const files = attachmentsOf(draft.parts);
   const [isDropping, setDropping] = useState(false);
-  const [isSending, setSending] = useState(false);
-  /** The send before: the next goes out behind it. */
-  const before = useRef(Promise.resolve());
-  const typed = useRef<Written>({ text, files });
   /** A send that was asked for before the models were known, and whether it is one that interrupts. */
   const whenLoaded = useRef<boolean | null>(null);
   const [isArmed, setArmed] = useState(false);
 
-  useImperativeHandle(ref, () => ({
-    focus: () => field.current?.focus(),
-    load: (next) => {
-      setText(next.text);
-      attachments.load(next.files);
-      field.current?.focus();
-      return { text, files };
-    },
-  }));
-
   useEffect(() => {
-    typed.current = { text, files };
-    // what is on its way is kept until the server has it
-    if (text === "" && files.length === 0 && isSending) return;
-    const draft: Draft = { text, model, files };
-    const timer = setTimeout(() => draftSave(user, chat, draft), 300);
-    const now = () => draftSave(user, chat, draft);
-    window.addEventListener("pagehide", now);
-    return () => {
-      clearTimeout(timer);
-      window.removeEventListener("pagehide", now);
-    };
-  }, [user, chat, text, files, model, isSending]);
+    if (mayTakeFocus()) field.current?.focus();
+  }, [visit, draft.purpose]);
 
   useEffect(() => {
     if (!isArmed) return;
@@ -102,45 +68,27 @@ export function Composer({ ref, ...props }: ComposerProps) {
     node.style.height = `${Math.min(node.scrollHeight, window.innerHeight * 0.4)}px`;
   }, [text]);
 
-  const refusal =
-    isSending && props.sendsOnce === true
-      ? "Sending"
-      : (filesRefusal(attachments.list) ??
-        sendRefusal({
-          text,
-          model,
-          isLoadingModels: props.isLoadingModels,
-          queued: props.queued,
-          hasFiles: files.length > 0,
-        }));
+  const isCreating = sends.some((send) => send.request.kind === "create" && isOnItsWay(send.phase));
+  const refusal = isCreating
+    ? "Sending"
+    : (filesRefusal(files) ??
+      sendRefusal({
+        text,
+        model: props.model,
+        isLoadingModels: props.isLoadingModels,
+        queued: props.queued,
+        hasFiles: draft.parts.some((part) => part.type !== "text"),
+      }));
 
-  const send = async (now: boolean) => {
-    if (refusal !== null) {
-      if (props.isLoadingModels) whenLoaded.current = now;
-      return;
-    }
-    const sent = { text, files };
-    setSending(true);
-    setText("");
-    attachments.load([]);
-    const turn = before.current.then(() => props.onSend({ ...sent, text: sent.text.trim() }, now));
-    before.current = turn.catch(() => undefined);
-    try {
-      await turn;
-      draftSave(user, chat, { ...typed.current, model });
-    } catch {
-      // told by the page; what was typed comes back, in front of what was typed since
-      setText((typed) => (typed === "" ? sent.text : `${sent.text}\n${typed}`));
-      attachments.load([...sent.files, ...typed.current.files]);
-    } finally {
-      setSending(false);
-    }
+  const send = (now: boolean) => {
+    if (refusal === null) props.onSend(now);
+    else if (props.isLoadingModels) whenLoaded.current = now;
   };
 
   const sendAsked = useEffectEvent(() => {
     const asked = whenLoaded.current;
     whenLoaded.current = null;
-    if (asked !== null) void send(asked);
+    if (asked !== null) send(asked);
   });
   useEffect(() => {
     if (!props.isLoadingModels) sendAsked();
@@ -150,11 +98,10 @@ export function Composer({ ref, ...props }: ComposerProps) {
     if (event.nativeEvent.isComposing) return;
     const isMod = event.ctrlKey || event.metaKey;
     if (event.key === "Enter") {
-      const isCoarse = matchMedia("(pointer: coarse)").matches;
-      const sends = isMod || (!event.shiftKey && !isCoarse && lookRead().sendKey === "enter");
+      const sends = isMod || (!event.shiftKey && !isTouch() && lookRead().sendKey === "enter");
       if (!sends) return;
       event.preventDefault();
-      void send(isMod && event.shiftKey);
+      send(isMod && event.shiftKey);
     } else if (event.key === "Escape") {
       if (props.onEscape?.() === true || props.onStop === null) return;
       event.preventDefault();
@@ -179,22 +126,26 @@ export function Composer({ ref, ...props }: ComposerProps) {
         setDropping(false);
         if (event.dataTransfer.files.length === 0) return;
         event.preventDefault();
-        attachments.add(event.dataTransfer.files);
+        store.attach(event.dataTransfer.files, organization);
       }}
     >
-      <AttachmentTiles attachments={attachments} />
+      <DraftTiles
+        parts={draft.parts}
+        onRemove={store.removePart}
+        onRetry={(key) => store.retryUpload(key, organization)}
+      />
       <textarea
         ref={field}
         aria-label="Message"
         rows={1}
         placeholder={props.placeholder}
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onChange={(event) => store.setText(event.target.value)}
         onKeyDown={onKeyDown}
         onPaste={(event) => {
           if (event.clipboardData.files.length === 0) return;
           event.preventDefault();
-          attachments.add(event.clipboardData.files);
+          store.attach(event.clipboardData.files, organization);
         }}
         className="block w-full resize-none bg-transparent px-4 pt-3 pb-1 text-md outline-none placeholder:text-faint"
       />
@@ -203,11 +154,10 @@ export function Composer({ ref, ...props }: ComposerProps) {
           ref={picker}
           type="file"
           multiple
-          accept={ACCEPTED}
           aria-label="Files to attach"
           className="hidden"
           onChange={(event) => {
-            attachments.add(event.target.files ?? []);
+            store.attach(event.target.files ?? [], organization);
             event.target.value = "";
           }}
         />
@@ -225,12 +175,22 @@ export function Composer({ ref, ...props }: ComposerProps) {
             <Square aria-hidden className="size-3 fill-current" /> Stop
           </Button>
         )}
-        {(props.onStop === null || text.trim() !== "" || attachments.list.length > 0) && (
-          <Button tone="primary" disabledReason={refusal} onClick={() => void send(false)}>
+        {(props.onStop === null || text.trim() !== "" || files.length > 0) && (
+          <Button tone="primary" disabledReason={refusal} onClick={() => send(false)}>
             <CornerDownLeft aria-hidden className="size-4" /> {props.sendLabel}
           </Button>
         )}
       </div>
     </div>
   );
+}
+
+const isOnItsWay = (phase: string): boolean => phase === "waiting" || phase === "sending";
+
+const isTouch = (): boolean => matchMedia("(pointer: coarse)").matches;
+
+/** On touch the keyboard would cover the page; and nobody is torn from a field or a dialog. */
+function mayTakeFocus(): boolean {
+  const now = document.activeElement;
+  return !isTouch() && now?.closest("input, textarea, select, [role=dialog], [role=menu]") == null;
 }

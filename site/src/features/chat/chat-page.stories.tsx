@@ -1,0 +1,231 @@
+import { useState } from "react";
+import type { BrowserPage } from "vitest/browser";
+import { CHAT, chat, message, model, ORGANIZATION, text, USER } from "../../testing/fixtures";
+import { LostConnection, type MockServer, Refusal } from "../../testing/mock-server";
+import type { Story, StorySet } from "../../testing/story";
+import { ChatPage } from "./chat-page";
+import type { Chat } from "./model/types";
+
+/** The place of chats as the router shows it: a created chat takes the place of the new one. */
+function Place({ first }: { first: string | null }) {
+  const [id, setId] = useState(first);
+  return (
+    <ChatPage
+      chatId={id}
+      userId={USER}
+      organization={ORGANIZATION}
+      visit={id ?? "new"}
+      lead={null}
+      notFound={<p>Not found</p>}
+      noModel={null}
+      message={null}
+      onLatest={() => undefined}
+      onCreated={(created: Chat) => setId(created.id)}
+    />
+  );
+}
+
+const SLOW = { timeout: 15_000 };
+
+const field = (page: BrowserPage) => page.getByRole("textbox", { name: "Message" });
+
+/** What a chat at rest, or one that runs, answers. */
+function usual(server: MockServer, changed: Partial<Chat> = {}, queued: string[] = []): MockServer {
+  const entries = queued.map((words, at) => ({
+    id: at + 1,
+    chat_id: CHAT,
+    model_config_id: model().id,
+    content: [text(words)],
+    created_at: "2026-11-25T09:30:00.000000Z",
+  }));
+  const said = message("user", [text("Make the tests pass")]);
+  return server
+    .on("get", "/api/experimental/chats/{chat}", chat(changed))
+    .on("get", "/api/experimental/chats/model-configs", [model()])
+    .on("get", "/api/v2/workspaces", { workspaces: [], count: 0 })
+    .on("get", "/api/experimental/chats/{chat}/messages", {
+      messages: [said],
+      queued_messages: entries,
+      has_more: false,
+    })
+    .socket("/api/experimental/chats/{chat}/stream", [
+      [
+        { chat_id: CHAT, type: "status", status: { status: changed.status ?? "waiting" } },
+        { chat_id: CHAT, type: "queue_update", queued_messages: entries },
+        { chat_id: CHAT, type: "ready", ready: {} },
+      ],
+    ]);
+}
+
+const sentMessage = { queued: false, message: message("user", [text("sent")]), queued_message: null };
+
+function story(first: string | null, server: (server: MockServer) => void, play: Story["play"]): Story {
+  return { height: 640, render: () => <Place first={first} />, server, ...(play === undefined ? {} : { play }) };
+}
+
+let release: (() => void) | undefined;
+let keys: (string | null)[] = [];
+let bodies: unknown[] = [];
+
+export default {
+  title: "Page of a chat",
+  stories: {
+    "typing goes on while the chat is created": story(
+      null,
+      (server) =>
+        usual(server).on("post", "/api/experimental/chats", async () => {
+          await new Promise<void>((resolve) => (release = resolve));
+          return chat();
+        }),
+      async ({ expect, page, userEvent }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await expect
+          .element(page.getByRole("button", { name: "Send" }))
+          .toHaveAttribute("title", "Write something first");
+        const before = field(page).element();
+        await userEvent.keyboard("make the tests pass{Enter}just check");
+        await expect.element(page.getByText("make the tests pass")).toBeVisible();
+        await expect.element(page.getByText("Sending", { exact: true })).toBeVisible();
+        release?.();
+        await expect.element(page.getByRole("heading", { name: "Make the tests pass" })).toBeVisible();
+        await userEvent.keyboard(" the click handler");
+        await expect.element(field(page)).toHaveValue("just check the click handler");
+        expect(field(page).element()).toBe(before);
+        await expect.element(field(page)).toHaveFocus();
+        await expect.element(page.getByRole("list", { name: "Messages on their way" })).not.toBeInTheDocument();
+      },
+    ),
+    "a plain-HTTP origin": story(
+      CHAT,
+      (server) => {
+        Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
+        usual(server).on("post", "/api/experimental/chats/{chat}/messages", sentMessage);
+      },
+      async ({ expect, page, userEvent, server }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("hello{Enter}");
+        await expect.poll(() => server.asked).toContain(`POST /api/experimental/chats/${CHAT}/messages`);
+        await expect.element(field(page)).toHaveValue("");
+        Reflect.deleteProperty(crypto, "randomUUID");
+      },
+    ),
+    "an answer that is lost": story(
+      CHAT,
+      (server) => {
+        keys = [];
+        bodies = [];
+        usual(server).on("post", "/api/experimental/chats/{chat}/messages", ({ headers, body }) => {
+          keys.push(headers.get("idempotency-key"));
+          bodies.push(body);
+          if (keys.length === 1) throw new LostConnection();
+          return sentMessage;
+        });
+      },
+      async ({ expect, page, userEvent }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("once and only once{Enter}");
+        await expect.element(page.getByText("once and only once")).toBeVisible();
+        await expect.poll(() => keys, SLOW).toHaveLength(2);
+        expect(new Set(keys).size).toBe(1);
+        expect(bodies[0]).toEqual(bodies[1]);
+      },
+    ),
+    "a queued message is edited while a draft is there": story(
+      CHAT,
+      (server) =>
+        usual(server, { status: "running" }, ["And then the docs"])
+          .on("delete", "/api/experimental/chats/{chat}/queue/{queued}", undefined)
+          .on("post", "/api/experimental/chats/{chat}/messages", { ...sentMessage, queued: true, message: null }),
+      async ({ expect, page, userEvent, server }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("my long draft");
+        await page.getByRole("button", { name: "Edit queued message" }).click();
+        await expect.element(field(page)).toHaveValue("And then the docs");
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("{End}, please{Enter}");
+        await expect.element(field(page)).toHaveValue("my long draft");
+        await expect.poll(() => server.asked).toContain(`POST /api/experimental/chats/${CHAT}/messages`);
+      },
+    ),
+    "the edit of a queued message is left": story(
+      CHAT,
+      (server) =>
+        usual(server, { status: "running" }, ["And then the docs"])
+          .on("delete", "/api/experimental/chats/{chat}/queue/{queued}", undefined)
+          .on("post", "/api/experimental/chats/{chat}/messages", ({ body }) => {
+            bodies = [body];
+            return { ...sentMessage, queued: true, message: null };
+          }),
+      async ({ expect, page, userEvent }) => {
+        bodies = [];
+        await page.getByRole("button", { name: "Edit queued message" }).click();
+        await expect.element(field(page)).toHaveValue("And then the docs");
+        await userEvent.keyboard("{End} and more{Escape}");
+        await expect.element(field(page)).toHaveValue("");
+        await expect.poll(() => bodies).toMatchObject([{ content: [{ type: "text", text: "And then the docs" }] }]);
+      },
+    ),
+    "a queued message was sent before it could be edited": story(
+      CHAT,
+      (server) =>
+        usual(server, { status: "running" }, ["And then the docs"]).on(
+          "delete",
+          "/api/experimental/chats/{chat}/queue/{queued}",
+          new Refusal(404, { code: "not_found", message: "Not found." }),
+        ),
+      async ({ expect, page, userEvent }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("my draft");
+        await page.getByRole("button", { name: "Edit queued message" }).click();
+        await expect.element(page.getByText("This message was sent meanwhile")).toBeVisible();
+        await expect.element(field(page)).toHaveValue("my draft");
+      },
+    ),
+    "an earlier message is edited while a draft is there": story(
+      CHAT,
+      (server) => {
+        usual(server).on("patch", "/api/experimental/chats/{chat}/messages/{message}", sentMessage.message);
+      },
+      async ({ expect, page, userEvent }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("my draft");
+        await page.getByRole("button", { name: "Edit this message" }).click();
+        await expect.element(field(page)).toHaveValue("Make the tests pass");
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("{Enter}");
+        await expect.element(field(page)).toHaveValue("my draft");
+      },
+    ),
+    "Fill it in keeps what was typed": story(
+      null,
+      (server) =>
+        usual(server).on("get", "/api/experimental/chats/model-configs", [
+          model({ provider: "scripted", display_name: "Demo" }),
+        ]),
+      async ({ expect, page, userEvent }) => {
+        await expect.element(field(page)).toHaveFocus();
+        await userEvent.keyboard("first of all");
+        await page.getByRole("button", { name: "Fill it in" }).click();
+        await expect.element(field(page)).toHaveValue("first of all\nmake the tests pass");
+      },
+    ),
+    "a chat that cannot be loaded": story(
+      CHAT,
+      (server) => {
+        usual(server)
+          .on(
+            "get",
+            "/api/experimental/chats/{chat}",
+            new Refusal(500, { code: "internal", message: "The database is away." }),
+          )
+          .on("get", "/api/experimental/chats/model-configs", [model()]);
+      },
+      async ({ expect, page, server }) => {
+        await expect.element(page.getByText("The database is away.")).toBeVisible();
+        usual(server);
+        await page.getByRole("button", { name: "Try again" }).click();
+        await expect.element(page.getByText("Make the tests pass").first()).toBeVisible();
+      },
+    ),
+  },
+} satisfies StorySet;
