@@ -30,11 +30,14 @@ describe.each([":root", '[data-theme="dark"]'])("colours of %s", (selector) => {
     return found;
   };
 
-  it.each(["text", "muted", "faint", "accent-text", "ok", "warn", "bad"])("%s can be read on every surface", (role) => {
-    for (const surface of ["canvas", "surface", "raised", "sunken", "hover"]) {
-      expect(contrast(colour(role), colour(surface)), surface).toBeGreaterThanOrEqual(4.5);
-    }
-  });
+  it.each(["text", "muted", "faint", "accent-text", "ok", "warn", "bad", "merged"])(
+    "%s can be read on every surface",
+    (role) => {
+      for (const surface of ["canvas", "surface", "raised", "sunken", "hover"]) {
+        expect(contrast(colour(role), colour(surface)), surface).toBeGreaterThanOrEqual(4.5);
+      }
+    },
+  );
 
   it.each([
     ["ok", "ok-soft"],

@@ -36,7 +36,7 @@ export function Summary({
   const last = state.messages.findLast((message) => message.role === "assistant" && message.usage);
   const used = (last?.usage?.input_tokens ?? 0) + (last?.usage?.output_tokens ?? 0);
   const percent = contextLimit === 0 ? 0 : Math.round((used / contextLimit) * 100);
-  const files = [...new Set(state.messages.flatMap(touched))];
+  const files = touched(state.messages);
   const status = state.status ?? chat.status;
   return (
     <div className="overflow-y-auto p-4">

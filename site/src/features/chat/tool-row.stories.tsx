@@ -1,8 +1,8 @@
 import type { Story, StorySet } from "../../testing/story";
-import { callState, toolFacts } from "./model/tool-facts";
 import type { ToolRow } from "./model/transcript";
 import type { ToolResultPart } from "./model/types";
 import { FoldedRows, ToolCallRow } from "./tool-row";
+import { callState, toolFacts } from "./tools/registry";
 
 interface Call {
   name: string;
@@ -27,11 +27,12 @@ function row({
     result === undefined
       ? null
       : { type: "tool-result", tool_call_id: "c", tool_name: name, result, is_error: isError };
+  const state = callState(part, isWritten, isTurnOver);
   return {
     kind: "tool",
     key: `${name} ${JSON.stringify(args)}`,
-    state: callState(part, isWritten, isTurnOver),
-    facts: toolFacts({ tool_name: name, args }, part, output),
+    state,
+    facts: toolFacts({ tool_name: name, args }, part, output, state),
     ledger: null,
   };
 }
@@ -67,7 +68,12 @@ const states = (name: string): Story => {
         <ToolCallRow row={row({ name, args, output: "half of the out" })} />
         <ToolCallRow row={row({ name, args, result })} />
         <ToolCallRow
-          row={row({ name, args, result: { error: "agent_not_connected: the workspace is away" }, isError: true })}
+          row={row({
+            name,
+            args,
+            result: { error: { code: "agent_not_connected", message: "The workspace is away.", retryable: true } },
+            isError: true,
+          })}
         />
         <ToolCallRow row={row({ name, args, isTurnOver: true })} />
       </>
@@ -75,11 +81,15 @@ const states = (name: string): Story => {
     play: async ({ expect, page }) => {
       const rows = page.getByRole("button", { expanded: false });
       await rows.last().click();
+      // a failed call is open and says why
+      await expect.element(page.getByRole("button", { name: "Copy the reason" })).toBeInTheDocument();
+      await expect.element(page.getByText("The workspace is away.").last()).toBeVisible();
       await expect.element(page.getByText("Stopped").last()).toBeInTheDocument();
     },
   };
 };
 
+const LONG_COMMAND = `cargo test ${Array.from({ length: 40 }, (_, at) => `--package crate-${at}`).join(" ")} -- --nocapture`;
 const LONG = Array.from({ length: 400 }, (_, at) => `line ${at} of a long output that goes on and on`).join("\n");
 
 export default {
@@ -95,6 +105,69 @@ export default {
       play: async ({ expect, page }) => {
         await expect.element(page.getByText("exit code 1")).toBeVisible();
         await expect.element(page.getByText("line 0 of a long output")).toBeVisible();
+      },
+    },
+    "a long command": {
+      render: () => (
+        <ToolCallRow
+          row={row({
+            name: "execute",
+            args: { command: LONG_COMMAND },
+            result: {
+              exit_code: 1,
+              output: "\u001b[32mok\u001b[0m a\n\u001b[1;31mfailed\u001b[0m b\n",
+              wall_duration_ms: 24_300,
+            },
+          })}
+        />
+      ),
+      play: async ({ expect, page }) => {
+        const command = page.getByRole("group", { name: "Command", exact: true });
+        await expect.element(command).toHaveTextContent(LONG_COMMAND);
+        await expect.element(page.getByRole("button", { name: "Copy the command" })).toBeVisible();
+        await expect.element(page.getByText("24 s", { exact: true })).toBeVisible();
+        const failed = page.getByText("failed", { exact: true }).element();
+        expect(getComputedStyle(failed).color).not.toBe(getComputedStyle(command.element()).color);
+      },
+    },
+    "stopped with output": {
+      render: () => (
+        <ToolCallRow
+          row={row({
+            name: "execute",
+            args: { command: "ticks" },
+            result: { error: { code: "interrupted", message: "The turn was stopped.", output: "tick 1\ntick 2\n" } },
+            isError: true,
+          })}
+        />
+      ),
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByText("Stopped")).toBeVisible();
+        await page.getByRole("button", { expanded: false }).click();
+        await expect.element(page.getByText("tick 2")).toBeVisible();
+      },
+    },
+    "an edit that failed": {
+      render: () => (
+        <ToolCallRow
+          row={row({
+            name: "edit_files",
+            args: { edits: [{ path: "main.py", old_text: "a = 1", new_text: "a = 2" }] },
+            result: {
+              error: {
+                code: "edit_failed",
+                message: "No file was changed. main.py: old_text is not in it; the nearest text is at line 4.",
+                failures: [{ path: "main.py", nearest: { start_line: 4, text: "a  =  1" } }],
+              },
+            },
+            isError: true,
+          })}
+        />
+      ),
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByText("Could not edit")).toBeVisible();
+        await expect.element(page.getByText(/main.py, line 4/)).toBeVisible();
+        expect(page.getByText("a = 2").query()).toBeNull();
       },
     },
     background: {

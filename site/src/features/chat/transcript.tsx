@@ -142,7 +142,7 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
     case "part":
       return <OtherPart part={row.part} />;
     case "turn":
-      return <TurnFooter ledger={row.ledger} files={row.files} />;
+      return <TurnFooter ledger={row.ledger} wallMs={row.wallMs} files={row.files} />;
   }
 });
 
@@ -277,10 +277,12 @@ function LedgerMargin({ ledger }: { ledger: Ledger | null }) {
   );
 }
 
-function TurnFooter({ ledger, files }: { ledger: Ledger; files: readonly string[] }) {
+function TurnFooter(props: { ledger: Ledger; wallMs: number; files: readonly string[] }) {
+  const { ledger, files } = props;
+  const ms = Math.max(props.wallMs, ledger.runtimeMs);
   const parts = [
     count(ledger.steps, "step"),
-    ...(ledger.runtimeMs > 0 ? [duration(ledger.runtimeMs)] : []),
+    ...(ms > 0 ? [duration(ms)] : []),
     ...(ledger.inputTokens + ledger.outputTokens > 0
       ? [`${tokens(ledger.inputTokens)} in, ${tokens(ledger.outputTokens)} out`]
       : []),

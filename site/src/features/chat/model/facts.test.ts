@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
 import { chatActions, sendRefusal, usableModel } from "./chat-actions";
+import { lineDiff } from "../tools/diff";
+import { callState, partialArgs, type ToolFacts, toolFacts } from "../tools/registry";
 import { initialChatState } from "./chat-stream-reducer";
 import { statusLine } from "./status-line";
-import { callState, lineDiff, partialArgs, toolFacts } from "./tool-facts";
-import { sum, transcriptRows } from "./transcript";
+import { sum, touched, transcriptRows } from "./transcript";
 import type { ChatMessage, ToolResultPart } from "./types";
 
 const result = (value: unknown, isError = false): ToolResultPart => ({
@@ -23,12 +24,11 @@ const answer = (id: number, fields: Partial<ChatMessage>): ChatMessage => ({
   ...fields,
 });
 
+const factsOf = (tool_name: string, args: unknown, of: ToolResultPart | null, output = ""): ToolFacts =>
+  toolFacts({ tool_name, args }, of, output, callState(of, true, false));
+
 it("tells what a command did", () => {
-  const facts = toolFacts(
-    { tool_name: "execute", args: { command: "cargo test" } },
-    result({ output: "no", exit_code: 101 }),
-    "",
-  );
+  const facts = factsOf("execute", { command: "cargo test" }, result({ output: "no", exit_code: 101 }));
   expect([facts.verb, facts.object, facts.detail]).toEqual(["Ran", "cargo test", "exit code 101"]);
   expect(callState(result({ exit_code: 101 }), true, true)).toBe("failed");
   expect(callState(result({ exit_code: 0 }), true, true)).toBe("done");
@@ -43,10 +43,117 @@ it.each([null, 7, "text", [1], { edits: "no list" }, { edits: [null, 3] }])(
   "arguments of any shape give a row: %j",
   (args) => {
     for (const name of ["execute", "read_file", "write_file", "edit_files", "create_workspace", "somebody__tool"]) {
-      expect(toolFacts({ tool_name: name, args }, result(args, true), "").verb).not.toBe("");
+      const facts = factsOf(name, args, result(args, true));
+      expect(facts.verb).not.toBe("");
     }
   },
 );
+
+it("tells why a call failed, and shows no change that did not happen", () => {
+  const message = "No file was changed. main.py: old_text is not in it.";
+  const failures = [
+    { edit_index: 0, path: "main.py", reason: "not_found", nearest: { start_line: 4, text: "def a():" } },
+  ];
+  const edit = factsOf(
+    "edit_files",
+    { edits: [{ path: "main.py", old_text: "a", new_text: "b" }] },
+    result({ error: { code: "edit_failed", message, retryable: false, failures } }, true),
+  );
+  expect(edit).toMatchObject({ verb: "Could not edit", object: "main.py", detail: message, body: { kind: "none" } });
+  expect(edit.reason).toBe(`${message}\n\nmain.py, line 4:\ndef a():`);
+  const read = factsOf(
+    "read_file",
+    { path: "gone.rs" },
+    result({ error: { code: "file_not_found", message: "There is no gone.rs." } }, true),
+  );
+  expect([read.verb, read.detail, read.reason]).toEqual([
+    "Could not read",
+    "There is no gone.rs.",
+    "There is no gone.rs.",
+  ]);
+});
+
+it("a stopped command keeps what it printed, and is not failed", () => {
+  const stopped = result({ error: { code: "interrupted", message: "Stopped.", output: "tick 1\ntick 2\n" } }, true);
+  expect(callState(stopped, true, true)).toBe("stopped");
+  const facts = factsOf("execute", { command: "ticks" }, stopped);
+  expect(facts).toMatchObject({ verb: "Run", reason: "", body: { kind: "output", text: "tick 1\ntick 2\n" } });
+});
+
+it("a failure whose words speak of an interruption stays a failure", () => {
+  const of = result({ error: { code: "write_failed", message: "Interrupted system call" } }, true);
+  expect(callState(of, true, true)).toBe("failed");
+});
+
+it("counts lines as an editor does, and changed lines as the server compared them", () => {
+  const done = result({ ok: true, path: "/w/main.py", created: true });
+  expect(factsOf("write_file", { path: "main.py", content: "one line\n" }, done).detail).toBe("+1, new file");
+  const diff = "--- a\n+++ b\n@@ -1,6 +1,6 @@\n one\n-two\n+2\n three\n four\n-five\n+5\n six\n";
+  const edited = factsOf(
+    "edit_files",
+    { edits: [{ path: "a", old_text: "two\nthree\nfour\nfive", new_text: "2\nthree\nfour\n5" }] },
+    result({ ok: true, files: [{ path: "/w/a", additions: 2, deletions: 2, diff }] }),
+  );
+  expect(edited.detail).toBe("+2 −2");
+});
+
+it("takes durations from the result, else from the times of call and result", () => {
+  expect(factsOf("execute", { command: "x" }, result({ exit_code: 0, wall_duration_ms: 15_000 })).durationMs).toBe(
+    15_000,
+  );
+  const call = { tool_name: "read_file", args: { path: "a" }, created_at: "2026-01-01T00:00:00Z" };
+  const of = { ...result({ content: "" }), created_at: "2026-01-01T00:00:02Z" };
+  expect(toolFacts(call, of, "", "done").durationMs).toBe(2000);
+});
+
+const asked = (id: string, tool_name: string, args: unknown): ChatMessage["content"][number] => ({
+  type: "tool-call",
+  tool_call_id: id,
+  tool_name,
+  args,
+});
+
+it("a refused write is no changed file, in the footer and in the summary", () => {
+  const results = [
+    { ...result({ error: { code: "permission_denied", message: "No." } }, true), tool_call_id: "a" },
+    { ...result({ ok: true, path: "/w/b.txt", created: true }), tool_call_id: "b" },
+  ];
+  const messages = [
+    answer(1, { role: "user", content: [{ type: "text", text: "write" }] }),
+    answer(2, {
+      content: [
+        asked("a", "write_file", { path: "a.txt", content: "x" }),
+        asked("b", "write_file", { path: "b.txt", content: "x" }),
+      ],
+      created_at: "2026-01-01T00:00:15Z",
+    }),
+    answer(3, { role: "tool", content: results }),
+  ];
+  const rows = transcriptRows({ ...initialChatState("chat", 0, "waiting"), messages });
+  expect(rows.find((row) => row.kind === "turn")).toMatchObject({ files: ["/w/b.txt"], wallMs: 15_000 });
+  expect(touched(messages)).toEqual(["/w/b.txt"]);
+});
+
+it("the status line names a command that runs before it has printed anything", () => {
+  const state = {
+    ...initialChatState("chat", 0, "running"),
+    messages: [
+      answer(1, { role: "user", content: [{ type: "text", text: "go" }] }),
+      answer(2, { content: [asked("a", "execute", { command: "cargo test\n# and more" })] }),
+    ],
+  };
+  const now = Date.parse("2026-01-01T00:00:24Z");
+  expect(statusLine(state, now)).toMatchObject({
+    text: "Running cargo test",
+    since: Date.parse("2026-01-01T00:00:00Z"),
+  });
+  const two = answer(2, {
+    content: [asked("a", "create_workspace", { name: "fox" }), asked("b", "read_file", { path: "a.rs" })],
+  });
+  expect(statusLine({ ...state, messages: [two] }, now)?.text).toBe("Creating workspace fox and 1 more");
+  const done = answer(3, { role: "tool", content: [{ ...result({ exit_code: 0 }), tool_call_id: "a" }] });
+  expect(statusLine({ ...state, messages: [...state.messages, done] }, 1000)?.text).toBe("Thinking");
+});
 
 it("reads arguments that are cut anywhere", () => {
   const whole = JSON.stringify({ command: 'echo "a\\b"', model_intent: "Say it" });

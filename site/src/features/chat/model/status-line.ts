@@ -1,4 +1,5 @@
 /** The line above the composer: what goes on, in words (`ui.md` 4.6). */
+import { runningCalls } from "./transcript";
 import { type ChatState, isBusy } from "./types";
 
 export interface StatusLine {
@@ -28,8 +29,12 @@ export function statusLine(state: ChatState, now: number): StatusLine | null {
   }
   if (state.movedAt !== null && now - state.movedAt < MOVED_MS) return busy("Continued on another server", null);
   const live = state.live;
-  const running = live?.outputs.find((output) => output.result === null);
-  if (running !== undefined) return busy(`Running ${running.toolName}`, state.stepSince);
+  const calls = runningCalls(state);
+  const first = calls[0];
+  if (first !== undefined) {
+    const others = calls.length === 1 ? "" : ` and ${calls.length - 1} more`;
+    return busy(`${first.doing}${others}`, Math.min(first.since, now));
+  }
   if (live !== null && live.blocks.length > 0 && !live.outdated) return busy("Writing", state.stepSince);
   return busy(now - state.stepSince > SLOW_MS ? "Slower than usual" : "Thinking", state.stepSince);
 }

@@ -4,7 +4,7 @@
  * Order is the id of the message, then that of its parts; never time. A row keeps its key when its live text
  * becomes a stored message, so nothing is mounted anew. Stored rows are made once for each list of messages.
  */
-import { type CallState, callState, partialArgs, type ToolFacts, toolFacts } from "./tool-facts";
+import { type CallState, callState, partialArgs, type ToolFacts, toolFacts, touchedFiles } from "../tools/registry";
 import {
   type ChatMessage,
   type ChatState,
@@ -39,7 +39,14 @@ export type Row =
   | { kind: "tool"; key: string; state: CallState; facts: ToolFacts; ledger: Ledger | null }
   | { kind: "fold"; key: string; rows: readonly ToolRow[] }
   | { kind: "part"; key: string; part: MessagePart }
-  | { kind: "turn"; key: string; ledger: Ledger; files: readonly string[] };
+  | {
+      kind: "turn";
+      key: string;
+      ledger: Ledger;
+      /** From the message of the user to the end of the last step; tools are in it. */
+      wallMs: number;
+      files: readonly string[];
+    };
 
 export type ToolRow = Extract<Row, { kind: "tool" }>;
 
@@ -71,20 +78,26 @@ function makeRows(state: ChatState, isOver: boolean): Row[] {
   const results = resultsOf(state.messages);
   const lastUser = state.messages.findLastIndex((message) => message.role === "user");
   let turn: ChatMessage[] = [];
+  let begun: ChatMessage | null = null;
   let files = new Set<string>();
   const endTurn = () => {
-    if (turn.length > 0) rows.push({ kind: "turn", key: `t${turn[0]?.id ?? 0}`, ledger: sum(turn), files: [...files] });
+    const first = turn[0];
+    if (first !== undefined) {
+      const wallMs = wallTime(begun ?? first, turn.at(-1) ?? first);
+      rows.push({ kind: "turn", key: `t${first.id}`, ledger: sum(turn), wallMs, files: [...files] });
+    }
     turn = [];
     files = new Set();
   };
   state.messages.forEach((message, at) => {
     if (message.role === "user") {
       endTurn();
+      begun = message;
       rows.push({ kind: "user", key: `m${message.id}`, message });
     } else if (message.role === "assistant") {
       turn.push(message);
       rows.push(...answerRows(state, message, results, at < lastUser || isOver));
-      for (const path of touched(message)) files.add(path);
+      for (const path of touchedBy(message, results)) files.add(path);
     }
   });
   if (isOver) endTurn();
@@ -150,13 +163,8 @@ function toolRow(
   const output =
     result === null ? state.live?.outputs.find((each) => each.toolCallId === call.tool_call_id) : undefined;
   const final = result ?? output?.result ?? null;
-  return {
-    kind: "tool",
-    key,
-    state: callState(final, true, isTurnOver),
-    facts: toolFacts(call, final, output?.text ?? ""),
-    ledger,
-  };
+  const callIs = callState(final, true, isTurnOver);
+  return { kind: "tool", key, state: callIs, facts: toolFacts(call, final, output?.text ?? "", callIs), ledger };
 }
 
 function liveRows(state: ChatState): Row[] {
@@ -174,11 +182,12 @@ function liveRows(state: ChatState): Row[] {
       case "tool-call": {
         const isWritten = block.call.args !== undefined && block.call.args !== null;
         const args = isWritten ? block.call.args : partialArgs(block.argsText);
+        const callIs = callState(null, isWritten, false);
         return {
           kind: "tool",
           key,
-          state: callState(null, isWritten, false),
-          facts: toolFacts({ tool_name: block.call.tool_name, args }, null, ""),
+          state: callIs,
+          facts: toolFacts({ tool_name: block.call.tool_name, args }, null, "", callIs),
           ledger: null,
         };
       }
@@ -243,14 +252,39 @@ function between(part: { created_at?: string | null; completed_at?: string | nul
   return Date.parse(part.completed_at) - Date.parse(part.created_at);
 }
 
-/** Files that the calls of an answer wrote. */
-export function touched(message: ChatMessage): string[] {
+/** Files that the calls of an answer changed. */
+function touchedBy(message: ChatMessage, results: Results): string[] {
+  return message.content.flatMap((part) =>
+    part.type === "tool-call" ? touchedFiles(part, results.get(callKey(message.id, part.tool_call_id)) ?? null) : [],
+  );
+}
+
+/** Files that the calls of a chat changed, each once. */
+export function touched(messages: readonly ChatMessage[]): string[] {
+  const results = resultsOf(messages);
+  return [...new Set(messages.flatMap((message) => touchedBy(message, results)))];
+}
+
+function wallTime(first: ChatMessage, last: ChatMessage): number {
+  return Math.max(0, Date.parse(last.created_at) - Date.parse(first.created_at));
+}
+
+/** A call that runs: what it does, and since when. */
+export interface RunningCall {
+  doing: string;
+  since: number;
+}
+
+/** Calls of the newest answer that have no result yet, whether they have printed something or not. */
+export function runningCalls(state: ChatState): RunningCall[] {
+  const message = state.messages.findLast((each) => each.role !== "tool");
+  if (message?.role !== "assistant") return [];
+  const results = resultsOf(state.messages);
   return message.content.flatMap((part) => {
-    if (part.type !== "tool-call") return [];
-    const args = (part.args ?? {}) as { path?: unknown; edits?: unknown };
-    if (part.tool_name === "write_file") return typeof args.path === "string" ? [args.path] : [];
-    if (part.tool_name !== "edit_files" || !Array.isArray(args.edits)) return [];
-    return args.edits.flatMap((edit: { path?: unknown }) => (typeof edit.path === "string" ? [edit.path] : []));
+    if (part.type !== "tool-call" || results.has(callKey(message.id, part.tool_call_id))) return [];
+    const output = state.live?.outputs.find((each) => each.toolCallId === part.tool_call_id);
+    if (output !== undefined && output.result !== null) return [];
+    return [{ doing: toolFacts(part, null, "", "running").doing, since: Date.parse(message.created_at) }];
   });
 }
 
