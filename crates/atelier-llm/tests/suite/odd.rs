@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::message::MessagePart;
-use atelier_llm::{ModelEvent, ProviderError, ProviderKind};
+use atelier_llm::{ModelEvent, Provider, ProviderError, ProviderKind};
 use futures::StreamExt as _;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -164,7 +164,7 @@ async fn pieces_of_calls_with_odd_ids_and_numbers() {
     let two = |fields| piece(fields, "two", r#"{"page":2}"#);
     let number = r#""index":0,"#;
     let both = r#"one{"page":1}, two{"page":2}, stop"#;
-    let table: [(Vec<String>, &str); 9] = [
+    let table: [(Vec<String>, &str); 10] = [
         // two whole calls without a number and an id, in one event and in two
         (vec![[one(""), two("")].join(",")], both),
         (vec![one(""), two("")], both),
@@ -194,6 +194,7 @@ async fn pieces_of_calls_with_odd_ids_and_numbers() {
             ],
             r#"a one{"page":2}, stop"#,
         ),
+        (vec![one(number), piece(number, "one", "")], r#"one{"page":1}, stop"#),
         // pieces of two calls in turn
         (
             vec![
@@ -419,6 +420,20 @@ async fn counts_are_found_in_many_places_and_never_fall() {
     assert_eq!(usage(&events)["output_tokens"], json!(null));
 }
 
+/// Reads an answer that must not fail to its end, and shows `seen` what is there after each event.
+async fn read(provider: &Arc<dyn Provider>, seen: impl Fn(&[ModelEvent])) -> Vec<ModelEvent> {
+    let mut stream = provider.stream(request(vec![user("hi")])).await.unwrap();
+    let mut all = Vec::new();
+    let reading = async {
+        while let Some(event) = stream.next().await {
+            all.push(event.unwrap());
+            seen(&all);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("the answer ends");
+    all
+}
+
 #[tokio::test]
 async fn a_proven_answer_waits_half_a_minute_for_its_end_mark() {
     let ping = b"data: {\"type\":\"ping\"}\n\n: comment\n\n";
@@ -434,22 +449,13 @@ async fn a_proven_answer_waits_half_a_minute_for_its_end_mark() {
         ]])
         .await;
         let clock = Arc::new(ManualClock::default());
-        let mut stream = raw.provider_with(kind, &clock).stream(request(vec![user("hi")])).await.unwrap();
-        let mut all = Vec::new();
-        let read = async {
-            while let Some(event) = stream.next().await {
-                let event = event.unwrap();
-                if matches!(event, ModelEvent::TextDelta { .. }) {
-                    pings.notify_one();
-                }
-                if matches!(event, ModelEvent::Alive) {
-                    // the pings are here, and no time has passed so far
-                    clock.advance(Duration::from_secs(30));
-                }
-                all.push(event);
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), read).await.expect("the answer ends");
+        let all = read(&raw.provider_with(kind, &clock), |all| match all.last() {
+            Some(ModelEvent::TextDelta { .. }) => pings.notify_one(),
+            // the pings are here, and no time has passed so far
+            Some(ModelEvent::Alive) => clock.advance(Duration::from_secs(30)),
+            _ => {}
+        })
+        .await;
         assert!(matches!(all.last(), Some(ModelEvent::Finish { .. })), "{all:?}");
     }
 }
@@ -465,15 +471,13 @@ async fn a_reason_with_every_piece_does_not_cut_a_slow_answer() {
     let raw = RawProvider::start([pieces]).await;
     let clock = Arc::new(ManualClock::default());
     let provider = raw.provider_with(ProviderKind::OpenAiCompat, &clock);
-    let mut answer = provider.stream(request(vec![user("hi")])).await.unwrap();
-    let mut all = Vec::new();
-    while let Some(event) = answer.next().await {
-        all.push(event.unwrap());
+    let all = read(&provider, |all| {
         if matches!(all.last(), Some(ModelEvent::TextDelta { .. })) {
             clock.advance(Duration::from_secs(29));
             go.notify_one();
         }
-    }
+    })
+    .await;
     assert_eq!(told(&all, None), "says xxxx, stop");
 }
 
@@ -506,14 +510,12 @@ async fn a_compressed_stream_is_understood_as_it_comes_though_none_is_asked_for(
     let unknown = vec![Piece::Bytes(HEAD.replace("connection", "content-encoding: br\r\nconnection").into_bytes())];
     let raw = RawProvider::start([whole, cut, unknown]).await;
     let provider = raw.provider(ProviderKind::OpenAiCompat);
-    let mut answer = provider.stream(request(vec![user("hi")])).await.unwrap();
-    let mut all = Vec::new();
-    while let Some(event) = answer.next().await {
-        all.push(event.unwrap());
-        if text(&all) == "half " {
+    let all = read(&provider, |all| {
+        if text(all) == "half " {
             go.notify_one();
         }
-    }
+    })
+    .await;
     assert_eq!(told(&all, None), "says half whole, stop");
     assert!(raw.requests()[0].to_lowercase().contains("accept-encoding: identity\r\n"), "{:?}", raw.requests());
     let (all, error) = events(&provider, request(vec![user("hi")])).await;

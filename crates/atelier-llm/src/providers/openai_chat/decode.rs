@@ -95,8 +95,8 @@ impl Call {
             return false;
         }
         let has_other_id = !piece.id.is_empty() && !self.id.is_empty() && piece.id != self.id;
-        // some servers repeat id and name with each piece
-        let repeats = !piece.id.is_empty() && piece.id == self.id && piece.arguments.is_empty();
+        // some servers repeat the name with each piece, to the last, which is empty
+        let repeats = piece.arguments.is_empty() && (!piece.id.is_empty() || piece.number.is_some());
         has_other_id || piece.name != self.name || (self.has_whole_arguments() && !repeats)
     }
 }
