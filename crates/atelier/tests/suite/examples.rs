@@ -21,6 +21,9 @@ rules:
     steps:
       - text: "I think about it."
       - hang: true
+  - when: {user_contains: "fail"}
+    steps:
+      - error: {kind: auth, message: "The key is wrong."}
   - steps:
       - text: "The tests pass now."
       - usage: {input_tokens: 1200, output_tokens: 40}
@@ -313,6 +316,11 @@ async fn chats(day: &mut Day, workspace: &str) {
     let of_user = page["messages"].as_array().unwrap().iter().find(|message| message["role"] == "user").unwrap();
     day.patch(&format!("{messages}/{}", of_user["id"]), json!({"content": said("Then that, but shorter")})).await;
     day.until(&path, "/status", "waiting").await;
+    day.post(&messages, json!({"content": said("And now fail")})).await;
+    day.until(&path, "/status", "error").await;
+    let model = &day.admin.get(&path).await.body(200)["last_model_config_id"];
+    day.post(&format!("{path}/retry"), json!({ "model_config_id": model })).await;
+    day.until(&path, "/status", "error").await;
     day.act(&format!("{path}/archive")).await;
     day.act(&format!("{path}/unarchive")).await;
 }
