@@ -234,7 +234,7 @@ test(
     await expect(page.getByText("lost words")).toBeHidden();
     await say(page, "fail for good");
     await expect(page.getByRole("alert")).toContainText("auth");
-    await expect(page.getByRole("button", { name: "Continue" })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
   },
 );
 

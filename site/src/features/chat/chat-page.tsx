@@ -225,6 +225,10 @@ function Conversation(props: ConversationProps) {
       {isNew && <WorkspacePicker value={workspace} onChange={setWorkspace} />}
     </>
   );
+  const tryAgain = () => {
+    setProblem(null);
+    open?.tryAgain(choice.model).catch(report);
+  };
 
   return (
     <div className="relative flex h-full min-h-0">
@@ -292,15 +296,7 @@ function Conversation(props: ConversationProps) {
         >
           {!isNew && <StatusBar state={state} />}
           {chat !== null && (
-            <TurnFailure
-              state={state}
-              chat={chat}
-              onContinue={() =>
-                store.sendOther({ kind: "message", body: { content: [{ type: "text", text: "Continue." }] } }, [
-                  { type: "text", text: "Continue." },
-                ])
-              }
-            />
+            <TurnFailure state={state} chat={chat} onTryAgain={actions.edit ? tryAgain : null} />
           )}
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
@@ -437,8 +433,8 @@ function Archived({ chat, onError }: { chat: Chat; onError: (error: unknown) => 
   );
 }
 
-/** Why the last turn failed, and the way on. */
-function TurnFailure({ state, chat, onContinue }: { state: ChatState; chat: Chat; onContinue: () => void }) {
+/** Why the last turn failed, and the way on: the same turn goes on with the model that is chosen now. */
+function TurnFailure({ state, chat, onTryAgain }: { state: ChatState; chat: Chat; onTryAgain: (() => void) | null }) {
   if (state.status !== "error") return null;
   const failure = state.failure ?? chat.last_error_info ?? null;
   const message = failure?.message ?? chat.last_error ?? "The turn failed.";
@@ -450,9 +446,11 @@ function TurnFailure({ state, chat, onContinue }: { state: ChatState; chat: Chat
     <Banner
       tone="bad"
       action={
-        <Button small onClick={onContinue}>
-          Continue
-        </Button>
+        onTryAgain !== null && (
+          <Button small onClick={onTryAgain}>
+            Try again
+          </Button>
+        )
       }
     >
       <p>{message}</p>

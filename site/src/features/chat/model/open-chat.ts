@@ -146,6 +146,16 @@ export class OpenChat {
     }
   }
 
+  /** The turn that failed goes on, with this model if one is named. */
+  async tryAgain(model: string | null): Promise<void> {
+    await unwrap(
+      client.POST("/api/experimental/chats/{chat}/retry", {
+        params: { path: { chat: this.chatId } },
+        body: model === null ? {} : { model_config_id: model },
+      }),
+    );
+  }
+
   /** Sends a waiting message now. That it was taken meanwhile is success. */
   async promote(id: number): Promise<void> {
     await this.#queueChange(id, () =>
