@@ -630,7 +630,7 @@ fn may_be_stored(answer: &Answer, follows_results: bool) -> bool {
 fn told_error(error: &ProviderError, model: &TurnModel) -> TurnError {
     let provider = &error.provider;
     let message = match (error.kind, model.paid_by) {
-        (ErrorKind::Auth, PaidBy::User) if error.status_code.is_some() => {
+        (ErrorKind::Auth, PaidBy::User) => {
             format!("{provider} refused your own key. Check it in your settings.")
         }
         (ErrorKind::Quota, PaidBy::User) => {
