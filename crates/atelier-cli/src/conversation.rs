@@ -137,6 +137,7 @@ impl Conversation {
     }
 
     fn paint(&mut self, screen: &mut Screen) -> anyhow::Result<()> {
+        screen.measure();
         let unsent: Vec<&str> = self.unsent.iter().map(|(text, _)| text.as_str()).collect();
         let live = self.view.live(screen.width(), screen.height(), &self.editor, &unsent, self.is_leaving);
         Ok(screen.paint(&self.view.take_finished(), live)?)
@@ -169,10 +170,7 @@ impl Conversation {
                 self.editor.paste(&files::escaped(&text));
                 Pressed::Edited
             }
-            Typed::Event(Event::Resize(width, height)) => {
-                screen.resize(width, height);
-                return Ok(None);
-            }
+            // a terminal that was resized is painted again
             Typed::Event(_) => return Ok(None),
         };
         let was_leaving = std::mem::take(&mut self.is_leaving);

@@ -1,6 +1,5 @@
 //! `atelier chat -p`: one message, one turn. The answer goes to standard output, everything else to standard error.
 
-use std::io::IsTerminal as _;
 use std::pin::Pin;
 
 use futures::future::OptionFuture;
@@ -31,7 +30,7 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
     let wanted = Wanted {
         after,
         // elsewhere than on a terminal nobody could tell a dropped attempt from the answer
-        live_text: std::io::stdout().is_terminal(),
+        live_text: output::is_terminal(),
         own_messages: false,
         reasoning: answer == Answer::Text { reasoning: true },
     };

@@ -5,7 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that prints")]
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 mod screen;
 
@@ -45,6 +45,11 @@ pub(crate) fn piece(text: &str) -> io::Result<()> {
 /// An event as one line of JSON, on standard output; shown at the next [`flush`].
 pub(crate) fn event(event: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{}", json_line(event))
+}
+
+/// Whether a person reads standard output.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 pub(crate) fn flush() -> io::Result<()> {

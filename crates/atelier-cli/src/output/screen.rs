@@ -81,9 +81,8 @@ impl Screen {
                 before(panic);
             }));
         }
-        let (width, height) = terminal::size().unwrap_or((80, 24));
         let mut screen = Self { raw, is_styled: is_styled(), width: 80, height: 24, drawn: Live::default() };
-        screen.resize(width, height);
+        screen.measure();
         Ok(screen)
     }
 
@@ -105,7 +104,9 @@ impl Screen {
         self.height
     }
 
-    pub(crate) fn resize(&mut self, width: u16, height: u16) {
+    /// Looks how large the terminal is now. A row that is drawn for another width would be broken by it.
+    pub(crate) fn measure(&mut self) {
+        let (width, height) = terminal::size().unwrap_or_default();
         // some terminals say 0 when they do not know
         self.width = if width == 0 { 80 } else { usize::from(width).max(4) };
         self.height = if height == 0 { 24 } else { usize::from(height).max(4) };
