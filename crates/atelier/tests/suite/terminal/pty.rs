@@ -7,6 +7,7 @@ use atelier_test_support::{TestServer, eventually};
 use pty_process::{OwnedWritePty, Size};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 use crate::PROGRAM;
 
@@ -21,6 +22,8 @@ pub(super) struct Terminal {
     parser: Arc<Mutex<vt100::Parser>>,
     /// All bytes that came, as they were.
     bytes: Arc<Mutex<Vec<u8>>>,
+    /// Ends when nobody holds the terminal any more and all that came is on the screen.
+    reader: JoinHandle<()>,
 }
 
 fn size(count: u16) -> NonZeroU16 {
@@ -60,7 +63,7 @@ impl Terminal {
         let (mut output, keys) = pty.into_split();
         let parser = Arc::new(Mutex::new(vt100::Parser::new(size(ROWS), size(COLUMNS), KEPT)));
         let bytes = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn({
+        let reader = tokio::spawn({
             let (parser, bytes) = (Arc::clone(&parser), Arc::clone(&bytes));
             async move {
                 let mut buffer = vec![0; 64 * 1024];
@@ -70,7 +73,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, keys, parser, bytes }
+        Self { child, keys, parser, bytes, reader }
     }
 
     /// Presses keys.
@@ -145,7 +148,8 @@ impl Terminal {
     pub(super) async fn ends_with(mut self, code: u8) -> String {
         let ended = tokio::time::timeout(atelier_test_support::DEADLINE, self.child.wait()).await;
         assert!(ended.is_ok(), "the program goes on; the screen:\n{}", self.screen());
-        self.shows("icanon").await;
+        let read = tokio::time::timeout(atelier_test_support::DEADLINE, &mut self.reader).await;
+        assert!(read.is_ok(), "something still holds the terminal; the screen:\n{}", self.screen());
         let screen = self.everything().join("\n");
         assert!(screen.contains(&format!("ended with {code}\n")), "{screen}");
         for flag in ["icanon", "isig", "echo", "opost"] {
