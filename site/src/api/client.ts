@@ -27,6 +27,9 @@ export class ApiFailure extends Error {
 /** Gets an event `ended` at every 401, so that the session can be renewed over the page. */
 export const sessionEnded = new EventTarget();
 
+/** Gets an event `renewed` when somebody has signed in again over the page. */
+export const sessionRenewed = new EventTarget();
+
 export const client = createClient<paths>({
   // unit tests run without a page
   baseUrl: typeof window === "undefined" ? "" : window.location.origin,

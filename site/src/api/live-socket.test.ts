@@ -46,7 +46,12 @@ beforeEach(() => {
   vi.stubGlobal("document", { ...listeners, visibilityState: "visible" });
 });
 
+/** Sockets of the present test: they listen to the page until they are closed. */
+let toClose: { close: () => void }[] = [];
+
 afterEach(() => {
+  for (const socket of toClose) socket.close();
+  toClose = [];
   vi.unstubAllGlobals();
   vi.useRealTimers();
 });
@@ -65,6 +70,7 @@ async function opened(options: { probe?: () => Promise<number | null>; takes?: (
     onRestart: () => (seen.restarts += 1),
     probe: options.probe ?? (() => Promise.resolve(200)),
   });
+  toClose.push(socket);
   return { socket, seen };
 }
 
@@ -149,4 +155,29 @@ it("waits longer after each failure, up to 5 s, and nothing after it was closed"
   const before = FakeSocket.all.length;
   await vi.advanceTimersByTimeAsync(60_000);
   expect(FakeSocket.all).toHaveLength(before);
+});
+
+it("starts again with its cursor when somebody has signed in again", async () => {
+  const { sessionRenewed } = await import("./client");
+  let status: number | null = 401;
+  const { seen, socket } = await opened({ probe: () => Promise.resolve(status) });
+  newest().open();
+  newest().frame({ type: "data", data: "one", cursor: "c1" });
+  newest().cut();
+  await vi.advanceTimersByTimeAsync(6_000);
+  newest().cut();
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(seen.states.at(-1)).toEqual({ phase: "stopped", reason: "unauthenticated" });
+  const before = FakeSocket.all.length;
+  status = 200;
+  sessionRenewed.dispatchEvent(new Event("renewed"));
+  expect(FakeSocket.all).toHaveLength(before + 1);
+  expect(newest().url).toContain("cursor=c1");
+  newest().open();
+  newest().frame({ type: "data", data: "two", cursor: "c2" });
+  expect(seen.data).toEqual(["one", "two"]);
+  expect(seen.states.at(-1)).toEqual({ phase: "open" });
+  socket.close();
+  sessionRenewed.dispatchEvent(new Event("renewed"));
+  expect(FakeSocket.all).toHaveLength(before + 1);
 });

@@ -3,9 +3,9 @@
  *
  * Backoff is 0.1 s doubling to 5 s with full jitter, and at once when the browser is online again or the page
  * becomes visible. 45 s of silence is the end of a connection. A browser does not tell why an upgrade was
- * refused, so one plain request asks; 401, 403 and 404 stop the socket.
+ * refused, so one plain request asks; 401, 403 and 404 stop the socket, a new session starts it again.
  */
-import { socketUrl } from "./client";
+import { sessionRenewed, socketUrl } from "./client";
 
 export type SocketState =
   | { phase: "connecting" }
@@ -45,12 +45,14 @@ export class LiveSocket<T> {
   #failures = 0;
   #refusals = 0;
   #lostAt: number | null = null;
+  #isStopped = false;
   #isClosed = false;
 
   constructor(options: LiveSocketOptions<T>) {
     this.#options = options;
     window.addEventListener("online", this.retryNow);
     document.addEventListener("visibilitychange", this.#onVisible);
+    sessionRenewed.addEventListener("renewed", this.#onRenewed);
     this.#open();
   }
 
@@ -59,6 +61,7 @@ export class LiveSocket<T> {
     this.#isClosed = true;
     window.removeEventListener("online", this.retryNow);
     document.removeEventListener("visibilitychange", this.#onVisible);
+    sessionRenewed.removeEventListener("renewed", this.#onRenewed);
     this.#drop();
     this.#options.onState({ phase: "closed" });
   }
@@ -75,7 +78,13 @@ export class LiveSocket<T> {
     if (document.visibilityState === "visible") this.retryNow();
   };
 
+  readonly #onRenewed = (): void => {
+    if (this.#isStopped) this.#open();
+    else this.retryNow();
+  };
+
   #open(): void {
+    this.#isStopped = false;
     const socket = new WebSocket(socketUrl(this.#options.path(this.#cursor)));
     let wasOpen = false;
     this.#socket = socket;
@@ -136,6 +145,7 @@ export class LiveSocket<T> {
       if (this.#isClosed || this.#socket !== null) return;
       if (status === 401 || status === 403 || status === 404) {
         const reason = status === 401 ? "unauthenticated" : status === 403 ? "forbidden" : "not_found";
+        this.#isStopped = true;
         this.#options.onState({ phase: "stopped", reason });
         return;
       }

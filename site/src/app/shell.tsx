@@ -1,8 +1,8 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { LogOut, Menu as MenuIcon, Settings, X } from "lucide-react";
+import { LogOut, Menu as MenuIcon, Settings } from "lucide-react";
 import { type CSSProperties, Fragment, type ReactNode, useEffect, useState } from "react";
-import { client } from "../api/client";
+import { client, sessionRenewed } from "../api/client";
 import { meQuery } from "../api/queries";
 import { SessionEndedDialog } from "../features/auth/session-ended";
 import { ChatList } from "../features/chat-list/chat-list";
@@ -14,6 +14,8 @@ import { copyText } from "../ui/clipboard";
 import { Dialog } from "../ui/dialog";
 import { Handle, usePane } from "../ui/handle";
 import { Menu, MenuItem } from "../ui/menu";
+import { Sheet } from "../ui/sheet";
+import { useMedia } from "../ui/use-media";
 import { COMPOSER_KEYS, KEYS, KeyReader, PANE_KEYS } from "./keys";
 import { LeadContext } from "./lead";
 import { paths } from "./paths";
@@ -32,6 +34,7 @@ export function Shell() {
   const [isListOpen, setListOpen] = useState(false);
   const [isOnline, setOnline] = useState(navigator.onLine);
   const list = usePane("list", LIST, true);
+  const isWide = useMedia("(min-width: 1024px)");
   const openChatId = chatId ?? null;
   usePaneWalk();
   useDocumentTitle(openChatId);
@@ -50,14 +53,25 @@ export function Shell() {
   const lead: ReactNode = (
     <IconButton
       label="Open the list of chats"
-      className={list.isOpen ? "lg:hidden" : ""}
-      onClick={() => {
-        setListOpen(true);
-        list.setOpen(true);
-      }}
+      className={isWide && list.isOpen ? "hidden" : ""}
+      onClick={() => (isWide ? list.setOpen(true) : setListOpen(true))}
     >
       <MenuIcon aria-hidden className="size-4" />
     </IconButton>
+  );
+  const chats = (
+    <ChatList
+      openChatId={openChatId}
+      q={q}
+      onSearch={(words) =>
+        void navigate({
+          to: ".",
+          search: (before) => ({ ...before, q: words === "" ? undefined : words }),
+          replace: true,
+        })
+      }
+      foot={<UserMenu />}
+    />
   );
   return (
     <LeadContext value={lead}>
@@ -67,34 +81,29 @@ export function Shell() {
       <div className="flex h-full flex-col">
         {!isOnline && <Banner tone="warn">{text.offline}</Banner>}
         <div className="flex min-h-0 grow">
-          {isListOpen && (
-            <div aria-hidden className="fixed inset-0 z-20 bg-black/40 lg:hidden" onClick={() => setListOpen(false)} />
-          )}
-          <div
-            id="chat-list"
-            onClick={(event) =>
-              event.target instanceof Element && event.target.closest("a") !== null && setListOpen(false)
-            }
-            style={{ "--width": `${list.width}px` } as CSSProperties}
-            className={`w-(--width) shrink-0 border-r border-line bg-canvas max-lg:fixed max-lg:inset-y-0 max-lg:left-0 max-lg:z-20 max-lg:w-[min(20rem,85vw)] ${isListOpen ? "" : "max-lg:hidden"} ${list.isOpen ? "" : "lg:hidden"}`}
-          >
-            <ChatList
-              openChatId={openChatId}
-              q={q}
-              onSearch={(words) =>
-                void navigate({
-                  to: ".",
-                  search: (before) => ({ ...before, q: words === "" ? undefined : words }),
-                  replace: true,
-                })
-              }
-              foot={<UserMenu onClose={isListOpen ? () => setListOpen(false) : null} />}
-            />
-          </div>
-          {list.isOpen && (
-            <div className="flex max-lg:hidden">
+          {isWide && list.isOpen && (
+            <>
+              <div
+                id="chat-list"
+                style={{ "--width": `${list.width}px` } as CSSProperties}
+                className="w-(--width) shrink-0 border-r border-line bg-canvas"
+              >
+                {chats}
+              </div>
               <Handle label="Width of the chat list" controls="chat-list" size={LIST} pane={list} grows="right" />
-            </div>
+            </>
+          )}
+          {!isWide && isListOpen && (
+            <Sheet title="Chats" side="left" onClose={() => setListOpen(false)}>
+              <div
+                className="h-full"
+                onClick={(event) =>
+                  event.target instanceof Element && event.target.closest("a") !== null && setListOpen(false)
+                }
+              >
+                {chats}
+              </div>
+            </Sheet>
           )}
           <main id="main" tabIndex={-1} className="min-w-0 grow bg-surface">
             <Outlet />
@@ -102,7 +111,12 @@ export function Shell() {
         </div>
       </div>
       {isListed && <ListOfKeys onClose={() => setListed(false)} />}
-      <SessionEndedDialog onRenewed={() => void queries.invalidateQueries()} />
+      <SessionEndedDialog
+        onRenewed={() => {
+          sessionRenewed.dispatchEvent(new Event("renewed"));
+          void queries.invalidateQueries();
+        }}
+      />
     </LeadContext>
   );
 }
@@ -116,7 +130,7 @@ function useResumedSends(): void {
   }, [stores, user]);
 }
 
-function UserMenu({ onClose }: { onClose: (() => void) | null }) {
+function UserMenu() {
   const me = useQuery(meQuery);
   const navigate = useNavigate();
   const queries = useQueryClient();
@@ -153,11 +167,6 @@ function UserMenu({ onClose }: { onClose: (() => void) | null }) {
       >
         <Settings aria-hidden className="size-4" />
       </Link>
-      {onClose !== null && (
-        <IconButton label="Close the list" onClick={onClose}>
-          <X aria-hidden className="size-4" />
-        </IconButton>
-      )}
     </div>
   );
 }

@@ -12,7 +12,7 @@ export function Dialog(props: {
   return (
     <Base.Root open onOpenChange={(open) => !open && onClose?.()}>
       <Base.Portal>
-        <Base.Backdrop className="fixed inset-0 z-30 bg-black/40" />
+        <Base.Backdrop className="fixed inset-0 z-30 bg-scrim" />
         <Base.Popup
           role={role}
           className="fixed top-1/2 left-1/2 z-30 flex max-h-[92dvh] w-[min(30rem,calc(100vw-2rem))] -translate-x-1/2 -translate-y-1/2 flex-col gap-4 overflow-auto rounded-card bg-raised p-6 shadow-floating"

@@ -3,11 +3,11 @@ import { type ReactNode, useState } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { modelConfigsQuery, providersQuery } from "../../api/queries";
 import { tokens } from "../../format/quantity";
-import { FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { ConfirmDialog, Dialog } from "../../ui/dialog";
 import { SelectField, TextArea, TextField } from "../../ui/field";
 import { FormCard } from "../../ui/form";
+import { QueryFailure } from "../../ui/query-failure";
 import { Skeleton } from "../../ui/skeleton";
 import { toast } from "../../ui/toast";
 import { type ModelConfig, ModelForm, type Provider, ProviderForm } from "./model-forms";
@@ -79,7 +79,7 @@ export function ProvidersPage() {
   const query = useQuery(providersQuery);
   const [edited, setEdited] = useState<Provider | "new" | null>(null);
   if (query.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
   const saved = query.data.filter((provider) => provider.source === "database");
   const remove = async (provider: Provider) => {
     await unwrap(client.DELETE(`${CHATS}/providers/{provider}`, { params: { path: { provider: provider.id } } }));
@@ -135,8 +135,9 @@ export function ModelsPage() {
   const [edited, setEdited] = useState<ModelConfig | null>(null);
   const [provider, setProvider] = useState<string | null>(null);
   if (query.isPending || providers.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
-  const saved = (providers.data ?? []).filter((each) => each.source !== "supported");
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
+  if (providers.isError) return <QueryFailure error={providers.error} onRetry={() => void providers.refetch()} />;
+  const saved = providers.data.filter((each) => each.source !== "supported");
   const remove = async (model: ModelConfig) => {
     await unwrap(client.DELETE(`${CHATS}/model-configs/{model}`, { params: { path: { model: model.id } } }));
     await queries.invalidateQueries({ queryKey: ["model-configs"] });
@@ -215,7 +216,7 @@ export function UsersPage() {
   });
   const [fields, setFields] = useState({ email: "", username: "", name: "", password: "" });
   if (query.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
   const refresh = () => queries.invalidateQueries({ queryKey: ["users"] });
   const path = (user: string) => ({ params: { path: { user } } });
   const setState = async (user: string, isActive: boolean) => {
@@ -290,7 +291,7 @@ export function BehaviorPage() {
   const [draft, setDraft] = useState<string | null>(null);
   const [isShown, setShown] = useState(false);
   if (query.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
   const save = async () => {
     await unwrap(client.PUT(`${CHATS}/config/system-prompt`, { body: { system_prompt: draft ?? "" } }));
     await query.refetch();

@@ -17,7 +17,7 @@ function Place({ first }: { first: string | null }) {
       visit={id ?? "new"}
       lead={null}
       notFound={<p>Not found</p>}
-      noModel={null}
+      noModel={<p>There is no model</p>}
       message={null}
       onLatest={() => undefined}
       onCreated={(created: Chat) => setId(created.id)}
@@ -207,6 +207,47 @@ export default {
         await userEvent.keyboard("first of all");
         await page.getByRole("button", { name: "Fill it in" }).click();
         await expect.element(field(page)).toHaveValue("first of all\nmake the tests pass");
+      },
+    ),
+    "models that cannot be loaded are not said to be missing": story(
+      null,
+      (server) => {
+        usual(server).on(
+          "get",
+          "/api/experimental/chats/model-configs",
+          new Refusal(503, { code: "unavailable", message: "The server is restarting." }),
+        );
+      },
+      async ({ expect, page, server }) => {
+        await expect.element(page.getByText("The server is restarting.")).toBeVisible();
+        expect(page.getByText("There is no model").query()).toBeNull();
+        server.on("get", "/api/experimental/chats/model-configs", [model()]);
+        await page.getByRole("button", { name: "Try again" }).click();
+        await expect.element(page.getByText("Fable 4")).toBeVisible();
+        await expect.element(page.getByText("The server is restarting.")).not.toBeInTheDocument();
+      },
+    ),
+    "the work panel is a sheet where there is no room for it": story(
+      CHAT,
+      (server) => {
+        usual(server);
+      },
+      async ({ expect, page, userEvent }) => {
+        const { innerWidth, innerHeight } = window;
+        await page.viewport(1024, 768);
+        const sheet = page.getByRole("dialog", { name: "Work panel" });
+        await expect.element(sheet).not.toBeInTheDocument();
+        for (const close of ["Close", "Escape", "beside"]) {
+          await page.getByRole("button", { name: "Open the work panel" }).click();
+          await expect.element(sheet).toBeVisible();
+          const scrim = document.querySelector("[data-base-ui-portal] .fixed.inset-0");
+          expect(scrim === null ? "" : getComputedStyle(scrim).backgroundColor).not.toBe("rgba(0, 0, 0, 0)");
+          if (close === "Close") await sheet.getByRole("button", { name: "Close" }).click();
+          else if (close === "Escape") await userEvent.keyboard("{Escape}");
+          else await userEvent.click(document.body, { position: { x: 20, y: 400 }, force: true });
+          await expect.element(sheet).not.toBeInTheDocument();
+        }
+        await page.viewport(innerWidth, innerHeight);
       },
     ),
     "a chat that cannot be loaded": story(

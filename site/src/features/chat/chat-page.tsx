@@ -16,9 +16,12 @@ import { text } from "../../app/text";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
 import { Handle, usePane } from "../../ui/handle";
+import { QueryFailure } from "../../ui/query-failure";
+import { Sheet } from "../../ui/sheet";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
+import { useMedia } from "../../ui/use-media";
 import { useChatStores } from "./chat-stores";
 import { Composer } from "./composer/composer";
 import type { ComposerStore } from "./composer/composer-store";
@@ -116,7 +119,9 @@ function Conversation(props: ConversationProps) {
   const [problem, setProblem] = useState<ApiFailure | null>(null);
   const size = { ...PANEL, max: Math.round(window.innerWidth * 0.6) };
   const panel = usePane("panel", size, window.innerWidth >= 1280);
-  const isPhone = useIsPhone();
+  const isWide = useMedia("(min-width: 1280px)");
+  const isPhone = useMedia("(max-width: 639px)");
+  const [isSheetOpen, setSheetOpen] = useState(false);
   const [isSummaryShown, setSummaryShown] = useState(false);
 
   const onCreated = useEffectEvent(props.onCreated);
@@ -247,9 +252,9 @@ function Conversation(props: ConversationProps) {
             </Button>
           ) : (
             <IconButton
-              label={panel.isOpen ? "Close the work panel" : "Open the work panel"}
-              aria-expanded={panel.isOpen}
-              onClick={() => panel.setOpen(!panel.isOpen)}
+              label={isWide && panel.isOpen ? "Close the work panel" : "Open the work panel"}
+              aria-expanded={isWide ? panel.isOpen : isSheetOpen}
+              onClick={() => (isWide ? panel.setOpen(!panel.isOpen) : setSheetOpen(true))}
             >
               <PanelRight aria-hidden className="size-4" />
             </IconButton>
@@ -258,7 +263,7 @@ function Conversation(props: ConversationProps) {
         {isNew ? (
           <div className="mx-auto flex w-full max-w-[45rem] min-h-0 grow-[3] basis-0 flex-col justify-end gap-4 px-4 pb-4">
             <h1 className="text-2xl font-semibold">{text.ask}</h1>
-            {!choice.isLoading && choice.model === null && props.noModel}
+            {!choice.isLoading && choice.error === null && choice.model === null && props.noModel}
             <div className="-mx-4 min-h-0 overflow-y-auto">{pending}</div>
           </div>
         ) : failure !== null ? (
@@ -301,6 +306,7 @@ function Conversation(props: ConversationProps) {
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
           )}
+          {choice.error !== null && <QueryFailure error={choice.error} onRetry={choice.retry} />}
           <DraftNotice store={store} queued={queue.length} onLeave={leaveDraft} />
           <div className="mt-2">
             <Queue
@@ -320,6 +326,7 @@ function Conversation(props: ConversationProps) {
                 placeholder={isNew ? "Describe the work" : actions.send === "queues" ? "Add to the queue" : "Reply"}
                 model={choice.model}
                 isLoadingModels={choice.isLoading}
+                areModelsUnknown={choice.error !== null}
                 queued={queue.length}
                 sendLabel={isEditing ? "Save" : actions.send === "queues" ? "Queue" : "Send"}
                 onSend={send}
@@ -338,21 +345,24 @@ function Conversation(props: ConversationProps) {
           </div>
         )}
       </div>
-      {panel.isOpen && !isPhone && !isNew && (
-        <div className="flex max-xl:hidden">
+      {!isNew && isWide && panel.isOpen && (
+        <>
           <Handle label="Width of the work panel" controls="work-panel" size={size} pane={panel} grows="left" />
-        </div>
+          <aside
+            id="work-panel"
+            tabIndex={-1}
+            aria-label="Work panel"
+            style={{ "--width": `${panel.width}px` } as CSSProperties}
+            className="w-(--width) shrink-0 overflow-y-auto border-l border-line bg-surface"
+          >
+            {summary}
+          </aside>
+        </>
       )}
-      {panel.isOpen && !isPhone && !isNew && (
-        <aside
-          id="work-panel"
-          tabIndex={-1}
-          aria-label="Work panel"
-          style={{ "--width": `${panel.width}px` } as CSSProperties}
-          className="w-(--width) max-w-[85vw] shrink-0 overflow-y-auto border-l border-line bg-surface max-xl:absolute max-xl:inset-y-0 max-xl:right-0 max-xl:z-10 max-xl:shadow-floating"
-        >
+      {!isNew && !isWide && !isPhone && isSheetOpen && (
+        <Sheet title="Work panel" side="right" onClose={() => setSheetOpen(false)}>
           {summary}
-        </aside>
+        </Sheet>
       )}
     </div>
   );
@@ -373,19 +383,6 @@ function Stage({ chat, state, children }: { chat: string; state: ChatState; chil
     (row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding,
   );
   return <StageContext value={useStage(chat, isBuilding)}>{children}</StageContext>;
-}
-
-const PHONE = "(max-width: 639px)";
-
-function useIsPhone(): boolean {
-  return useSyncExternalStore(
-    (changed) => {
-      const query = matchMedia(PHONE);
-      query.addEventListener("change", changed);
-      return () => query.removeEventListener("change", changed);
-    },
-    () => matchMedia(PHONE).matches,
-  );
 }
 
 /** Says when a turn begins and how it ends; never its words. */

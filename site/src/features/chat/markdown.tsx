@@ -86,28 +86,30 @@ function Item({ item }: { item: Tokens.ListItem }) {
 
 function Table({ table }: { table: Tokens.Table }) {
   return (
-    <table>
-      <thead>
-        <tr>
-          {table.header.map((cell, at) => (
-            <th key={at} scope="col" style={{ textAlign: cell.align ?? undefined }}>
-              <Inline tokens={cell.tokens} />
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {table.rows.map((row, at) => (
-          <tr key={at}>
-            {row.map((cell, column) => (
-              <td key={column} style={{ textAlign: cell.align ?? undefined }}>
+    <div role="group" aria-label="Table" tabIndex={0} className="table-scroll">
+      <table>
+        <thead>
+          <tr>
+            {table.header.map((cell, at) => (
+              <th key={at} scope="col" style={{ textAlign: cell.align ?? undefined }}>
                 <Inline tokens={cell.tokens} />
-              </td>
+              </th>
             ))}
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {table.rows.map((row, at) => (
+            <tr key={at}>
+              {row.map((cell, column) => (
+                <td key={column} style={{ textAlign: cell.align ?? undefined }}>
+                  <Inline tokens={cell.tokens} />
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 

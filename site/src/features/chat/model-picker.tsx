@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { modelConfigsQuery } from "../../api/queries";
 import { tokens } from "../../format/quantity";
 import { Picker, type PickerGroup } from "../../ui/picker";
+import { pageStorage } from "./composer/storage";
 import { usableModel } from "./model/chat-actions";
 
 const LAST_MODEL = "atelier.model";
@@ -10,12 +11,20 @@ const LAST_MODEL = "atelier.model";
 export function useModelChoice(wanted: string | null) {
   const query = useQuery(modelConfigsQuery);
   const models = query.data ?? [];
-  const model = usableModel(models, wanted ?? localStorage.getItem(LAST_MODEL));
-  return { model, models, isLoading: query.isPending, chosen: models.find((each) => each.id === model) ?? null };
+  const model = usableModel(models, wanted ?? pageStorage()?.getItem(LAST_MODEL) ?? null);
+  return {
+    model,
+    models,
+    isLoading: query.isPending,
+    /** Why the models are not known; null: they are. */
+    error: query.data === undefined ? query.error : null,
+    retry: () => void query.refetch(),
+    chosen: models.find((each) => each.id === model) ?? null,
+  };
 }
 
 export function rememberModel(model: string): void {
-  localStorage.setItem(LAST_MODEL, model);
+  pageStorage()?.setItem(LAST_MODEL, model);
 }
 
 export function ModelPicker(props: {

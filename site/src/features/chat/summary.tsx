@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { tokens } from "../../format/quantity";
 import { StatusIcon, statusName } from "../../ui/status";
-import { touched } from "./model/transcript";
+import { contextUsed, touched } from "./model/transcript";
 import type { Chat, ChatState } from "./model/types";
 import { Labels } from "./labels";
 import { workspaceQuery } from "./workspace";
@@ -33,8 +33,7 @@ export function Summary({
 }) {
   const workspaceId = chat.workspace_id ?? null;
   const workspace = useQuery(workspaceQuery(workspaceId));
-  const last = state.messages.findLast((message) => message.role === "assistant" && message.usage);
-  const used = (last?.usage?.input_tokens ?? 0) + (last?.usage?.output_tokens ?? 0);
+  const used = contextUsed(state.messages);
   const percent = contextLimit === 0 ? 0 : Math.round((used / contextLimit) * 100);
   const files = touched(state.messages);
   const status = state.status ?? chat.status;

@@ -20,6 +20,10 @@ const answered = (parts: MessagePart[], changed: Partial<ChatMessage> = {}) =>
     ...changed,
   });
 
+const WIDE_TABLE = `| ${Array.from({ length: 12 }, (_, at) => `Streaming column ${at}`).join(" | ")} |
+|${"---|".repeat(12)}
+| ${Array.from({ length: 12 }, () => "exactly").join(" | ")} |
+`;
 const SHOWCASE = `## What I found
 
 The parser drops the **last** field when a line ends in a comma, see \`split\` in [the docs](https://doc.example/split).
@@ -94,6 +98,21 @@ export default {
           .toBe("fn");
         expect(document.querySelector("article img")).toBeNull();
         expect(document.querySelector('a[href^="javascript"]')).toBeNull();
+      },
+    ),
+    "a wide table scrolls and breaks no word": shown(
+      { messages: [asked("Compare them"), answered([text(WIDE_TABLE)])] },
+      async ({ expect, page }) => {
+        const cell = page.getByRole("columnheader", { name: "Streaming column 3" });
+        await expect.element(cell).toBeInTheDocument();
+        const table = page.getByRole("group", { name: "Table" }).element();
+        expect(table.scrollWidth).toBeGreaterThan(table.clientWidth);
+        const word = document.createRange();
+        const letters = cell.element().firstChild;
+        if (letters === null) throw new Error("the cell is empty");
+        word.setStart(letters, 0);
+        word.setEnd(letters, "Streaming".length);
+        expect(word.getClientRects()).toHaveLength(1);
       },
     ),
     "long message of a person": shown(

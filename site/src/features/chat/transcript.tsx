@@ -8,10 +8,11 @@ import { CopyButton } from "../../ui/copy-button";
 import { FileTile } from "./composer/attachment-tiles";
 import { partsOf, textOf } from "./composer/draft";
 import { isSafe, Markdown } from "./markdown";
-import type { Ledger, Row } from "./model/transcript";
+import { type Ledger, type Row, tokensIn } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
+import { RowBoundary } from "./row-boundary";
 import { useFollowEnd } from "./use-follow-end";
 
 export interface TranscriptProps {
@@ -84,7 +85,9 @@ export function TranscriptRow({ row, onEdit, isInert = false, isMarked = false }
       inert={isInert}
     >
       <Threaded row={row}>
-        <RowView row={row} onEdit={onEdit} />
+        <RowBoundary row={row}>
+          <RowView row={row} onEdit={onEdit} />
+        </RowBoundary>
       </Threaded>
     </div>
   );
@@ -255,7 +258,7 @@ function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
 
 function ledgerTitle(ledger: Ledger): string {
   const cached = ledger.cacheReadTokens > 0 ? `, ${ledger.cacheReadTokens} of it from the cache` : "";
-  return `${ledger.inputTokens} tokens in${cached}, ${ledger.outputTokens} out, ${moneyExact(ledger.costMicros)}`;
+  return `${tokensIn(ledger)} tokens in${cached}, ${ledger.outputTokens} out, ${moneyExact(ledger.costMicros)}`;
 }
 
 /** Time, tokens and cost of a step, right of its text. */
@@ -265,9 +268,9 @@ function LedgerMargin({ ledger }: { ledger: Ledger | null }) {
       {ledger !== null && (
         <div title={ledgerTitle(ledger)}>
           {ledger.runtimeMs > 0 && <p>{duration(ledger.runtimeMs)}</p>}
-          {ledger.inputTokens + ledger.outputTokens > 0 && (
+          {tokensIn(ledger) + ledger.outputTokens > 0 && (
             <p>
-              {tokens(ledger.inputTokens)} / {tokens(ledger.outputTokens)}
+              {tokens(tokensIn(ledger))} / {tokens(ledger.outputTokens)}
             </p>
           )}
           <p>{money(ledger.costMicros)}</p>
@@ -283,8 +286,8 @@ function TurnFooter(props: { ledger: Ledger; wallMs: number; files: readonly str
   const parts = [
     count(ledger.steps, "step"),
     ...(ms > 0 ? [duration(ms)] : []),
-    ...(ledger.inputTokens + ledger.outputTokens > 0
-      ? [`${tokens(ledger.inputTokens)} in, ${tokens(ledger.outputTokens)} out`]
+    ...(tokensIn(ledger) + ledger.outputTokens > 0
+      ? [`${tokens(tokensIn(ledger))} in, ${tokens(ledger.outputTokens)} out`]
       : []),
     money(ledger.costMicros),
     ...(files.length > 0 ? [`${count(files.length, "file")} changed`] : []),

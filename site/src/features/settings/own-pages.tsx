@@ -3,10 +3,10 @@ import { useState } from "react";
 import { asFailure, client, unwrap } from "../../api/client";
 import { meQuery } from "../../api/queries";
 import { type Look, lookRead, lookSave } from "../../app/look";
-import { FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { SelectField, TextArea, TextField } from "../../ui/field";
 import { FormCard } from "../../ui/form";
+import { QueryFailure } from "../../ui/query-failure";
 import { Skeleton } from "../../ui/skeleton";
 import { toast } from "../../ui/toast";
 import { CopyButton } from "../../ui/copy-button";
@@ -70,7 +70,7 @@ export function InstructionsPage() {
   });
   const [draft, setDraft] = useState<string | null>(null);
   if (query.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
   const save = async () => {
     await unwrap(client.PUT("/api/experimental/chats/config/user-prompt", { body: { custom_prompt: draft ?? "" } }));
     await query.refetch();
@@ -173,7 +173,7 @@ export function TokensPage() {
   const [days, setDays] = useState(30);
   const [made, setMade] = useState<string | null>(null);
   if (query.isPending) return <Skeleton />;
-  if (query.isError) return <FailureBanner failure={asFailure(query.error)} />;
+  if (query.isError) return <QueryFailure error={query.error} onRetry={() => void query.refetch()} />;
   const create = async () => {
     const { key } = await unwrap(
       client.POST("/api/v2/users/{user}/keys/tokens", {

@@ -24,6 +24,7 @@ export interface ComposerProps {
   placeholder: string;
   model: string | null;
   isLoadingModels: boolean;
+  areModelsUnknown?: boolean;
   queued: number;
   /** What the button says and does. */
   sendLabel: string;
@@ -76,6 +77,7 @@ export function Composer(props: ComposerProps) {
         text,
         model: props.model,
         isLoadingModels: props.isLoadingModels,
+        areModelsUnknown: props.areModelsUnknown,
         queued: props.queued,
         hasFiles: draft.parts.some((part) => part.type !== "text"),
       }));

@@ -21,11 +21,14 @@ export function sendRefusal(draft: {
   text: string;
   model: string | null;
   isLoadingModels: boolean;
+  /** The models could not be loaded: there may well be some. */
+  areModelsUnknown?: boolean;
   queued: number;
   /** Files are attached. */
   hasFiles?: boolean;
 }): string | null {
   if (draft.isLoadingModels) return "Loading models";
+  if (draft.areModelsUnknown === true) return "The models could not be loaded";
   if (draft.model === null) return "No model is available. An admin adds one.";
   if (draft.text.trim() === "" && draft.hasFiles !== true) return "Write something first";
   if (draft.queued >= 20) return "20 messages wait already";

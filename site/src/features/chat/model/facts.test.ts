@@ -4,7 +4,7 @@ import { lineDiff } from "../tools/diff";
 import { callState, partialArgs, type ToolFacts, toolFacts } from "../tools/registry";
 import { initialChatState } from "./chat-stream-reducer";
 import { statusLine } from "./status-line";
-import { sum, touched, transcriptRows } from "./transcript";
+import { contextUsed, sum, tokensIn, touched, transcriptRows } from "./transcript";
 import type { ChatMessage, ToolResultPart } from "./types";
 
 const result = (value: unknown, isError = false): ToolResultPart => ({
@@ -177,6 +177,14 @@ it("the ledger adds up to the micro-dollar, and one step without a price leaves 
   expect(sum([answer(1, { cost_micros: 0 })]).costMicros).toBe(0);
 });
 
+it("what came from the cache counts as read by the model", () => {
+  const usage = { input_tokens: 7253, cache_read_tokens: 40_960, cache_creation_tokens: 500, output_tokens: 1034 };
+  const messages = [answer(1, { usage }), answer(2, { role: "tool" })];
+  expect(contextUsed(messages)).toBe(49_747);
+  expect(tokensIn(sum(messages))).toBe(48_713);
+  expect(contextUsed([])).toBe(0);
+});
+
 it("T17: an answer of reasoning only is visible, open, and says that nothing followed", () => {
   const state = {
     ...initialChatState("chat", 0, "waiting"),
@@ -202,6 +210,8 @@ it("T25: an id that is nil, unknown or off is never sent", () => {
   expect(sendRefusal({ text: "x", model: null, isLoadingModels: false, queued: 0 })).not.toBeNull();
   expect(sendRefusal({ text: "x", model: on.id, isLoadingModels: false, queued: 20 })).not.toBeNull();
   expect(sendRefusal({ text: "x", model: on.id, isLoadingModels: false, queued: 19 })).toBeNull();
+  const unknown = { text: "x", model: null, isLoadingModels: false, areModelsUnknown: true, queued: 0 };
+  expect(sendRefusal(unknown)).toBe("The models could not be loaded");
 });
 
 it("what can be done follows from the status alone", () => {
@@ -226,4 +236,6 @@ it("the status line has a word for each phase", () => {
   };
   expect(statusLine(lost, 1000)).toBeNull();
   expect(statusLine(lost, 3000)?.text).toBe("Reconnecting");
+  const stopped = { ...lost, connection: { phase: "stopped" as const, reason: "unauthenticated" as const } };
+  expect(statusLine(stopped, 0)?.text).toBe("Signed out");
 });

@@ -20,6 +20,10 @@ export function statusLine(state: ChatState, now: number): StatusLine | null {
   if (connection.phase === "reconnecting" && now - connection.since > LOST_MS) {
     return { tone: "warn", text: "Reconnecting", since: null, until: connection.retryAt };
   }
+  if (connection.phase === "stopped") {
+    const text = connection.reason === "unauthenticated" ? "Signed out" : "You may not follow this chat any more";
+    return { tone: "warn", text, since: null, until: null };
+  }
   if (!isBusy(state.status)) return null;
   if (state.stopping) return busy("Stopping", null);
   if (state.queuedForCapacity) return busy("Waiting for a free slot", state.statusSince);
