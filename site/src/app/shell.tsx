@@ -50,15 +50,12 @@ export function Shell() {
     };
   }, []);
 
-  const lead: ReactNode = (
-    <IconButton
-      label="Open the list of chats"
-      className={isWide && list.isOpen ? "hidden" : ""}
-      onClick={() => (isWide ? list.setOpen(true) : setListOpen(true))}
-    >
-      <MenuIcon aria-hidden className="size-4" />
-    </IconButton>
-  );
+  const lead: ReactNode =
+    isWide && list.isOpen ? null : (
+      <IconButton label="Open the list of chats" onClick={() => (isWide ? list.setOpen(true) : setListOpen(true))}>
+        <MenuIcon aria-hidden className="size-4" />
+      </IconButton>
+    );
   const chats = (
     <ChatList
       openChatId={openChatId}
