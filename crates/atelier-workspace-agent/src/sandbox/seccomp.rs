@@ -58,6 +58,11 @@ const REFUSED: &[libc::c_long] = &[
 const UNKNOWN: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// Families of sockets that a workspace may make. Others are answered as a kernel without them does: some lead
+/// past every network namespace (`AF_VSOCK` to the machine that a virtual one runs on), and the rest is for
+/// administrators.
+const SOCKETS: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
 /// Applies to this thread and all that it starts from now on.
 pub(crate) fn apply() -> anyhow::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
@@ -69,7 +74,20 @@ pub(crate) fn apply() -> anyhow::Result<()> {
         refused.insert(call, vec![SeccompRule::new(vec![new_user.clone()])?]);
     }
     install(refused, libc::EPERM)?;
+    install(other_sockets()?, libc::EAFNOSUPPORT)?;
     install(always(UNKNOWN), libc::ENOSYS)
+}
+
+fn other_sockets() -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+    let is_none_of_them: Vec<SeccompCondition> = SOCKETS
+        .iter()
+        .map(|family| {
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, u64::from(family.cast_unsigned()))
+        })
+        .collect::<Result<_, _>>()?;
+    let rule = SeccompRule::new(is_none_of_them)?;
+    let calls = [libc::SYS_socket, libc::SYS_socketpair];
+    Ok(calls.into_iter().flat_map(numbers).map(|number| (number, vec![rule.clone()])).collect())
 }
 
 fn always(calls: &[libc::c_long]) -> BTreeMap<i64, Vec<SeccompRule>> {
