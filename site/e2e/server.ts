@@ -75,6 +75,8 @@ export class Server {
         ATELIER_RATE_LOGINS_ADDRESS: "0",
         ATELIER_RATE_REQUESTS: "0",
         ATELIER_DISK_RESERVE_MB: "0",
+        // servers of one host that run as root need users of their own
+        ATELIER_LOCAL_UID: String(1_000_000 + this.#port * 100),
         ATELIER_LOG: "warn",
       },
       stdio: ["ignore", "pipe", "ignore"],

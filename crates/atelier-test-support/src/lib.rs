@@ -19,7 +19,7 @@ pub use actor::{Actor, Answer, Chat};
 pub use bucket::Bucket;
 pub use clock::PausedClock;
 pub use database::{Engine, PostgresDatabase};
-pub use processes::kill_processes_of;
+pub use processes::{kill_processes_of, workspace_users};
 pub use proxy::{FaultProxy, Link};
 pub use server::{Builder, TestServer};
 pub use stream::{ChatView, EventStream, Form, Frame, text_of};

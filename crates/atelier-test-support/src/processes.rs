@@ -1,7 +1,17 @@
 //! The processes of workspaces, from outside.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::path::Path;
+
+/// The first user of workspaces of a server under test that is root (`ATELIER_LOCAL_UID`), with place for 100. A
+/// server ends all that runs as a workspace's user, so servers at the same time must not share users.
+#[must_use]
+pub fn workspace_users() -> u32 {
+    let random = std::hash::RandomState::new().hash_one(());
+    let range = u32::try_from(random % 1_000_000).unwrap_or_default();
+    1_000_000 + range * 100
+}
 
 /// Kills the processes whose command line names `folder`, the sandboxes of workspaces, and all that
 /// descends from them.

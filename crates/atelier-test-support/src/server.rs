@@ -93,6 +93,7 @@ impl Builder {
             ("ATELIER_RATE_LOGINS_ADDRESS".to_owned(), "0".to_owned()),
             // set aside for each of many servers, it would fill the disk that they share
             ("ATELIER_DISK_RESERVE_MB".to_owned(), "0".to_owned()),
+            ("ATELIER_LOCAL_UID".to_owned(), crate::workspace_users().to_string()),
             ("ATELIER_LOG".to_owned(), "info,sqlx=warn".to_owned()),
         ];
         let database = match self.engine {

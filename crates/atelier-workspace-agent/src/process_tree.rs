@@ -27,7 +27,8 @@ fn parse(pid: i32, stat: &str) -> Option<Seen> {
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
-        zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        // The first thread may have ended alone.
+        zombie: matches!(*fields.first()?, "Z" | "X" | "x") && fields.get(17)?.parse::<u32>().ok()? < 2,
     })
 }
 
@@ -80,6 +81,10 @@ mod tests {
         let stat = "7 (a) R 1) S 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 777 0 0";
         let expected = Seen { pid: 7, parent: 3, group: 4, started: 777, zombie: false };
         assert_eq!(parse(7, stat), Some(expected));
+        for (threads, zombie) in [("1", true), ("2", false)] {
+            let stat = format!("7 (a) Z 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 777 0 0");
+            assert_eq!(parse(7, &stat).unwrap().zombie, zombie);
+        }
         assert_eq!(parse(7, "garbage"), None);
     }
 

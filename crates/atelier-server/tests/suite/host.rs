@@ -261,7 +261,7 @@ fn local(data: &Path, program: Option<PathBuf>) -> LocalSettings {
         // what runs in workspaces is not looked at by most tests
         agent_program: program.unwrap_or_else(|| "/bin/true".into()),
         host_network: HostNetwork::default(),
-        uid: 10_000,
+        uid: atelier_test_support::workspace_users(),
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(1),
     }

@@ -77,6 +77,10 @@ pub enum DriverError {
     },
 }
 
+fn not_ended() -> DriverError {
+    DriverError::Refused("the workspace's processes cannot be ended".into())
+}
+
 fn io_error(action: &'static str) -> impl FnOnce(io::Error) -> DriverError {
     move |source| DriverError::Io { action, source }
 }
@@ -249,13 +253,16 @@ impl LocalDriver {
     pub(crate) async fn start(&self, start: Start<'_>) -> Result<Started, DriverError> {
         let sandbox = self.sandbox().map_err(|reason| DriverError::SandboxUnavailable(reason.to_owned()))?;
         let folders = self.folders(start.workspace_id);
-        if self.life(start.workspace_id)?.is_some() {
-            if std::fs::read_to_string(folders.outer.join(BUILD_FILE)).is_ok_and(|key| key == start.key) {
-                return Ok(Started { notes: Vec::new() });
-            }
-            // Only the tree: the socket of this start is there already.
+        let running = self.running(start.workspace_id)?;
+        if running.as_deref() == Some(start.key) {
+            return Ok(Started { notes: Vec::new() });
+        }
+        // A stop takes the file away, so what lives without it is not of this workspace.
+        if running.is_some() || folders.outer.join(BUILD_FILE).exists() {
+            // Only processes: the socket of this start is there already.
             self.end_tree(start.workspace_id).await?;
         }
+        self.check_user(start.workspace_id)?;
         let extra_paths = self.real_extra_paths(start.spec)?;
         let program = self.program().await?.to_owned();
         let accounts = self.accounts(&folders).await?;
@@ -331,12 +338,36 @@ impl LocalDriver {
 
     /// Ends the tree at once, without a word to it. What was made for this start stays.
     pub(crate) async fn kill(&self, id: WorkspaceId) -> Result<(), DriverError> {
-        match self.life(id)? {
-            Some(life) if !life.kill(self.tree(id)).await => {
-                Err(DriverError::Refused("the workspace's processes cannot be ended".into()))
-            }
-            Some(_) | None => Ok(()),
+        if let Some(life) = self.life(id)?
+            && !life.kill(self.tree(id)).await
+        {
+            return Err(not_ended());
         }
+        self.kill_strays(id).await
+    }
+
+    /// Refuses to start among processes that the workspace did not start: a stop would end them.
+    fn check_user(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        let Some(user) = self.own_user(id) else { return Ok(()) };
+        let living = life::users_with_processes().map_err(io_error("look for the workspace's processes"))?;
+        if !living.contains(&user) {
+            return Ok(());
+        }
+        Err(DriverError::Refused(format!(
+            "processes that are not of this workspace run as its user {user}; end them, and give each server of this \
+             host users of its own (ATELIER_LOCAL_UID)"
+        )))
+    }
+
+    fn own_user(&self, id: WorkspaceId) -> Option<u32> {
+        self.shared.users.as_ref()?.own_user(&self.folders(id).outer)
+    }
+
+    /// Ends what left its tree, where the workspace's user tells it from that of others.
+    async fn kill_strays(&self, id: WorkspaceId) -> Result<(), DriverError> {
+        let Some(user) = self.own_user(id) else { return Ok(()) };
+        let all_ended = life::kill_user(user).await.map_err(io_error("look for the workspace's processes"))?;
+        if all_ended { Ok(()) } else { Err(not_ended()) }
     }
 
     /// The workspaces that have a folder here.
@@ -367,9 +398,10 @@ impl LocalDriver {
                 tracing::warn!(workspace.id = %id, "the workspace does not end by itself, killing it");
             }
             if !life.kill(tree).await {
-                return Err(DriverError::Refused("the workspace's processes cannot be ended".into()));
+                return Err(not_ended());
             }
         }
+        self.kill_strays(id).await?;
         if let Some(delegation) = &self.shared.delegation {
             delegation.remove(id);
         }

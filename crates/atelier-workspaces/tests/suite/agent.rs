@@ -24,7 +24,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engin
     // W65, and W47: the token is in no environment.
     let status = run(&*connection, "id -u; grep CapEff /proc/self/status; env").await;
     if rustix::process::geteuid().is_root() {
-        assert!(status.starts_with("10001\n"), "{status}");
+        assert!(status.starts_with(&format!("{}\n", host.first_user + 1)), "{status}");
     }
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
     assert!(!status.contains("atag_") && !status.contains("CARGO"), "{status}");
@@ -121,7 +121,7 @@ async fn without_bubblewrap_landlock_shuts_in(engine: Engine) {
         assert_eq!(run(&*connection, &ask(other)).await, "Permission denied\n");
     }
     let user = if rustix::process::geteuid().is_root() {
-        "10002".into()
+        (host.first_user + 2).to_string()
     } else {
         rustix::process::geteuid().as_raw().to_string()
     };

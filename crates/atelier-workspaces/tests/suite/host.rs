@@ -23,6 +23,9 @@ use atelier_workspaces::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Names another program than the one beside this test.
+pub(crate) const AGENT_VARIABLE: &str = "ATELIER_TEST_AGENT";
+
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -65,6 +68,8 @@ pub(crate) struct Host {
     /// How long tools wait for the agent.
     agent_wait: Duration,
     sandbox: SandboxChoice,
+    /// The first user of workspaces.
+    pub(crate) first_user: u32,
     outgoing: OutgoingSettings,
     /// Dropped with the host.
     _postgres: Option<PostgresTest>,
@@ -105,7 +110,8 @@ impl Host {
         let provider = (None, "scripted".to_owned(), "scripted".to_owned());
         let model = store.model_create(provider, fields, now).await.unwrap().id;
         let outgoing = OutgoingSettings::default();
-        let service = open(&store, data.path(), program, agent_wait, sandbox, outgoing.clone()).await;
+        let first_user = atelier_test_support::workspace_users();
+        let service = open(&store, data.path(), program, agent_wait, (sandbox, first_user), outgoing.clone()).await;
         Self {
             data,
             store,
@@ -116,6 +122,7 @@ impl Host {
             program: program.to_owned(),
             agent_wait,
             sandbox,
+            first_user,
             outgoing,
             _postgres: postgres,
         }
@@ -154,7 +161,8 @@ impl Host {
     pub(crate) async fn restart(&mut self) {
         self.service.shut_down().await;
         let (agent_wait, outgoing) = (self.agent_wait, self.outgoing.clone());
-        self.service = open(&self.store, self.data.path(), &self.program, agent_wait, self.sandbox, outgoing).await;
+        let shut_in = (self.sandbox, self.first_user);
+        self.service = open(&self.store, self.data.path(), &self.program, agent_wait, shut_in, outgoing).await;
     }
 
     pub(crate) async fn template(&self, name: &str, spec: Value) -> TemplateRow {
@@ -264,7 +272,7 @@ async fn open(
     data: &Path,
     program: &Path,
     agent_wait: Duration,
-    sandbox: SandboxChoice,
+    (sandbox, first_user): (SandboxChoice, u32),
     outgoing: OutgoingSettings,
 ) -> WorkspaceService {
     let clock = Arc::new(SystemClock(std::time::Instant::now()));
@@ -274,7 +282,7 @@ async fn open(
         agent_program: program.to_owned(),
         sandbox,
         host_network: HostNetwork::default(),
-        uid: 10_000,
+        uid: first_user,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(15),
     });
@@ -285,8 +293,8 @@ async fn open(
 }
 
 /// The binary of the workspace agent, beside this test's own.
-fn agent_program() -> PathBuf {
-    if let Some(program) = std::env::var_os("ATELIER_TEST_AGENT") {
+pub(crate) fn agent_program() -> PathBuf {
+    if let Some(program) = std::env::var_os(AGENT_VARIABLE) {
         return program.into();
     }
     let test = std::env::current_exe().unwrap();

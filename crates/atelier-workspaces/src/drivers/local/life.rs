@@ -108,7 +108,7 @@ impl Life {
             .filter(|(_, parent)| *parent == self.pid())
             .filter_map(|(pid, _)| Self::of(Pid::from_raw(pid)?).ok())
             // Looked at again now that the handle is held, for numbers are given out anew.
-            .filter(|child| state_and_parent(child.pid()).is_some_and(|(_, parent)| parent == self.pid()))
+            .filter(|child| life_and_parent(child.pid()).is_some_and(|(_, parent)| parent == self.pid()))
             .collect();
         for child in &children {
             let _ = pidfd_send_signal(child.handle.get_ref(), Signal::TERM);
@@ -151,6 +151,50 @@ impl Life {
     }
 }
 
+/// Ends everything that runs as a user, also what left its tree. Returns whether nothing is left.
+pub(super) async fn kill_user(user: u32) -> io::Result<bool> {
+    for _ in 0..KILL_ROUNDS {
+        // Who is stopped cannot fork, and until it ends it takes a place in the user's limit of processes.
+        if send_to_user(user, Signal::STOP)? == 0 {
+            return Ok(true);
+        }
+        send_to_user(user, Signal::KILL)?;
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(send_to_user(user, Signal::KILL)? == 0)
+}
+
+/// Returns how many processes the user has.
+fn send_to_user(user: u32, signal: Signal) -> io::Result<usize> {
+    let found: Vec<i32> = numbers()?.filter(|pid| users(*pid).is_some_and(|users| users.contains(&user))).collect();
+    for pid in found.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        // Looked at again now that the handle is held, for the number may belong to another process by now.
+        if users(pid.as_raw_nonzero().get()).is_some_and(|users| users.contains(&user)) {
+            let _ = pidfd_send_signal(handle, signal);
+        }
+    }
+    Ok(found.len())
+}
+
+/// The users that something runs as.
+pub(super) fn users_with_processes() -> io::Result<HashSet<u32>> {
+    Ok(numbers()?.filter_map(users).flatten().collect())
+}
+
+/// The users of a living process: the real one, the effective one, the saved one and that of files.
+fn users(pid: i32) -> Option<[u32; 4]> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    // The first thread may have ended alone.
+    let has_other_threads = field("Threads:")?.trim().parse::<u32>().is_ok_and(|count| count > 1);
+    if field("State:")?.trim_start().starts_with(['Z', 'X']) && !has_other_threads {
+        return None;
+    }
+    let users: Option<Vec<u32>> = field("Uid:")?.split_ascii_whitespace().map(|user| user.parse().ok()).collect();
+    users?.try_into().ok()
+}
+
 /// Every process that descends from `root`, without `root`.
 pub(super) fn descendants(root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
@@ -173,21 +217,28 @@ pub(super) fn descendants(root: i32) -> Vec<i32> {
 
 /// Pid and parent of every living process.
 fn processes() -> Vec<(i32, i32)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+    let Ok(numbers) = numbers() else { return Vec::new() };
+    numbers
         .filter_map(|pid| {
-            let (state, parent) = state_and_parent(pid)?;
-            (state != 'Z' && state != 'X').then_some((pid, parent))
+            let (is_alive, parent) = life_and_parent(pid)?;
+            is_alive.then_some((pid, parent))
         })
         .collect()
 }
 
-fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+fn numbers() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// Whether a process lives, and its parent.
+fn life_and_parent(pid: i32) -> Option<(bool, i32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; what follows the last one is fields.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    let (state, parent, threads) = (fields.first()?, fields.get(1)?, fields.get(17)?);
+    // The first thread may have ended alone.
+    let is_alive = !matches!(*state, "Z" | "X") || threads.parse::<u32>().ok()? > 1;
+    Some((is_alive, parent.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -108,10 +108,7 @@ impl Pasta {
         let own = self.own_addresses("-4").await?;
         // A host without IPv6 refuses to list it.
         let own_6 = self.own_addresses("-6").await.unwrap_or_default();
-        let rules = format!(
-            "route add {RESOLVER}/32 dev {INTERFACE}\nrule add pref 1 to {RESOLVER} lookup main\n{}",
-            blackholes(OUT_OF_REACH.iter().copied(), &own)
-        );
+        let rules = blackholes(OUT_OF_REACH.iter().copied(), &own);
         let rules_6 = if own_6.is_empty() { String::new() } else { blackholes(OUT_OF_REACH_6.iter().copied(), &own_6) };
         Ok(Gate { programs: self.clone(), rules, rules_6, resolver: None })
     }
@@ -143,7 +140,8 @@ impl Gate {
         }
         line.extend(["--", "/bin/sh", "-c", SET_RULES, "sh"].map(Into::into));
         line.push(self.programs.ip.clone().into());
-        line.extend([&self.rules, &self.rules_6].map(Into::into));
+        let way_to_resolver = if self.resolver.is_some() { way_to_resolver() } else { String::new() };
+        line.extend([format!("{way_to_resolver}{}", self.rules), self.rules_6.clone()].map(Into::into));
         line
     }
 
@@ -164,6 +162,12 @@ impl Gate {
         let others = listed.lines().filter(|line| server(line).is_none());
         Some(others.chain([format!("nameserver {RESOLVER}").as_str()]).map(|line| format!("{line}\n")).collect())
     }
+}
+
+/// Lets questions for names pass, and nothing else for that address.
+fn way_to_resolver() -> String {
+    let rule = |protocol| format!("rule add pref 1 to {RESOLVER} ipproto {protocol} dport 53 lookup main\n");
+    format!("route add {RESOLVER}/32 dev {INTERFACE}\n{}{}", rule("udp"), rule("tcp"))
 }
 
 fn blackholes<'a>(always: impl Iterator<Item = &'a str>, own: &'a [String]) -> String {
@@ -207,6 +211,33 @@ mod tests {
         assert_eq!(destinations(json).unwrap(), ["192.0.2.2", "fd00::2", "10.9.0.0/16"]);
         assert_eq!(destinations(b"[]").unwrap(), Vec::<String>::new());
         assert!(destinations(b"not json").is_err());
+    }
+
+    /// What comes back from an address depends on the host, so this asks the kernel which ways are open.
+    #[tokio::test]
+    async fn no_link_local_address_is_in_reach_but_a_resolver_that_is_forwarded() {
+        super::super::tests::open_the_tunnel_device();
+        let bubblewrap = Path::new("/usr/bin/bwrap");
+        let owner = rustix::process::geteuid().is_root().then(|| Owner::of(atelier_test_support::workspace_users()));
+        let pasta = Pasta::find(bubblewrap, owner).await.unwrap();
+        let ways = r#"for way in "1.1 ipproto udp dport 53" "1.1 ipproto tcp dport 53" "1.1 ipproto tcp dport 80" \
+            "1.1 ipproto udp dport 54" "1.1 ipproto icmp" "1.1" "1.2 ipproto udp dport 53" "169.254"; do
+            ip route get 169.254.$way >/dev/null 2>&1 && echo "$way"
+        done
+        ip route get 192.0.2.1 >/dev/null && echo out"#;
+        for (resolver, open) in [
+            (None, "out\n"),
+            (Some(PathBuf::from("resolv.conf")), "1.1 ipproto udp dport 53\n1.1 ipproto tcp dport 53\nout\n"),
+        ] {
+            let gate = Gate { resolver, ..pasta.gate().await.unwrap() };
+            let mut line = gate.line();
+            line.extend(["/bin/sh", "-c", ways].map(Into::into));
+            let mut command = Command::new(&line[0]);
+            command.args(&line[1..]);
+            become_owner(&mut command, owner);
+            let output = output(command).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), open, "{}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ while :; do sleep 60 & wait $!; done
 
 struct Host {
     data: tempfile::TempDir,
+    /// The first user of workspaces.
+    first_user: u32,
     driver: LocalDriver,
 }
 
@@ -55,15 +57,12 @@ impl Drop for Host {
 async fn host() -> Host {
     let data = tempfile::tempdir().unwrap();
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-    let driver = open(data.path()).await;
-    Host { data, driver }
+    let first_user = atelier_test_support::workspace_users();
+    let driver = open_with(data.path(), first_user, SandboxChoice::Bubblewrap, HostNetwork::default()).await;
+    Host { data, first_user, driver }
 }
 
-async fn open(data: &Path) -> LocalDriver {
-    open_with(data, SandboxChoice::Bubblewrap, HostNetwork::default()).await
-}
-
-async fn open_with(data: &Path, sandbox: SandboxChoice, host_network: HostNetwork) -> LocalDriver {
+async fn open_with(data: &Path, uid: u32, sandbox: SandboxChoice, host_network: HostNetwork) -> LocalDriver {
     let program = data.join("program");
     if !program.exists() {
         std::fs::write(&program, PROGRAM).unwrap();
@@ -74,7 +73,7 @@ async fn open_with(data: &Path, sandbox: SandboxChoice, host_network: HostNetwor
         agent_program: program,
         sandbox,
         host_network,
-        uid: 10_000,
+        uid,
         extra_paths: Vec::new(),
         stop_grace: Duration::from_secs(10),
     })
@@ -95,6 +94,11 @@ fn spec(document: &serde_json::Value) -> ResolvedSpec {
 }
 
 impl Host {
+    /// Another driver on the same data, as after a restart of the server.
+    async fn open_again(&self) -> LocalDriver {
+        open_with(self.data.path(), self.first_user, SandboxChoice::Bubblewrap, HostNetwork::default()).await
+    }
+
     async fn start(&self, id: WorkspaceId, key: &str, spec: &ResolvedSpec) -> Result<Started, DriverError> {
         self.driver.prepare(id).await.unwrap();
         let files = vec![("token", b"token-of-this-build".to_vec())];
@@ -128,8 +132,7 @@ async fn w61_each_step_twice_and_the_home_folder_stays_until_the_end() {
     assert_eq!(host.driver.running(id).unwrap().as_deref(), Some("one"));
     host.seen(id).await;
 
-    // Another driver on the same data, as after a restart of the server, finds it.
-    let again = open(host.data.path()).await;
+    let again = host.open_again().await;
     assert_eq!(again.running(id).unwrap().as_deref(), Some("one"));
 
     let watch = {
@@ -173,14 +176,14 @@ async fn w63_and_w65_nothing_of_the_host_is_within_reach() {
         .replace("$LOOK", &format!("{data}/. {data}/program {others}/seen {others}/."))
         .replace("\"$SERVER\"", &std::process::id().to_string());
     std::fs::write(host.data.path().join("program"), program).unwrap();
-    host.driver = open(host.data.path()).await;
+    host.driver = host.open_again().await;
     host.start(id, "one", &spec).await.unwrap();
     let seen = host.seen(id).await;
     let lines = |start: &str| -> Vec<String> {
         seen.lines().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
     };
     if rustix::process::geteuid().is_root() {
-        assert_eq!(lines("uid "), ["10002"], "the first one is the other's");
+        assert_eq!(lines("uid "), [(host.first_user + 2).to_string()], "the first one is the other's");
     }
     assert!(seen.contains("CapEff:\t0000000000000000"), "{seen}");
     assert!(seen.contains("CapBnd:\t0000000000000000"), "{seen}");
@@ -213,7 +216,7 @@ async fn w63_and_w65_nothing_of_the_host_is_within_reach() {
 async fn a_first_process_that_ends_at_once_is_a_failed_start_with_its_words() {
     let mut host = host().await;
     std::fs::write(host.data.path().join("program"), "#!/bin/sh\necho 'no such thing' >&2\nexit 3\n").unwrap();
-    host.driver = open(host.data.path()).await;
+    host.driver = host.open_again().await;
     let id = WorkspaceId::new();
     let started = host.start(id, "one", &spec(&serde_json::json!({}))).await;
     // It may have been seen alive for a moment; then it is gone right after.
@@ -239,9 +242,9 @@ async fn a_tree_of_an_older_server_is_found_asked_to_end_and_started_again() {
         // All workspaces had one user.
         std::fs::remove_file(folders.outer.join("user-number")).unwrap();
         for folder in [&folders.home, &folders.run, &folders.tmp] {
-            std::os::unix::fs::lchown(folder, Some(10_000), Some(10_000)).unwrap();
+            std::os::unix::fs::lchown(folder, Some(host.first_user), Some(host.first_user)).unwrap();
         }
-        old.uid(10_000).gid(10_000);
+        old.uid(host.first_user).gid(host.first_user);
     }
     let mut old = old
         .args(["--unshare-user", "--unshare-pid", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"])
@@ -262,7 +265,10 @@ async fn a_tree_of_an_older_server_is_found_asked_to_end_and_started_again() {
     old.wait().unwrap();
     assert!(folders.home.join("ended").exists(), "its init was asked to end");
     let seen = host.seen(id).await;
-    assert!(!rustix::process::geteuid().is_root() || seen.contains("uid 10001\n"), "{seen}");
+    assert!(
+        !rustix::process::geteuid().is_root() || seen.contains(&format!("uid {}\n", host.first_user + 1)),
+        "{seen}"
+    );
     assert_eq!(host.driver.tree(id), Tree::Namespace);
     host.driver.delete(id).await.unwrap();
 }
@@ -275,7 +281,26 @@ async fn a_closed_data_folder_is_named() {
     let host = host().await;
     std::fs::set_permissions(host.data.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let error = host.driver.prepare(WorkspaceId::new()).await.unwrap_err().to_string();
-    assert!(error.contains("10000") && error.contains("ATELIER_DATA_DIR"), "{error}");
+    assert!(error.contains(&host.first_user.to_string()) && error.contains("ATELIER_DATA_DIR"), "{error}");
+}
+
+#[tokio::test]
+async fn a_workspace_does_not_start_among_processes_that_another_server_runs_as_its_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = host().await;
+    let id = WorkspaceId::new();
+    host.driver.prepare(id).await.unwrap();
+    let mut stranger = std::process::Command::new("sleep").arg("787").uid(host.first_user + 1).spawn().unwrap();
+    let spec = spec(&serde_json::json!({}));
+    let error = host.start(id, "one", &spec).await.unwrap_err().to_string();
+    assert!(error.contains("ATELIER_LOCAL_UID") && error.contains(&(host.first_user + 1).to_string()), "{error}");
+    assert!(stranger.try_wait().unwrap().is_none(), "it was left alone");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    host.start(id, "one", &spec).await.unwrap();
+    host.driver.delete(id).await.unwrap();
 }
 
 #[tokio::test]
@@ -310,7 +335,7 @@ while :; do sleep 60 & wait $!; done
 );
 
 /// What udev does on every desktop and server, for machines that have none.
-fn open_the_tunnel_device() {
+pub(super) fn open_the_tunnel_device() {
     if rustix::process::geteuid().is_root() {
         let _ = std::fs::set_permissions("/dev/net/tun", std::fs::Permissions::from_mode(0o666));
     }
@@ -365,7 +390,7 @@ async fn w64_open_is_the_internet_and_nothing_of_the_host() {
         .replace("PORT", &port.to_string())
         .replace("SOCKET", &socket);
     std::fs::write(host.data.path().join("program"), program).unwrap();
-    host.driver = open_with(host.data.path(), SandboxChoice::Bubblewrap, HostNetwork::Allow).await;
+    host.driver = open_with(host.data.path(), host.first_user, SandboxChoice::Bubblewrap, HostNetwork::Allow).await;
     assert_eq!(host.driver.private_network(), Ok(()));
 
     // Where the host's network is asked for, all of it is there: the probes can succeed.
@@ -419,7 +444,7 @@ async fn without_pasta_open_is_the_hosts_network_with_a_warning_or_refused() {
         (HostNetwork::Refuse, NetworkPolicy::Host, Some("ATELIER_LOCAL_HOST_NETWORK")),
         (HostNetwork::Allow, NetworkPolicy::None, Some("needs bubblewrap")),
     ] {
-        let driver = open_with(data.path(), SandboxChoice::Off, setting).await;
+        let driver = open_with(data.path(), 10_000, SandboxChoice::Off, setting).await;
         assert!(driver.private_network().is_err());
         let mut notes = Vec::new();
         match (driver.network(policy, data.path(), &mut notes).await, refused) {

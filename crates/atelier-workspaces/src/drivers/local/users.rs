@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::life;
+
 /// User and group of a workspace on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -50,7 +52,13 @@ impl Users {
         Owner::of(self.first.saturating_add(number(outer).unwrap_or(0)))
     }
 
-    /// Gives the workspace a number unless it has one. Blocks.
+    /// The user that no other workspace has, if the one with this outer folder has such a user.
+    pub(crate) fn own_user(&self, outer: &Path) -> Option<u32> {
+        number(outer).map(|number| self.first.saturating_add(number))
+    }
+
+    /// Gives the workspace a number unless it has one. A user that still has processes, of a deleted workspace or
+    /// of another program, is left alone. Blocks.
     ///
     /// # Errors
     /// All numbers are taken, or the folders cannot be read or written.
@@ -62,8 +70,12 @@ impl Users {
         let mut taken: Vec<u32> =
             std::fs::read_dir(&self.workspaces)?.filter_map(|entry| number(&entry.ok()?.path())).collect();
         taken.sort_unstable();
+        let living = life::users_with_processes()?;
+        let is_free = |number: &u32| {
+            taken.binary_search(number).is_err() && !living.contains(&self.first.saturating_add(*number))
+        };
         let free = (1..NUMBERS)
-            .find(|number| taken.binary_search(number).is_err())
+            .find(is_free)
             .ok_or_else(|| io::Error::other("all users for workspaces are taken; delete workspaces"))?;
         let fresh = outer.join("new.user-number");
         std::fs::write(&fresh, free.to_string())?;
