@@ -1,14 +1,14 @@
 //! What a process gives up before anything of a workspace runs in it (`workspaces.md` 5.4).
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use keyutils::Keyring;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::fs::Access;
+use rustix::process::{Resource, Rlimit};
 
-const OUT_OF_MEMORY_SCORE: &str = "/proc/self/oom_score_adj";
-/// Of 1000. The server stays at what its administrator chose, mostly 0.
-const WORKSPACE_SCORE: i32 = 500;
+use crate::init::OWN_PROGRAM;
 
 /// Replaces the session keyring that this process was started with by an empty one: keys of a login, of
 /// Kerberos or of mounted shares lie there, and workspaces would share it.
@@ -21,15 +21,32 @@ pub(crate) fn own_keyring() -> anyhow::Result<()> {
     }
 }
 
-/// When the host's memory runs out, the kernel ends this process and its children before the server. Call it
-/// before anything of the workspace runs: for this the process must be open to others for a moment.
-pub(crate) fn go_first() -> anyhow::Result<()> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    let score = std::fs::read_to_string(OUT_OF_MEMORY_SCORE).context("read the score for lack of memory")?;
-    if score.trim().parse::<i32>().is_ok_and(|score| score >= WORKSPACE_SCORE) {
-        return Ok(());
+/// The file of this program, which others of the same user may be kept from reading. The kernel then lets nobody
+/// look into a process from the moment that it starts to run the file; a process that asks for that itself was
+/// open before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ProgramFile {
+    is_readable: bool,
+    /// Seconds and nanoseconds. The owner of the file can make it readable and hide it again, but not this.
+    changed: (i64, i64),
+}
+
+impl ProgramFile {
+    pub(crate) fn look() -> anyhow::Result<Self> {
+        let file = std::fs::metadata(OWN_PROGRAM).context("look at the program's file")?;
+        Ok(Self {
+            is_readable: rustix::fs::access(OWN_PROGRAM, Access::READ_OK).is_ok(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
     }
-    std::fs::write(OUT_OF_MEMORY_SCORE, WORKSPACE_SCORE.to_string()).context("raise the score for lack of memory")
+
+    /// Fails when a file that could not be read may have been readable since.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if !self.is_readable && Self::look()? != *self {
+            bail!("the program's file was changed, so commands may see the agent's token: start the workspace again");
+        }
+        Ok(())
+    }
 }
 
 /// Files and sockets that a program may have open unless it asks for more. The server raises its own limit;

@@ -5,12 +5,13 @@
 //! only its own descendants, so it is right also where the workspace shares its user with others.
 //!
 //! It reads the agent's token once, deletes the file, and hands the token to each agent that it starts over a
-//! pipe: neither can be looked into, so no command of the workspace ever sees it.
+//! pipe: neither can be looked into, so no command of the workspace ever sees it. An agent that runs a file which
+//! commands could read would be open to them in its first moments, so [`ProgramFile`] is looked at before.
 //!
 //! Where it is process 1 of a namespace, commands can neither kill nor trace it, and a SIGTERM counts only
 //! if it comes from outside of the namespace.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,8 +30,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::command::{EXIT_RETIRED, InitArgs, complain};
+use crate::hardening::{self, ProgramFile};
+use crate::process_tree;
 use crate::sandbox::seccomp;
-use crate::{hardening, process_tree};
 
 /// The program itself, also when the file it came from was replaced.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -53,7 +55,6 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 }
 
 fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
-    hardening::go_first()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     hardening::usual_open_files()?;
@@ -76,9 +77,10 @@ fn start(args: &InitArgs) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let program = ProgramFile::look()?;
     let token = take_token(&args.run)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(supervise(args, &token))
+    runtime.block_on(supervise(args, &program, &token))
 }
 
 fn take_token(run_folder: &Path) -> anyhow::Result<String> {
@@ -88,12 +90,18 @@ fn take_token(run_folder: &Path) -> anyhow::Result<String> {
     Ok(token)
 }
 
-async fn supervise(args: &InitArgs, token: &str) -> anyhow::Result<ExitCode> {
+async fn supervise(args: &InitArgs, program: &ProgramFile, token: &str) -> anyhow::Result<ExitCode> {
     let mut children = signal(SignalKind::child())?;
     let mut terminate = terminations()?;
     let mut backoff = FIRST_BACKOFF;
     let code = 'workspace: loop {
-        let agent = start_agent(args, token)?;
+        let agent = match start_agent(args, program, token) {
+            Ok(agent) => agent,
+            Err(error) => {
+                complain(&error);
+                break ExitCode::FAILURE;
+            }
+        };
         let started = Instant::now();
         let exit_code = loop {
             // Both streams are cancel safe.
@@ -149,11 +157,9 @@ fn ends_the_workspace(signal: &Origin) -> bool {
     !has_namespace || signal.process.is_none_or(|sender| sender.pid == 0)
 }
 
-fn start_agent(args: &InitArgs, token: &str) -> anyhow::Result<i32> {
+fn start_agent(args: &InitArgs, program: &ProgramFile, token: &str) -> anyhow::Result<i32> {
     let (read_end, mut write_end) = std::io::pipe()?;
-    // Fits into the pipe, so nobody has to read it yet.
-    write_end.write_all(token.as_bytes())?;
-    let child = std::process::Command::new(OWN_PROGRAM)
+    let mut child = std::process::Command::new(OWN_PROGRAM)
         .arg0("atelier")
         .args(["agent", "serve", "--run"])
         .arg(&args.run)
@@ -162,7 +168,16 @@ fn start_agent(args: &InitArgs, token: &str) -> anyhow::Result<i32> {
         .stdin(read_end)
         .spawn()
         .context("start the agent")?;
-    Ok(i32::try_from(child.id())?)
+    // The child is the agent by now, and whether others may look into it was decided by the file as it was then.
+    if let Err(error) = program.check() {
+        child.kill().context("end the agent")?;
+        return Err(error);
+    }
+    // Fits into the pipe, so nobody has to read it yet. An agent that has ended already is reaped later.
+    match write_end.write_all(token.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error).context("hand the token over"),
+        Ok(()) | Err(_) => Ok(i32::try_from(child.id())?),
+    }
 }
 
 /// Reaps whoever has ended. `Some` if the agent is among them, with its exit code.

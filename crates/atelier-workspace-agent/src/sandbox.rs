@@ -46,9 +46,8 @@ fn check() -> anyhow::Result<()> {
 
 fn exec(args: &SandboxExecArgs) -> anyhow::Result<()> {
     let Some((program, arguments)) = args.program.split_first() else { bail!("no program is named") };
-    // Init could not do it later: the filter and Landlock keep it from both.
+    // Init could not do it later: the filter keeps it from that.
     hardening::own_keyring()?;
-    hardening::go_first()?;
     drop_capabilities()?;
     restrict(&args.read_only, &args.writable)?;
     seccomp::apply()?;

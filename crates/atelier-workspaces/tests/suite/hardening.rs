@@ -1,6 +1,11 @@
 //! What a command cannot do from inside (`workspaces.md` 5.4), tried with the real workspace agent.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use atelier_daemon::workspace::Method;
@@ -11,7 +16,7 @@ use atelier_workspaces::drivers::local::SandboxChoice;
 use rustix::process::{Flock, FlockType, Resource, Rlimit, fcntl_getlk, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::host::{Engine, Host, PATIENCE, request, run};
+use crate::host::{AGENT_VARIABLE, Engine, Host, PATIENCE, agent_program, request, run};
 
 /// System calls with arguments with which they would not answer "not permitted" by themselves to everybody.
 fn probes() -> Vec<(&'static str, libc::c_long, &'static str)> {
@@ -115,13 +120,17 @@ async fn w50_a_command_that_kills_all_it_can_reach_does_not_end_the_workspace() 
         start.context.call = Some((CallToken::new(), "0".repeat(64)));
         // The agent may be killed before it answers.
         let _ = connection.request(start).await;
-        let deadline = Instant::now() + PATIENCE;
-        while !answers_with(&host, id, mark).await {
-            assert!(Instant::now() < deadline, "no answer after {command}");
-        }
+        wait_for_answer(&host, id, mark).await;
     }
     assert_eq!(first_process(&host, id), first);
     assert_eq!(host.view(id).await.status(), "running");
+}
+
+async fn wait_for_answer(host: &Host, id: WorkspaceId, name: &str) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !answers_with(host, id, name).await {
+        assert!(Instant::now() < deadline, "no answer with ~/{name}");
+    }
 }
 
 /// Whether the agent, perhaps a new one, finds the file in the home folder.
@@ -203,4 +212,231 @@ async fn w47_no_command_finds_the_agents_token() {
         assert!(!host.folder(id).join("run/token").exists());
         assert_eq!(run(&*connection, "echo here").await, "here\n");
     }
+}
+
+/// Whether the rest of this test is to run here. A test of root starts itself again as a user without rights,
+/// where files of root cannot be read, and waits for it.
+fn is_user_without_rights(test: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), everybody.clone()).unwrap();
+    let copy = |program: &Path, name: &str| {
+        let copy = folder.path().join(name);
+        std::fs::copy(program, &copy).unwrap();
+        std::fs::set_permissions(&copy, everybody.clone()).unwrap();
+        copy
+    };
+    let status = Command::new("setpriv")
+        .args(["--reuid=41234", "--regid=41234", "--clear-groups", "--"])
+        .arg(copy(&std::env::current_exe().unwrap(), "test"))
+        .args(["--exact", test, "--nocapture"])
+        .env(AGENT_VARIABLE, copy(&agent_program(), "agent"))
+        .env("HOME", folder.path())
+        .current_dir("/")
+        .status()
+        .unwrap();
+    assert!(status.success(), "as another user: {status}");
+    false
+}
+
+/// Ends the agent some times, and each time looks into its successor from its first moment on.
+const STEAL: &str = r#"perl -e '
+    for my $round (1 .. 3) {
+        my $agent;
+        until ($agent) {
+            for my $process (</proc/[0-9]*>) {
+                open(my $file, "<", "$process/cmdline") or next;
+                next if (<$file> // "") !~ /agent\0serve/;
+                $process =~ /(\d+)$/ and kill("KILL", $1) and $agent = $1;
+            }
+        }
+        my $is_there = 0;
+        until ($is_there) {
+            open(my $load, "<", "/proc/loadavg");
+            my ($last) = <$load> =~ /(\d+)$/;
+            for my $next ($last - 4 .. $last + 4) {
+                next if $next == $$ || $next == $agent;
+                my $name = do { open(my $file, "<", "/proc/$next/cmdline"); <$file> // "" };
+                $is_there = 1 if $name =~ /agent\0serve/;
+                open(my $memory, "<", "/proc/$next/mem") and $is_there and print "memory\n";
+                open(my $input, "<", "/proc/$next/fd/0") and sysread($input, my $token, 100)
+                    and $token =~ /atag_/ and print "token\n";
+            }
+        }
+    }
+    print "tried\n"' > ~/stolen.new 2>&1; mv ~/stolen.new ~/stolen"#;
+
+async fn no_command_looks_into_a_new_agent(sandbox: SandboxChoice) {
+    let host = Host::with_agent(Engine::Sqlite, sandbox).await;
+    let id = host.workspace("box", json!({})).await;
+    let mut start = request(Method::Post, "/v1/processes", Some(json!({ "command": STEAL, "background": true })));
+    start.context.call = Some((CallToken::new(), "0".repeat(64)));
+    // The agent may be killed before it answers.
+    let _ = host.connect(id).await.request(start).await;
+    wait_for_answer(&host, id, "stolen").await;
+    assert_eq!(run(&*host.connect(id).await, "cat ~/stolen").await, "tried\n");
+}
+
+#[tokio::test]
+async fn w47_no_command_looks_into_a_new_agent_of_a_server_that_is_not_root_in_bubblewrap() {
+    if is_user_without_rights(
+        "hardening::w47_no_command_looks_into_a_new_agent_of_a_server_that_is_not_root_in_bubblewrap",
+    ) {
+        no_command_looks_into_a_new_agent(SandboxChoice::Bubblewrap).await;
+    }
+}
+
+#[tokio::test]
+async fn w47_no_command_looks_into_a_new_agent_of_a_server_that_is_not_root_with_landlock() {
+    if is_user_without_rights(
+        "hardening::w47_no_command_looks_into_a_new_agent_of_a_server_that_is_not_root_with_landlock",
+    ) {
+        no_command_looks_into_a_new_agent(SandboxChoice::Landlock).await;
+    }
+}
+
+#[tokio::test]
+async fn w47_an_agent_whose_file_a_command_made_readable_gets_no_token() {
+    if !is_user_without_rights("hardening::w47_an_agent_whose_file_a_command_made_readable_gets_no_token") {
+        return;
+    }
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Landlock).await;
+    let id = host.workspace("box", json!({})).await;
+    let connection = host.connect(id).await;
+    let copies: Vec<_> = std::fs::read_dir(host.data.path().join("bin")).unwrap().map(|entry| entry.unwrap()).collect();
+    let program = copies[0].path().join("atelier");
+    let open = format!("cd {} && [ ! -r atelier ] && chmod 755 atelier && echo opened", copies[0].path().display());
+    assert_eq!(run(&*connection, &open).await, "opened\n");
+    assert!(File::open(&program).is_ok());
+    let mut start =
+        request(Method::Post, "/v1/processes", Some(json!({ "command": "pkill -KILL -f 'agent [s]erve'" })));
+    start.context.call = Some((CallToken::new(), "1".repeat(64)));
+    let _ = connection.request(start).await;
+    host.wait_for_status(id, "stopped").await;
+}
+
+/// Landlock lets a command end its first process; what that process no longer adopts is still the workspace's.
+#[tokio::test]
+async fn w50_nothing_outlives_a_workspace_whose_first_process_was_killed() {
+    if !rustix::process::geteuid().is_root() {
+        return; // without users of their own they cannot be told apart
+    }
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Landlock).await;
+    let id = host.workspace("box", json!({})).await;
+    let user: u32 = run(&*host.connect(id).await, "id -u").await.trim().parse().unwrap();
+    let escape = format!(
+        "for _ in 1 2 3; do (setsid sh -c 'trap \"\" TERM HUP; sleep 787; sleep 787' >/dev/null 2>&1 &); done; \
+         kill -KILL {}",
+        first_process(&host, id)
+    );
+    let mut start = request(Method::Post, "/v1/processes", Some(json!({ "command": escape })));
+    start.context.call = Some((CallToken::new(), "0".repeat(64)));
+    let _ = host.connect(id).await.request(start).await;
+    host.wait_for_status(id, "stopped").await;
+    assert_eq!(processes_of_user(user), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn w65_a_user_with_living_processes_is_given_to_no_workspace() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Landlock).await;
+    let user = |id| {
+        let connection = host.connect(id);
+        async move { run(&*connection.await, "id -u").await.trim().parse::<u32>().unwrap() }
+    };
+    let first = user(host.workspace("one", json!({})).await).await;
+    let taken = first + 1;
+    let mut stranger = Command::new("sleep").arg("787").uid(taken).spawn().unwrap();
+    let second = user(host.workspace("two", json!({})).await).await;
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(second, taken + 1);
+    let third = user(host.workspace("three", json!({})).await).await;
+    assert_eq!(third, taken);
+}
+
+/// The command lines of what lives as a user.
+fn processes_of_user(user: u32) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| {
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let is_its = status.lines().any(|line| line.starts_with(&format!("Uid:\t{user}\t")));
+        (is_its && !status.contains("State:\tZ"))
+            .then(|| std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
+    });
+    lines.collect()
+}
+
+/// Tries to make a file below every mount of a folder, and to append to every other one.
+const WRITE_EVERYWHERE: &str = r#"while read -r _ _ _ _ mount _; do
+    case $mount in "$HOME" | /tmp | "$RUN") continue ;; esac
+    if [ -d "$mount" ]; then
+        if (: > "$mount/x") 2>/dev/null; then echo "wrote $mount"; fi
+        # where folders of the root are made in memory
+        for below in "$mount"/*/; do if (: > "$below/x") 2>/dev/null; then echo "wrote $below"; fi; done
+    elif [ ! -c "$mount" ] && (: >> "$mount") 2>/dev/null; then echo "wrote $mount"
+    fi
+done < /proc/self/mountinfo | sort -u"#;
+
+#[tokio::test]
+async fn w65_only_home_and_tmp_and_a_bounded_shared_memory_are_writable_in_bubblewrap() {
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
+    let id = host.workspace("box", json!({})).await;
+    let connection = host.connect(id).await;
+    let output = run(&*connection, &format!("RUN=/.atelier/run; {WRITE_EVERYWHERE}")).await;
+    let place = |line: &str| line.trim_start_matches("wrote ").trim_end_matches('/').replace("//", "/");
+    let found: BTreeSet<String> = output.lines().map(place).collect();
+    assert_eq!(found, BTreeSet::from(["/dev/shm", "/tmp"].map(str::to_owned)));
+    let bytes = run(&*connection, "echo $(( $(stat -f -c '%b * %S' /dev/shm) ))").await;
+    assert_eq!(bytes.trim(), (256 * 1024 * 1024).to_string());
+}
+
+async fn no_command_lowers_its_score(sandbox: SandboxChoice) {
+    let host = Host::with_agent(Engine::Sqlite, sandbox).await;
+    let id = host.workspace("box", json!({})).await;
+    let command = "(echo 0 > /proc/self/oom_score_adj) 2>/dev/null || echo refused; cat /proc/self/oom_score_adj; \
+                   cat /proc/$PPID/oom_score_adj; echo to a standard place > /dev/stdout";
+    assert_eq!(run(&*host.connect(id).await, command).await, "refused\n500\n500\nto a standard place\n");
+}
+
+#[tokio::test]
+async fn no_command_makes_itself_last_to_go_in_bubblewrap() {
+    no_command_lowers_its_score(SandboxChoice::Bubblewrap).await;
+}
+
+#[tokio::test]
+async fn no_command_makes_itself_last_to_go_with_landlock() {
+    no_command_lowers_its_score(SandboxChoice::Landlock).await;
+}
+
+async fn only_usual_sockets_are_made(sandbox: SandboxChoice) {
+    let host = Host::with_agent(Engine::Sqlite, sandbox).await;
+    let id = host.workspace("box", json!({ "network": { "policy": "open" } })).await;
+    // Families: the usual ones, then packets, cryptography of the kernel, virtual machines, Bluetooth.
+    let script = r#"perl -MSocket -e '
+        for my $family (AF_UNIX, AF_INET, 16, 17, 38, 40, 31) {
+            my $made = socket(my $socket, $family, $family == 16 ? SOCK_RAW : SOCK_STREAM, 0);
+            print "$family: ", $made ? "made" : $!{EAFNOSUPPORT} ? "unknown" : "$!", "\n";
+        }
+        print "pair: ", socketpair(my $left, my $right, 30, SOCK_STREAM, 0) ? "made" : $!{EAFNOSUPPORT} ? "unknown" : "$!", "\n";
+        print "pair: ", socketpair($left, $right, AF_UNIX, SOCK_STREAM, 0) ? "made" : "$!", "\n"'"#;
+    assert_eq!(
+        run(&*host.connect(id).await, script).await,
+        "1: made\n2: made\n16: made\n17: unknown\n38: unknown\n40: unknown\n31: unknown\npair: unknown\npair: made\n"
+    );
+}
+
+#[tokio::test]
+async fn w64_no_socket_leads_past_the_network_in_bubblewrap() {
+    only_usual_sockets_are_made(SandboxChoice::Bubblewrap).await;
+}
+
+#[tokio::test]
+async fn w64_no_socket_leads_past_the_network_with_landlock() {
+    only_usual_sockets_are_made(SandboxChoice::Landlock).await;
 }

@@ -4,9 +4,9 @@
 //! in. So it is copied once to `<data>/bin/<hash>/atelier`. The name holds the hash, so a server of
 //! another version never changes the program of a running workspace.
 //!
-//! Workspaces of another user may run it and not read it. The kernel then lets nobody look into the processes
-//! from their first moment on; by themselves they could only ask for that after a moment in which a command
-//! might get hold of the agent's token.
+//! Workspaces may run it and not read it, not even those of the server's own user. The kernel then lets nobody
+//! look into the processes from their first moment on; by themselves they could only ask for that after a moment
+//! in which a command might get hold of the agent's token.
 
 use std::fs::Permissions;
 use std::io::{self, Read as _};
@@ -17,32 +17,40 @@ use sha2::{Digest as _, Sha256};
 
 use super::folders::folder;
 
-/// Copies `program` below `data_dir` unless that was done before, and returns the copy. Blocks.
-///
 /// A script stays readable, for its interpreter has to read it.
+const SCRIPT_MODE: u32 = 0o755;
+const PROGRAM_MODE: u32 = 0o111;
+
+/// Copies `program` below `data_dir` unless that was done before, and returns the copy. Blocks.
 pub(crate) fn install(data_dir: &Path, program: &Path) -> io::Result<PathBuf> {
     let hash = hash(program)?;
     let bin = data_dir.join("bin");
     folder(&bin, 0o755)?;
     let home = bin.join(&hash[..16]);
     let installed = home.join("atelier");
-    if std::fs::metadata(&installed).is_ok_and(|file| file.is_file()) {
+    let mode = mode_for(program)?;
+    if let Ok(file) = std::fs::metadata(&installed)
+        && file.is_file()
+    {
+        // Where the server is not root, a command may have been able to change it.
+        if file.permissions().mode() & 0o7777 != mode {
+            std::fs::set_permissions(&installed, Permissions::from_mode(mode))?;
+        }
         return Ok(installed);
     }
     folder(&home, 0o755)?;
     let fresh = tempfile::Builder::new().prefix(".new").tempfile_in(&home)?;
     std::fs::copy(program, fresh.path())?;
-    let mode = if is_script(fresh.path())? { 0o755 } else { 0o711 };
     fresh.as_file().set_permissions(Permissions::from_mode(mode))?;
     fresh.as_file().sync_all()?;
     fresh.persist(&installed).map_err(|error| error.error)?;
     Ok(installed)
 }
 
-fn is_script(program: &Path) -> io::Result<bool> {
+fn mode_for(program: &Path) -> io::Result<u32> {
     let mut start = Vec::new();
     std::fs::File::open(program)?.take(2).read_to_end(&mut start)?;
-    Ok(start == b"#!")
+    Ok(if start == b"#!" { SCRIPT_MODE } else { PROGRAM_MODE })
 }
 
 fn hash(program: &Path) -> io::Result<String> {
@@ -75,7 +83,11 @@ mod tests {
         std::fs::write(&program, "two").unwrap();
         let second = install(data.path(), &program).unwrap();
         assert_ne!(first, second);
-        assert_eq!(std::fs::metadata(&second).unwrap().permissions().mode() & 0o777, 0o711);
+        for _ in 0..2 {
+            assert_eq!(std::fs::metadata(&second).unwrap().permissions().mode() & 0o777, 0o111);
+            std::fs::set_permissions(&second, Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(install(data.path(), &program).unwrap(), second);
+        }
         assert_eq!(std::fs::read_to_string(first).unwrap(), "#!one");
     }
 }

@@ -47,6 +47,18 @@ const ETC: [&str; 14] = [
 /// Bytes that a workspace may share between its processes in memory.
 const SHARED_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Of 1000: when the host's memory runs out, the kernel ends a workspace before the server, which stays at what
+/// its administrator chose, mostly 0.
+const OUT_OF_MEMORY_SCORE: u32 = 500;
+
+/// Prepares the process that becomes the workspace. The arguments before what follows are the control group, or
+/// nothing, and the score for lack of memory. Inside of the workspace nobody may write the score any more.
+const PREPARE: &str = r#"ulimit -c 0
+if [ -n "$1" ]; then echo 0 > "$1/cgroup.procs" || exit 97; fi
+read -r score < /proc/self/oom_score_adj
+if [ "$score" -lt "$2" ]; then echo "$2" > /proc/self/oom_score_adj || exit 98; fi
+shift 2; exec "$@""#;
+
 /// The setting `ATELIER_LOCAL_SANDBOX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxChoice {
@@ -273,9 +285,10 @@ impl Sandbox {
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
-            .arg(r#"ulimit -c 0; if [ -n "$1" ]; then echo 0 > "$1/cgroup.procs" || exit 97; fi; shift; exec "$@""#)
+            .arg(PREPARE)
             .arg("sh")
             .arg(launch.cgroup.map_or_else(|| OsStr::new(""), Path::as_os_str))
+            .arg(OUT_OF_MEMORY_SCORE.to_string())
             .args(line)
             .env_clear()
             .envs(self.environment(launch))
@@ -383,7 +396,7 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     }
     if Path::new("/etc/ssl/private").is_dir() {
         // Readable by a group on some hosts, and no workspace needs the host's keys.
-        line.add(["--tmpfs", "/etc/ssl/private"]);
+        line.add(["--tmpfs", "/etc/ssl/private", "--remount-ro", "/etc/ssl/private"]);
     }
     for name in ["passwd", "group"] {
         let (source, path) = (launch.accounts.join(name), Path::new("/etc").join(name));
@@ -407,6 +420,8 @@ fn bubblewrap(sandbox: &Sandbox, program: &Path, disables_user_namespaces: bool,
     }
     // What bubblewrap itself made lies in memory: without this it would be writable and without limit.
     line.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
+    // Its files change processes: a command could have the kernel spare it when memory runs out.
+    line.add(["--remount-ro", "/proc"]);
     line.add(["--chdir", INNER_HOME, "--"]);
     line.0.extend(init_line(sandbox, launch));
     line.0
