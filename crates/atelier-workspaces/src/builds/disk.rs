@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use atelier_domain::WorkspaceId;
 
-use super::reserve::Room;
+use super::reserve::{Blame, Room};
 use super::{Builds, Failure, Shared};
+use crate::drivers::local::DiskUse;
 
 /// Time between two looks at the disk.
 const EVERY: Duration = Duration::from_secs(5);
@@ -54,8 +55,8 @@ impl Builds {
         }
         let builds = self.clone();
         self.shared.tasks.spawn(async move {
-            match builds.shared.driver.disk_bytes(workspace).await {
-                Ok(bytes) => builds.shared.reserve.count(workspace, bytes),
+            match builds.shared.driver.disk_use(workspace).await {
+                Ok(taken) => builds.shared.reserve.count(workspace, taken),
                 Err(error) => tracing::warn!(workspace.id = %workspace, %error, "its disk usage is not known"),
             }
         });
@@ -89,35 +90,31 @@ impl Builds {
         if !was_short {
             tracing::warn!(left_bytes = left, "the disk of the data folder is nearly full; no workspace is started");
         }
-        self.end_the_one_that_grew_most().await;
-        // Only now: what becomes free must not go to the one that filled the disk.
+        self.end_those_to_blame().await;
+        // Only now: what becomes free must not go to those that filled the disk.
         if let Err(error) = self.with_reserve(|shared| shared.reserve.release()).await {
             tracing::warn!(%error, "the space that is set aside cannot be released");
         }
         self.shared.look.notify_one();
     }
 
-    async fn end_the_one_that_grew_most(&self) {
+    async fn end_those_to_blame(&self) {
         let Shared { driver, reserve, ended_for_disk, .. } = &*self.shared;
         let mut taken = Vec::new();
         for workspace in driver.workspaces().await.unwrap_or_default() {
-            if matches!(driver.running(workspace), Ok(Some(_)))
-                && let Ok(bytes) = driver.disk_bytes(workspace).await
-            {
-                taken.push((workspace, bytes));
+            if matches!(driver.running(workspace), Ok(Some(_))) {
+                let unknown = DiskUse { bytes: 0, is_part: true };
+                taken.push((workspace, driver.disk_use(workspace).await.unwrap_or(unknown)));
             }
         }
-        let Some((workspace, grown)) = reserve.grown_most(&taken) else { return };
-        let words = format!(
-            "stopped because the server's disk was nearly full and this workspace grew most, by {} MB",
-            grown / MEGABYTE
-        );
-        tracing::warn!(workspace.id = %workspace, grown_bytes = grown, "the workspace is ended: it fills the disk");
-        // The rows follow when the tree is seen to be gone: the database may be on the full disk.
-        ended_for_disk.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, words);
-        if let Err(error) = driver.kill(workspace).await {
-            tracing::warn!(workspace.id = %workspace, %error, "the workspace that fills the disk cannot be ended");
-            self.forget_ended_for_disk(workspace);
+        for (workspace, blame) in reserve.to_blame(&taken) {
+            tracing::warn!(workspace.id = %workspace, ?blame, "the workspace is ended: the disk is nearly full");
+            // The rows follow when the tree is seen to be gone: the database may be on the full disk.
+            ended_for_disk.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, words(blame));
+            if let Err(error) = driver.kill(workspace).await {
+                tracing::warn!(workspace.id = %workspace, %error, "the workspace to blame for the full disk cannot be ended");
+                self.forget_ended_for_disk(workspace);
+            }
         }
     }
 
@@ -131,4 +128,16 @@ impl Builds {
             Err(error) => Err(std::io::Error::other(error)),
         }
     }
+}
+
+fn words(blame: Blame) -> String {
+    let reason = match blame {
+        Blame::GrewMost { bytes } => format!("this workspace grew most, by {} MB", bytes / MEGABYTE),
+        Blame::Uncounted => "not all files of this workspace can be counted".to_owned(),
+        Blame::Unexplained { lost } => format!(
+            "{} MB are gone that no running workspace is seen to have taken, so all of them were stopped",
+            lost / MEGABYTE
+        ),
+    };
+    format!("stopped because the server's disk was nearly full and {reason}")
 }

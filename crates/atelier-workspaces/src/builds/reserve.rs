@@ -1,8 +1,8 @@
 //! Disk space that is kept for the server (`workspaces.md` 5.4, "Hardening").
 //!
 //! A file in the data folder takes the space as long as there is enough. When the disk is nearly full no
-//! workspace is started, the one that grew most is ended, and only then the file is removed: what becomes
-//! free is the server's. Once there is room again the file is made again.
+//! workspace is started, those to blame are ended, and only then the file is removed: what becomes free is
+//! the server's. Once there is room again the file is made again.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atelier_domain::WorkspaceId;
 use rustix::fs::FallocateFlags;
+
+use crate::drivers::local::DiskUse;
 
 /// The file that takes the space.
 const FILE: &str = "disk-reserve";
@@ -27,6 +29,29 @@ pub(super) enum Room {
     },
 }
 
+/// Why a workspace is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    GrewMost {
+        bytes: u64,
+    },
+    /// It has files that cannot be counted.
+    Uncounted,
+    /// What all are seen to have grown by does not explain what the disk lost.
+    Unexplained {
+        lost: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    /// What each workspace took when it was last counted.
+    counted: HashMap<WorkspaceId, u64>,
+    /// Free bytes, the reserve among them, at the last look and at most since the last growth that was found.
+    room: u64,
+    most_room: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Reserve {
     file: PathBuf,
@@ -34,8 +59,7 @@ pub(super) struct Reserve {
     is_short: AtomicBool,
     /// The file system cannot set space aside, so only looking is left.
     cannot_hold: AtomicBool,
-    /// What each workspace took when it was last counted.
-    counted: Mutex<HashMap<WorkspaceId, u64>>,
+    ledger: Mutex<Ledger>,
 }
 
 impl Reserve {
@@ -46,7 +70,7 @@ impl Reserve {
             bytes,
             is_short: AtomicBool::new(false),
             cannot_hold: AtomicBool::new(false),
-            counted: Mutex::default(),
+            ledger: Mutex::default(),
         }
     }
 
@@ -72,6 +96,11 @@ impl Reserve {
         // Beside the reserve, so that somebody notices before the last byte is gone.
         let margin = self.bytes / 4;
         let is_held = self.is_held();
+        {
+            let mut ledger = self.ledger();
+            ledger.room = left + if is_held { self.bytes } else { 0 };
+            ledger.most_room = ledger.most_room.max(ledger.room);
+        }
         let enough = match (is_held, self.cannot_hold.load(Ordering::Relaxed)) {
             (true, _) => margin,
             (false, true) => self.bytes,
@@ -130,30 +159,50 @@ impl Reserve {
         }
     }
 
-    fn counted(&self) -> MutexGuard<'_, HashMap<WorkspaceId, u64>> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what a workspace takes, as the start of what it grows by.
-    pub(super) fn count(&self, id: WorkspaceId, bytes: u64) {
-        self.counted().insert(id, bytes);
+    pub(super) fn count(&self, id: WorkspaceId, taken: DiskUse) {
+        self.ledger().counted.insert(id, taken.bytes);
     }
 
     pub(super) fn forget(&self, id: WorkspaceId) {
-        self.counted().remove(&id);
+        self.ledger().counted.remove(&id);
     }
 
-    /// The workspace that grew most since it was counted, if it grew by more than noise; then all are
-    /// counted again. One that was not counted yet is counted now.
-    pub(super) fn grown_most(&self, taken: &[(WorkspaceId, u64)]) -> Option<(WorkspaceId, u64)> {
-        let mut counted = self.counted();
-        for (id, bytes) in taken {
-            counted.entry(*id).or_insert(*bytes);
+    /// The running workspaces to end, after what they take now; then all are counted again. One that was not
+    /// counted yet is counted now. Nobody is to blame for noise.
+    ///
+    /// That is the one that grew most and every one with files that cannot be counted. When all of them did
+    /// not grow enough for what the disk lost, one of them hides its growth, and it could be each.
+    pub(super) fn to_blame(&self, taken: &[(WorkspaceId, DiskUse)]) -> Vec<(WorkspaceId, Blame)> {
+        let mut ledger = self.ledger();
+        let lost = ledger.most_room - ledger.room;
+        let grown = taken.iter().map(|(id, now)| {
+            let before = *ledger.counted.entry(*id).or_insert(now.bytes);
+            (*id, now.bytes.saturating_sub(before))
+        });
+        let grown: Vec<(WorkspaceId, u64)> = grown.collect();
+        let most = grown.iter().copied().max_by_key(|(_, grown)| *grown).filter(|(_, grown)| *grown >= self.bytes / 16);
+        // Others write too, the server among them, and the more so the longer ago the disk had most room.
+        let explained: u64 = grown.iter().map(|(_, grown)| grown).sum();
+        let is_explained = explained >= self.bytes.min(lost / 2);
+        let blamed: Vec<(WorkspaceId, Blame)> = if !is_explained && lost >= self.bytes / 4 {
+            taken.iter().map(|(id, _)| (*id, Blame::Unexplained { lost })).collect()
+        } else if let Some((most, bytes)) = most {
+            let uncounted = taken.iter().filter(|(id, now)| now.is_part && *id != most);
+            let uncounted = uncounted.map(|(id, _)| (*id, Blame::Uncounted));
+            std::iter::once((most, Blame::GrewMost { bytes })).chain(uncounted).collect()
+        } else {
+            Vec::new()
+        };
+        if !blamed.is_empty() {
+            ledger.counted.extend(taken.iter().map(|(id, now)| (*id, now.bytes)));
+            ledger.most_room = ledger.room;
         }
-        let grown = taken.iter().map(|(id, bytes)| (*id, bytes.saturating_sub(counted[id])));
-        let most = grown.max_by_key(|(_, grown)| *grown).filter(|(_, grown)| *grown >= self.bytes / 16)?;
-        counted.extend(taken.iter().copied());
-        Some(most)
+        blamed
     }
 }
 
@@ -161,17 +210,65 @@ impl Reserve {
 mod tests {
     use super::*;
 
+    const fn whole(bytes: u64) -> DiskUse {
+        DiskUse { bytes, is_part: false }
+    }
+
+    fn reserve(bytes: u64) -> Reserve {
+        Reserve::new(std::path::Path::new("/nowhere"), bytes)
+    }
+
+    fn lose(reserve: &Reserve, bytes: u64) {
+        let mut ledger = reserve.ledger();
+        ledger.room = ledger.most_room - bytes;
+    }
+
     #[test]
     fn the_one_that_grew_most_is_found_and_small_growth_is_nobodys_fault() {
-        let reserve = Reserve::new(std::path::Path::new("/nowhere"), 1600);
+        let reserve = reserve(1600);
         let [hog, calm, late] = [WorkspaceId::new(), WorkspaceId::new(), WorkspaceId::new()];
-        reserve.count(hog, 1_000);
-        reserve.count(calm, 900_000);
-        assert_eq!(reserve.grown_most(&[(hog, 1_090), (calm, 900_090)]), None);
-        let taken = [(hog, 6_000), (calm, 900_099), (late, 50_000)];
-        assert_eq!(reserve.grown_most(&taken), Some((hog, 5_000)));
-        assert_eq!(reserve.grown_most(&taken), None, "growth counts once");
-        assert_eq!(reserve.grown_most(&[(calm, 900_099), (late, 50_200)]), Some((late, 200)));
+        reserve.count(hog, whole(1_000));
+        reserve.count(calm, whole(900_000));
+        assert_eq!(reserve.to_blame(&[(hog, whole(1_090)), (calm, whole(900_090))]), []);
+        let taken = [(hog, whole(6_000)), (calm, whole(900_099)), (late, whole(50_000))];
+        assert_eq!(reserve.to_blame(&taken), [(hog, Blame::GrewMost { bytes: 5_000 })]);
+        assert_eq!(reserve.to_blame(&taken), [], "growth counts once");
+        let taken = [(calm, whole(900_099)), (late, whole(50_200))];
+        assert_eq!(reserve.to_blame(&taken), [(late, Blame::GrewMost { bytes: 200 })]);
+    }
+
+    #[test]
+    fn no_innocent_one_is_blamed_alone_for_what_is_hidden() {
+        let reserve = reserve(1600);
+        let [hider, busy, calm] = [WorkspaceId::new(), WorkspaceId::new(), WorkspaceId::new()];
+        reserve.ledger().most_room = 10_000;
+        for id in [hider, busy, calm] {
+            reserve.count(id, whole(1_000));
+        }
+        let taken = [(hider, whole(1_000)), (busy, whole(1_200)), (calm, whole(1_000))];
+        lose(&reserve, 8_000);
+        let all = Blame::Unexplained { lost: 8_000 };
+        assert_eq!(reserve.to_blame(&taken), [(hider, all), (busy, all), (calm, all)]);
+        assert_eq!(reserve.to_blame(&taken), [], "a loss counts once");
+        lose(&reserve, 399);
+        assert_eq!(reserve.to_blame(&taken), [], "the server writes too");
+        lose(&reserve, 400);
+        assert_eq!(reserve.to_blame(&taken).len(), 3);
+    }
+
+    #[test]
+    fn one_that_cannot_be_counted_is_ended_with_the_one_that_explains_the_loss() {
+        let reserve = reserve(1600);
+        let [closed, hog, calm] = [WorkspaceId::new(), WorkspaceId::new(), WorkspaceId::new()];
+        reserve.ledger().most_room = 100_000;
+        for id in [closed, hog, calm] {
+            reserve.count(id, whole(1_000));
+        }
+        lose(&reserve, 100_000);
+        let part = DiskUse { is_part: true, ..whole(1_000) };
+        let taken = [(closed, part), (hog, whole(2_600)), (calm, whole(1_050))];
+        let blamed = reserve.to_blame(&taken);
+        assert_eq!(blamed, [(hog, Blame::GrewMost { bytes: 1_600 }), (closed, Blame::Uncounted)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod program;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod usage;
 mod users;
 
@@ -33,6 +34,7 @@ use cgroup::Delegation;
 use folders::Folders;
 use life::{Life, Tree};
 use network::{Network, Pasta};
+pub(crate) use usage::DiskUse;
 use users::Users;
 
 /// How long the first process may take to appear.
@@ -277,9 +279,9 @@ impl LocalDriver {
         let folders = {
             let folders = folders.clone();
             blocking(move || {
+                folders.empty_tmp()?;
                 folders.settle()?;
                 folders.move_former_state()?;
-                folders.empty_tmp()?;
                 for (name, content) in &files {
                     folders.put(name, content)?;
                 }
@@ -380,13 +382,14 @@ impl LocalDriver {
         blocking(list).await.map_err(io_error("list the workspaces"))
     }
 
-    /// Bytes that a workspace takes on disk. Walks all of its files.
-    pub(crate) async fn disk_bytes(&self, id: WorkspaceId) -> Result<u64, DriverError> {
+    /// What a workspace takes on disk. Walks all of its files.
+    pub(crate) async fn disk_use(&self, id: WorkspaceId) -> Result<DiskUse, DriverError> {
         let life = self.life(id)?.map(|life| life.pid());
         let folder = self.folders(id).outer;
         let count = move || {
             let processes = life.map_or_else(Vec::new, life::descendants);
-            Ok(usage::of_folder(&folder) + usage::of_removed_files(&folder, &processes))
+            let DiskUse { bytes, is_part } = usage::of_folder(&folder);
+            Ok(DiskUse { bytes: bytes + usage::of_removed_files(&folder, &processes), is_part })
         };
         blocking(count).await.map_err(io_error("count what the workspace takes"))
     }
@@ -416,6 +419,10 @@ impl LocalDriver {
         blocking(move || {
             for name in [run_file::TOKEN, run_file::MANIFEST, run_file::SOCKET, crate::demo::BUNDLE] {
                 folders.take_out(name)?;
+            }
+            // A stop that cannot free this space is still a stop; the next start must empty the folder.
+            if let Err(error) = folders.empty_tmp() {
+                tracing::warn!(workspace.id = %id, %error, "the workspace's folder for temporary files is not empty");
             }
             match std::fs::remove_file(folders.outer.join(BUILD_FILE)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

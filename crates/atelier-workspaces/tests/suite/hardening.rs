@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atelier_daemon::workspace::Method;
 use atelier_domain::{CallToken, WorkspaceId};
@@ -176,26 +176,76 @@ async fn a_workspace_goes_first_and_has_a_limit_of_processes_with_landlock() {
     }
 }
 
+async fn build(host: &Host, id: WorkspaceId, transition: Transition) {
+    let build = BuildCreate {
+        workspace_id: id,
+        initiator_id: host.ada,
+        transition,
+        template_version_id: None,
+        parameters: Vec::new(),
+    };
+    host.service.build_create(build).await.unwrap();
+    match transition {
+        Transition::Start => drop(host.wait_for_status(id, "running").await),
+        Transition::Stop => drop(host.wait_for_status(id, "stopped").await),
+        Transition::Delete => {
+            let deadline = Instant::now() + PATIENCE;
+            while host.folder(id).exists() || host.service.workspace_view(id).await.unwrap().is_some() {
+                assert!(Instant::now() < deadline, "not deleted in time");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
-async fn tmp_lies_on_the_disk_and_is_empty_at_each_start() {
+async fn tmp_lies_on_the_disk_and_is_emptied_at_each_stop() {
     let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
     let id = host.workspace("box", json!({})).await;
     let look = "stat -c %d /tmp; stat -c %d ~; ls -A /tmp; touch /tmp/left";
     let output = run(&*host.connect(id).await, look).await;
     let devices: Vec<&str> = output.lines().collect();
     assert_eq!(devices[..], [devices[0]; 2], "{output}");
-    for transition in [Transition::Stop, Transition::Start] {
-        let build = BuildCreate {
-            workspace_id: id,
-            initiator_id: host.ada,
-            transition,
-            template_version_id: None,
-            parameters: Vec::new(),
-        };
-        host.service.build_create(build).await.unwrap();
-        host.wait_for_status(id, if transition == Transition::Stop { "stopped" } else { "running" }).await;
-    }
+    let tmp = host.folder(id).join("tmp");
+    build(&host, id, Transition::Stop).await;
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+    // A stop that was cut short leaves something.
+    std::fs::write(tmp.join("left"), "").unwrap();
+    build(&host, id, Transition::Start).await;
     assert_eq!(run(&*host.connect(id).await, "ls -A /tmp").await, "");
+}
+
+#[tokio::test]
+async fn a_workspace_with_more_folders_in_each_other_than_files_may_be_open_is_stopped_started_and_deleted() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(1024), maximum }).unwrap();
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
+    let id = host.workspace("box", json!({})).await;
+    let nest = |place: &str| {
+        format!(
+            r#"cd {place} && perl -e 'for (1..1500) {{ mkdir "a" or die $!; chdir "a" or die $! }} print "nested"'"#
+        )
+    };
+    assert_eq!(run(&*host.connect(id).await, &nest("/tmp")).await, "nested");
+    build(&host, id, Transition::Stop).await;
+    assert_eq!(std::fs::read_dir(host.folder(id).join("tmp")).unwrap().count(), 0);
+    build(&host, id, Transition::Start).await;
+    assert_eq!(run(&*host.connect(id).await, &nest("~")).await, "nested");
+    build(&host, id, Transition::Delete).await;
+}
+
+#[tokio::test]
+async fn folders_in_the_place_of_the_servers_files_keep_no_workspace_from_stopping_and_starting() {
+    let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
+    let id = host.workspace("box", json!({})).await;
+    let lay = "cd /.atelier/run && for name in token manifest.json agent.sock demo.bundle; do \
+                 rm -f $name && mkdir -p $name/x && chmod 000 $name/x; done; echo laid";
+    assert_eq!(run(&*host.connect(id).await, lay).await, "laid\n");
+    for transition in [Transition::Stop, Transition::Start, Transition::Stop, Transition::Start] {
+        build(&host, id, transition).await;
+    }
+    assert_eq!(run(&*host.connect(id).await, lay).await, "laid\n");
+    build(&host, id, Transition::Delete).await;
 }
 
 #[tokio::test]

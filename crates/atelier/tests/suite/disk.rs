@@ -7,15 +7,6 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 
-const SCRIPT: &str = r#"
-rules:
-  - when: {user_contains: "fill", step: 0}
-    steps:
-      - tool_call: {name: execute, args: {command: "cat /dev/zero > $HOME/big"}}
-  - steps:
-      - text: "Done."
-"#;
-
 /// The program with a small disk of its own as data folder. Workspaces need a copy of the program there, which
 /// has about 140 MB in a debug build.
 fn on_a_small_disk(folder: &std::path::Path) -> std::path::PathBuf {
@@ -50,17 +41,35 @@ fn is_ready(build: &Value) -> bool {
 
 #[tokio::test]
 async fn the_workspace_that_fills_the_disk_is_stopped_and_the_server_has_room() {
+    the_one_that_fills_the_disk_is_stopped("cat /dev/zero > $HOME/big").await;
+}
+
+#[tokio::test]
+async fn a_workspace_that_fills_the_disk_beyond_the_longest_path_is_stopped() {
+    let fill = r#"perl -e 'my $name = "a" x 250; for (1..20) { mkdir $name; chdir $name }
+        open my $file, ">", "big"; 1 while syswrite $file, "0" x 65536'"#;
+    the_one_that_fills_the_disk_is_stopped(fill).await;
+}
+
+async fn the_one_that_fills_the_disk_is_stopped(command: &str) {
     let is_root = std::process::Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
     if !is_root {
         eprintln!("left out: only root can make a small disk");
         return;
     }
+    let script = json!({"rules": [
+        {
+            "when": {"user_contains": "fill", "step": 0},
+            "steps": [{"tool_call": {"name": "execute", "args": {"command": command}}}],
+        },
+        {"steps": [{"text": "Done."}]},
+    ]});
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::builder(on_a_small_disk(folder.path()))
         .env("ATELIER_DISK_RESERVE_MB", "40")
         // Its file lies on a disk that only the server sees.
         .env("ATELIER_SETUP_CODE", "set-up-code-of-a-test")
-        .script("fill", SCRIPT)
+        .script("fill", &script.to_string())
         .start()
         .await;
     let admin = server.admin().await;

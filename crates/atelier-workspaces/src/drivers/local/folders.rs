@@ -12,9 +12,11 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use atelier_domain::WorkspaceId;
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
 
+use super::tree::{self, Extent};
 use super::users::Owner;
 
 /// Where workspace agents before 0.2 kept their state.
@@ -31,7 +33,8 @@ pub(crate) struct Folders {
     pub(crate) run: PathBuf,
     /// What the workspace agent keeps over restarts. Beside home, where commands tidy up.
     pub(crate) state: PathBuf,
-    /// What the workspace sees as `/tmp`, or as `TMPDIR` where it has no view of its own. Empty at each start.
+    /// What the workspace sees as `/tmp`, or as `TMPDIR` where it has no view of its own. Emptied at each stop
+    /// and start.
     pub(crate) tmp: PathBuf,
     /// Held by the first process as long as it lives.
     pub(crate) lock: PathBuf,
@@ -87,7 +90,7 @@ impl Folders {
             .set_permissions(Permissions::from_mode(0o644))
     }
 
-    /// Puts a file of the server's into `run`.
+    /// Puts a file of the server's into `run`, in the place of whatever lies there.
     pub(crate) fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let fresh = self.outer.join(format!("new.{name}"));
         remove_if_there(&fresh)?;
@@ -95,23 +98,35 @@ impl Folders {
         file.write_all(content)?;
         file.sync_all()?;
         self.give(&fresh)?;
-        std::fs::rename(&fresh, self.run.join(name))
+        self.move_in(&fresh, name)
     }
 
-    /// Takes a file out of `run`, for instance one the last start left.
+    /// Takes a file out of `run`, for instance one the last start left, or whatever the workspace laid there.
     pub(crate) fn take_out(&self, name: &str) -> io::Result<()> {
-        remove_if_there(&self.run.join(name))
+        tree::remove(&self.run.join(name))
     }
 
-    /// Listens on a socket in `run`; an older one of the same name loses its place.
+    /// Listens on a socket in `run`, in the place of whatever lies there.
     pub(crate) fn listen(&self, name: &str) -> io::Result<UnixListener> {
         let fresh = self.outer.join(format!("new.{name}"));
         remove_if_there(&fresh)?;
         let listener = UnixListener::bind(&fresh)?;
         listener.set_nonblocking(true)?;
         self.give(&fresh)?;
-        std::fs::rename(&fresh, self.run.join(name))?;
+        self.move_in(&fresh, name)?;
         Ok(listener)
+    }
+
+    fn move_in(&self, fresh: &Path, name: &str) -> io::Result<()> {
+        let place = self.run.join(name);
+        match std::fs::rename(fresh, &place) {
+            // Only a folder is not replaced by itself.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                tree::remove(&place)?;
+                std::fs::rename(fresh, &place)
+            }
+            other => other,
+        }
     }
 
     /// An empty log for the output of the first process.
@@ -135,14 +150,12 @@ impl Folders {
 
     /// Removes everything. Repeatable.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        remove_folder(&self.outer)
+        tree::remove(&self.outer)
     }
 
-    /// Takes out what the last start left in `tmp`. Only while nothing of the workspace runs.
+    /// Takes out all that lies in `tmp`. Only while nothing of the workspace runs.
     pub(crate) fn empty_tmp(&self) -> io::Result<()> {
-        remove_folder(&self.tmp)?;
-        DirBuilder::new().mode(0o700).create(&self.tmp)?;
-        self.give(&self.tmp)
+        tree::empty(&self.tmp)
     }
 
     /// The user that the workspace is to run as, when it is another one than the server's.
@@ -159,7 +172,7 @@ impl Folders {
         }
         // Home comes last and its own folder after all that is in it: that says that nothing is left to do.
         for folder in [&self.run, &self.state, &self.tmp, &self.home] {
-            pass_on(folder, former, owner, 0)?;
+            pass_on(folder, former, owner)?;
         }
         Ok(())
     }
@@ -250,51 +263,23 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Gives what belongs to `former` below and at `path` to `owner`; links are not followed.
-fn pass_on(path: &Path, former: Owner, owner: Owner, depth: usize) -> io::Result<()> {
-    if depth > 256 {
-        return Err(io::Error::other("folders lie more than 256 deep in each other"));
-    }
-    let found = std::fs::symlink_metadata(path)?;
-    if found.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            pass_on(&entry?.path(), former, owner, depth + 1)?;
+fn pass_on(path: &Path, former: Owner, owner: Owner) -> io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)));
+    let extent = tree::walk(path, usize::MAX, |folder, name, found| {
+        if found.st_uid == former.uid {
+            rustix::fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         }
+        Ok(())
+    })?;
+    if extent == Extent::Part {
+        return Err(io::Error::other(format!("not all files in {} can be read", path.display())));
     }
-    if found.uid() == former.uid {
-        std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))?;
-    }
-    Ok(())
-}
-
-fn remove_folder(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // Folders that their owner may not write into, as some package caches make them.
-            open_up(path, 0)?;
-            std::fs::remove_dir_all(path)
-        }
-        other => other,
-    }
-    .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-/// Gives the owner all rights on every folder below `path`; links are not followed.
-fn open_up(path: &Path, depth: usize) -> io::Result<()> {
-    if depth > 256 {
-        return Ok(());
-    }
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path(), depth + 1)?;
-        }
-    }
-    Ok(())
+    std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::tests::{nest, quick_folder, without_privileges};
     use super::*;
 
     fn folders() -> (tempfile::TempDir, Folders) {
@@ -322,26 +307,98 @@ mod tests {
     }
 
     #[test]
-    fn removing_copes_with_read_only_folders_and_with_nothing() {
-        let (_data, folders) = folders();
-        let cache = folders.home.join("cache/module");
-        std::fs::create_dir_all(&cache).unwrap();
-        std::fs::write(cache.join("file"), "").unwrap();
-        std::fs::set_permissions(&cache, Permissions::from_mode(0o500)).unwrap();
-        folders.remove().unwrap();
-        assert!(!folders.outer.exists());
-        folders.remove().unwrap();
+    fn whatever_the_workspace_laid_in_the_place_of_a_file_is_replaced_or_taken_out() {
+        let (data, folders) = folders();
+        let victim = data.path().join("victim");
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(victim.join("file"), "untouched").unwrap();
+        let obstacles: [fn(&Path, &Path); 4] = [
+            |place, _| std::fs::create_dir_all(place.join("x/y")).unwrap(),
+            |place, victim| std::os::unix::fs::symlink(victim, place).unwrap(),
+            |place, _| rustix::fs::mkfifoat(rustix::fs::CWD, place, rustix::fs::Mode::RUSR).unwrap(),
+            |place, _| std::fs::write(place, "").unwrap(),
+        ];
+        for (number, lay) in obstacles.into_iter().enumerate() {
+            for name in ["token", "agent.sock"] {
+                lay(&folders.run.join(name), &victim);
+            }
+            folders.put("token", b"secret").unwrap();
+            let _listener = folders.listen("agent.sock").unwrap();
+            assert_eq!(std::fs::read_to_string(folders.run.join("token")).unwrap(), "secret", "{number}");
+            for name in ["token", "agent.sock"] {
+                folders.take_out(name).unwrap();
+                lay(&folders.run.join(name), &victim);
+                folders.take_out(name).unwrap();
+                folders.take_out(name).unwrap();
+            }
+            assert_eq!(std::fs::read_dir(&folders.run).unwrap().count(), 0, "{number}");
+        }
+        assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "untouched");
     }
 
     #[test]
-    fn a_start_finds_an_empty_tmp() {
+    fn removing_copes_with_folders_without_rights_and_with_nothing() {
+        without_privileges(|data| {
+            let folders = Folders::of(data, WorkspaceId::new(), None);
+            folders.create_outer().unwrap();
+            folders.create().unwrap();
+            let cache = folders.home.join("cache/module");
+            std::fs::create_dir_all(&cache).unwrap();
+            std::fs::write(cache.join("file"), "").unwrap();
+            std::fs::set_permissions(&cache, Permissions::from_mode(0o500)).unwrap();
+            std::fs::set_permissions(&folders.home, Permissions::from_mode(0o000)).unwrap();
+            folders.remove().unwrap();
+            assert!(!folders.outer.exists());
+            folders.remove().unwrap();
+            folders.empty_tmp().unwrap();
+            assert!(!folders.outer.exists());
+        });
+    }
+
+    #[test]
+    fn a_workspace_that_takes_its_own_rights_is_started_and_stopped() {
+        without_privileges(|data| {
+            let folders = Folders::of(data, WorkspaceId::new(), None);
+            folders.create_outer().unwrap();
+            let close = || {
+                for folder in [&folders.home, &folders.run, &folders.tmp] {
+                    std::fs::set_permissions(folder, Permissions::from_mode(0o000)).unwrap();
+                }
+            };
+            folders.create().unwrap();
+            close();
+            folders.create().unwrap();
+            folders.put("token", b"secret").unwrap();
+            close();
+            folders.take_out("token").unwrap();
+            folders.empty_tmp().unwrap();
+            assert_eq!(std::fs::metadata(&folders.tmp).unwrap().mode() & 0o777, 0o700);
+        });
+    }
+
+    #[test]
+    fn folders_deeper_than_any_stack_are_emptied_and_removed() {
+        let data = quick_folder();
+        let folders = Folders::of(data.path(), WorkspaceId::new(), None);
+        folders.create_outer().unwrap();
+        folders.create().unwrap();
+        for inner in [&folders.tmp, &folders.home] {
+            nest(inner, "a", 20_000, 1);
+        }
+        folders.empty_tmp().unwrap();
+        assert_eq!(std::fs::read_dir(&folders.tmp).unwrap().count(), 0);
+        folders.remove().unwrap();
+        assert!(!folders.outer.exists());
+    }
+
+    #[test]
+    fn tmp_is_emptied() {
         let (_data, folders) = folders();
         std::fs::create_dir(folders.tmp.join("closed")).unwrap();
         std::fs::write(folders.tmp.join("closed/file"), "").unwrap();
         std::fs::set_permissions(folders.tmp.join("closed"), Permissions::from_mode(0o500)).unwrap();
         folders.empty_tmp().unwrap();
         assert_eq!(std::fs::read_dir(&folders.tmp).unwrap().count(), 0);
-        assert_eq!(std::fs::metadata(&folders.tmp).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]
@@ -357,6 +414,7 @@ mod tests {
         shared.put("token", b"secret").unwrap();
         let (file, link) = (shared.home.join("file"), shared.home.join("link"));
         std::fs::write(&file, "").unwrap();
+        nest(&shared.home, "deep", 300, 1);
         let victim = data.path().join("victim");
         std::fs::write(&victim, "").unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();

@@ -6,29 +6,30 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::tree::{self, Extent};
+
 /// Where counting ends. A tree of so many files takes minutes to walk.
 const ENTRIES: usize = 2_000_000;
 /// `st_blocks` counts in these, whatever the file system's own blocks are.
 const BLOCK_BYTES: u64 = 512;
 
-/// Bytes below `folder`, links not followed. What cannot be read counts as nothing.
-pub(super) fn of_folder(folder: &Path) -> u64 {
-    let mut folders = vec![folder.to_owned()];
-    let (mut bytes, mut entries) = (0, 0);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            entries += 1;
-            if entries > ENTRIES {
-                return bytes;
-            }
-            let Ok(metadata) = entry.metadata() else { continue };
-            bytes += metadata.blocks() * BLOCK_BYTES;
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    bytes
+/// What a workspace takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiskUse {
+    pub(crate) bytes: u64,
+    /// Whether some files could not be counted.
+    pub(crate) is_part: bool,
+}
+
+/// What lies below `folder`, links not followed.
+pub(super) fn of_folder(folder: &Path) -> DiskUse {
+    let mut bytes: u64 = 0;
+    let extent = tree::walk(folder, ENTRIES, |_, _, found| {
+        bytes += found.st_blocks.unsigned_abs() * BLOCK_BYTES;
+        Ok(())
+    });
+    let is_part = !extent.is_ok_and(|extent| extent == Extent::Whole);
+    DiskUse { bytes, is_part }
 }
 
 /// Bytes of removed files on the file system of `folder` that these processes hold open.
@@ -45,6 +46,9 @@ pub(super) fn of_removed_files(folder: &Path, processes: &[i32]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::tree::tests::{nest, without_privileges};
     use super::*;
 
     #[test]
@@ -59,15 +63,35 @@ mod tests {
         std::fs::write(&file, vec![1; 300_000]).unwrap();
         let held = std::fs::File::open(&file).unwrap();
         held.sync_all().unwrap();
-        let bytes = of_folder(folder.path());
-        assert!((300_000..600_000).contains(&bytes), "{bytes}");
+        let DiskUse { bytes, is_part } = of_folder(folder.path());
+        assert!((300_000..600_000).contains(&bytes) && !is_part, "{bytes}");
 
         let own = [i32::try_from(std::process::id()).unwrap()];
         let before = of_removed_files(folder.path(), &own);
         std::fs::remove_file(&file).unwrap();
         let grown = of_removed_files(folder.path(), &own) - before;
         assert!((300_000..600_000).contains(&grown), "{grown}");
-        assert!(of_folder(folder.path()) < 100_000);
+        assert!(of_folder(folder.path()).bytes < 100_000);
         drop(held);
+    }
+
+    #[test]
+    fn files_beyond_the_longest_path_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        nest(folder.path(), &"long".repeat(60), 30, 1 << 20);
+        let DiskUse { bytes, is_part } = of_folder(folder.path());
+        assert!(bytes >= 1 << 20 && !is_part, "{bytes}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_makes_the_count_a_part() {
+        without_privileges(|folder| {
+            let closed = folder.join("closed");
+            std::fs::create_dir(&closed).unwrap();
+            std::fs::write(closed.join("file"), vec![1; 1 << 20]).unwrap();
+            std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o300)).unwrap();
+            assert!(of_folder(folder).is_part);
+            assert!(of_folder(&folder.join("nothing")).is_part);
+        });
     }
 }
