@@ -175,7 +175,7 @@ fn start_agent(args: &InitArgs, program: &ProgramFile, token: &str) -> anyhow::R
     }
     // Fits into the pipe, so nobody has to read it yet. An agent that has ended already is reaped later.
     match write_end.write_all(token.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error).context("hand the token over"),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("hand the token over"),
         Ok(()) | Err(_) => Ok(i32::try_from(child.id())?),
     }
 }

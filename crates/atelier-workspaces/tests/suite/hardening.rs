@@ -294,27 +294,25 @@ fn is_user_without_rights(test: &str) -> bool {
 
 /// Ends the agent some times, and each time looks into its successor from its first moment on.
 const STEAL: &str = r#"perl -e '
+    sub is_agent { open(my $file, "<", "/proc/$_[0]/cmdline") or return 0; (<$file> // "") =~ /agent\0serve/ }
+    # Agents of other workspaces may be seen and not signalled.
+    sub agent { my ($agent) = grep { is_agent($_) && kill(0, $_) } map { /(\d+)$/ } </proc/[0-9]*>; $agent // 0 }
     for my $round (1 .. 3) {
-        my $agent;
-        until ($agent) {
-            for my $process (</proc/[0-9]*>) {
-                open(my $file, "<", "$process/cmdline") or next;
-                next if (<$file> // "") !~ /agent\0serve/;
-                $process =~ /(\d+)$/ and kill("KILL", $1) and $agent = $1;
+        my $old = 0;
+        $old = agent() until $old && kill("KILL", $old);
+        my $new = 0;
+        until ($new && $new != $old) {
+            for (1 .. 100) {
+                open(my $load, "<", "/proc/loadavg");
+                my ($last) = <$load> =~ /(\d+)$/;
+                for my $next ($last - 4 .. $last + 4) {
+                    next if $next == $$ || $next == $old;
+                    open(my $memory, "<", "/proc/$next/mem") and is_agent($next) and print "memory\n";
+                    open(my $input, "<", "/proc/$next/fd/0") and sysread($input, my $token, 100)
+                        and $token =~ /atag_/ and print "token\n";
+                }
             }
-        }
-        my $is_there = 0;
-        until ($is_there) {
-            open(my $load, "<", "/proc/loadavg");
-            my ($last) = <$load> =~ /(\d+)$/;
-            for my $next ($last - 4 .. $last + 4) {
-                next if $next == $$ || $next == $agent;
-                my $name = do { open(my $file, "<", "/proc/$next/cmdline"); <$file> // "" };
-                $is_there = 1 if $name =~ /agent\0serve/;
-                open(my $memory, "<", "/proc/$next/mem") and $is_there and print "memory\n";
-                open(my $input, "<", "/proc/$next/fd/0") and sysread($input, my $token, 100)
-                    and $token =~ /atag_/ and print "token\n";
-            }
+            $new = agent();
         }
     }
     print "tried\n"' > ~/stolen.new 2>&1; mv ~/stolen.new ~/stolen"#;
