@@ -107,7 +107,7 @@ impl View {
     fn show(&mut self, shown: Shown) {
         match shown {
             Shown::Text(piece) => {
-                self.text.push_str(&piece);
+                self.text.push_str(&spaced(&piece));
                 while let Some(line) = first_line(&mut self.text) {
                     let line = self.text_line(&line);
                     self.finished.push(line);
@@ -150,7 +150,7 @@ impl View {
 
     fn own(&mut self, text: &str, files: &[String]) {
         self.finished.push(Line::default());
-        for (n, line) in text.lines().enumerate() {
+        for (n, line) in spaced(text).lines().enumerate() {
             let sign = if n == 0 { PROMPT } else { "  " };
             self.finished.push(Line { indent: 2, ..Line::new(format!("{sign}{line}"), bold()) });
         }
@@ -214,6 +214,11 @@ impl View {
         let frame = self.begun.elapsed().as_millis() / super::FRAME.as_millis();
         SPINNER[usize::try_from(frame).unwrap_or(0) % SPINNER.len()]
     }
+}
+
+/// A text without tabs: how wide one is, only the terminal would know.
+fn spaced(text: &str) -> String {
+    text.replace('\t', "    ")
 }
 
 /// Takes the first line off a text, or a piece of one that is too long.

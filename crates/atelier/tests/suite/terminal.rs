@@ -168,6 +168,7 @@ async fn a_pasted_text_of_several_lines_is_one_message() {
     terminal.shows("lib.rs:2").await;
     terminal.press("\r").await;
     terminal.shows("Hello there.").await;
+    terminal.shows("      at main.rs:1").await;
     let chat = only_chat(&admin).await;
     chat.wait_for_status("waiting").await;
     assert_eq!(own_messages(&chat).await, [trace]);
