@@ -68,7 +68,7 @@ pub(crate) async fn file_download(
     } else {
         let data = app.store.file_bytes_for_system(&file).await?.ok_or_else(ApiError::not_found)?;
         let mut response = Response::new(Body::from(data));
-        response.headers_mut().insert(header::CONTENT_TYPE, value(&file.media_type)?);
+        response.headers_mut().insert(header::CONTENT_TYPE, value(&kind::content_type(&file.media_type))?);
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value(&name::disposition(&file.name))?);
         response
     };

@@ -1,5 +1,7 @@
 //! Whether a request comes from a page of this site, as far as its browser tells (`api.md` 1.2).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -15,11 +17,13 @@ const MAX_SHOWN: usize = 200;
 pub(crate) struct OwnOrigin {
     access_url: String,
     access: Option<Origin>,
+    /// The first refusal is in the log, for whoever set up the proxy; later ones say nothing new.
+    is_told: AtomicBool,
 }
 
 impl OwnOrigin {
     pub(crate) fn new(access_url: &str) -> Self {
-        Self { access_url: access_url.to_owned(), access: Origin::parse(access_url) }
+        Self { access_url: access_url.to_owned(), access: Origin::parse(access_url), is_told: AtomicBool::new(false) }
     }
 
     /// Refuses what a page of another site sent. Programs send neither of the two headers and pass.
@@ -43,11 +47,15 @@ impl OwnOrigin {
             return Ok(());
         }
         let message = "The request comes from a page of another site.";
-        Err(ApiError::new(StatusCode::FORBIDDEN, "origin_mismatch", message).with_detail(format!(
+        let detail = format!(
             "The browser sent {shown}. Pages of this site come from `{}` (ATELIER_ACCESS_URL) or from the request's \
              Host `{host:.MAX_SHOWN$}`. If people open the site at another address, set ATELIER_ACCESS_URL to it.",
             self.access_url,
-        )))
+        );
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a browser was refused with origin_mismatch (this is logged once). {detail}");
+        }
+        Err(ApiError::new(StatusCode::FORBIDDEN, "origin_mismatch", message).with_detail(detail))
     }
 
     fn is_own(&self, origin: &str, host: &str) -> bool {

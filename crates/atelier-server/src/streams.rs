@@ -13,7 +13,7 @@ use atelier_domain::{ChatId, MessageId, SharedClock, UserId};
 use atelier_stream::{Ended, OpenError, Viewer, ViewerRequest, WatchViewer};
 use axum::body::{Body, Bytes};
 use axum::extract::{Query as RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 
@@ -320,7 +320,9 @@ fn server_sent_events(frames: impl Frames, guard: Guard, pings_first: bool) -> R
         Some((futures::stream::iter(parts), events))
     });
     let body = Body::from_stream(begin.chain(rest.flatten()).map(Ok::<_, Infallible>));
-    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+    // nginx hands events on when it has a few KB of them, unless it is told not to
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    (headers, body).into_response()
 }
 
 impl<F: Frames> Events<F> {

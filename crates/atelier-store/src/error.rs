@@ -3,6 +3,8 @@
 /// No room: `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE` (the index of the write-ahead log cannot grow), and PostgreSQL's
 /// `disk_full`.
 const DISK_FULL: [&str; 3] = ["13", "4874", "53100"];
+/// `SQLITE_CORRUPT` with its extensions, and `SQLITE_NOTADB`.
+const DAMAGED: [&str; 5] = ["11", "267", "523", "779", "26"];
 
 /// A failure of the store. Its text is for logs, never for callers of the API.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,12 @@ pub enum StoreError {
              the backup from before the upgrade"
     )]
     DamagedSchema { version: i64 },
+    /// SQLite finds that the file is none of its own, or not as it left it.
+    #[error(
+        "the file of the database is damaged, or no database of SQLite; stop the server, keep a copy of the file, and \
+             restore a backup"
+    )]
+    DamagedFile(#[source] sqlx::Error),
     #[error("the schema could not be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("{0}")]
@@ -72,6 +80,7 @@ impl StoreError {
             | Self::Unreadable { .. }
             | Self::NewerSchema { .. }
             | Self::DamagedSchema { .. }
+            | Self::DamagedFile(_)
             | Self::Migrate(_)
             | Self::Setup(_)
             | Self::Database(_)
@@ -102,6 +111,9 @@ impl StoreError {
             MigrateError::VersionMismatch(version) | MigrateError::Dirty(version) => Self::DamagedSchema { version },
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_disk_full(&error) => {
                 Self::StorageFull
+            }
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_damaged(&error) => {
+                Self::DamagedFile(error)
             }
             other => Self::Migrate(other),
         }
@@ -145,6 +157,7 @@ impl From<sqlx::Error> for StoreError {
                 }
                 match database.code().as_deref() {
                     Some(code) if DISK_FULL.contains(&code) => Self::StorageFull,
+                    Some(code) if DAMAGED.contains(&code) => Self::DamagedFile(error),
                     // SQLITE_BUSY and its extensions; lock_not_available, query_canceled, serialization, deadlock,
                     // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
                     Some(
@@ -167,6 +180,14 @@ impl From<sqlx::Error> for StoreError {
 }
 
 fn is_disk_full(error: &sqlx::Error) -> bool {
+    has_code(error, &DISK_FULL)
+}
+
+fn is_damaged(error: &sqlx::Error) -> bool {
+    has_code(error, &DAMAGED)
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| DISK_FULL.contains(&code.as_ref()))
+    code.is_some_and(|code| codes.contains(&code.as_ref()))
 }

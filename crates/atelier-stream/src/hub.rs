@@ -470,7 +470,7 @@ impl StepLog {
 
     fn push(&self, block: Block, index: u32, text: &str) {
         let hub = self.hub();
-        let is_model = !matches!(block, Block::ToolOutput { .. });
+        let is_model = block.is_model();
         let mut state = hub.lock();
         let Some(live) = &mut state.live else { return };
         let Some(event) = live.push(hub.chat, block, index, text) else {

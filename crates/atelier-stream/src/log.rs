@@ -36,6 +36,10 @@ impl Block {
         }
     }
 
+    pub(crate) const fn is_model(&self) -> bool {
+        !matches!(self, Self::ToolOutput { .. })
+    }
+
     /// The part with this piece of text, as JSON.
     fn part(&self, text: &str) -> String {
         match self {
@@ -81,6 +85,15 @@ const MAX_STEP_OUTPUT: usize = 1024 * 1024;
 struct CallOutput {
     tool_call_id: String,
     bytes: usize,
+}
+
+/// Neighbouring parts as one event.
+pub(crate) struct Missed {
+    pub(crate) event: Bytes,
+    /// Number of the last part in it.
+    pub(crate) seq: u64,
+    /// Of the model's answer, not of what a command prints.
+    pub(crate) is_model: bool,
 }
 
 #[derive(Default)]
@@ -173,7 +186,7 @@ impl LiveParts {
 
     /// What a viewer at `seq` has missed, neighbours joined, each with its number. Model parts of steps up to
     /// `committed_step` are not sent, their answers are stored.
-    pub(crate) fn missed(&self, chat: ChatId, mut seq: u64, committed_step: i64) -> Vec<(Bytes, u64)> {
+    pub(crate) fn missed(&self, chat: ChatId, mut seq: u64, committed_step: i64) -> Vec<Missed> {
         let mut events = Vec::new();
         for run in &self.runs {
             let last = run.last_seq();
@@ -186,7 +199,8 @@ impl LiveParts {
             } else {
                 0
             };
-            events.push((self.event(chat, &run.block, run.index, &run.text[start..], seq + 1, last), last));
+            let event = self.event(chat, &run.block, run.index, &run.text[start..], seq + 1, last);
+            events.push(Missed { event, seq: last, is_model: run.block.is_model() });
             seq = last;
         }
         events
@@ -221,10 +235,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn texts(events: &[(Bytes, u64)]) -> Vec<(u64, u64, u32, String)> {
+    fn texts(events: &[Missed]) -> Vec<(u64, u64, u32, String)> {
         events
             .iter()
-            .map(|(event, number)| {
+            .map(|Missed { event, seq: number, .. }| {
                 let event: Value = serde_json::from_slice(event).unwrap();
                 let part = &event["message_part"];
                 let seq = part["seq"].as_u64().unwrap();
@@ -299,7 +313,7 @@ mod tests {
         let output = Block::ToolOutput { tool_call_id: "c".into(), tool_name: "execute".into() };
         live.push(chat, output, 0, "out");
         let missed = live.missed(chat, 1, 1);
-        let event: Value = serde_json::from_slice(&missed[0].0).unwrap();
+        let event: Value = serde_json::from_slice(&missed[0].event).unwrap();
         assert_eq!(missed.len(), 1);
         assert_eq!(
             (event["message_part"]["seq_from"].as_u64(), event["message_part"]["seq"].as_u64()),

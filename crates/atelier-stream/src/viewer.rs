@@ -80,6 +80,7 @@ pub struct Viewer {
     news: watch::Receiver<u64>,
     stopped: watch::Receiver<bool>,
     position: Position,
+    /// Came with a cursor. Other clients know no part that is only a piece of a command's output.
     resumable: bool,
     /// The next item of the ring; absent while reading is due.
     next_item: Option<u64>,
@@ -220,11 +221,12 @@ impl Viewer {
             let is_due = match item.kind {
                 ItemKind::Durable { version, .. } => version > self.read_version,
                 ItemKind::Part { is_model } => {
+                    let is_known = is_model || self.resumable;
                     let is_seen = (item.after.step, item.after.attempt) == (self.position.step, self.position.attempt)
                         && item.after.seq <= self.position.seq;
                     let is_old = (item.after.step, item.after.attempt) < (self.position.step, self.position.attempt);
                     let is_committed = is_model && item.after.step <= self.committed_step;
-                    !(is_seen || is_old || is_committed)
+                    is_known && !(is_seen || is_old || is_committed)
                 }
                 ItemKind::Retry => item.after.step >= self.position.step,
             };
@@ -324,7 +326,9 @@ impl Viewer {
         };
         let is_same = (parts.step, parts.attempt) == (self.position.step, self.position.attempt);
         let seq = if is_same { self.position.seq } else { 0 };
-        let events = parts.missed(self.hold.hub.chat, seq, committed_step);
+        let missed = parts.missed(self.hold.hub.chat, seq, committed_step).into_iter();
+        let known = missed.filter(|part| part.is_model || self.resumable);
+        let events = known.map(|part| (part.event, part.seq)).collect();
         Live { events, at: (parts.step, parts.attempt, parts.seq) }
     }
 

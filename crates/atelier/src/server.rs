@@ -1,6 +1,7 @@
 //! Putting the server together, and ending it in order.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,12 +57,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     prepare_data_dir(&data_dir)?;
     // the address first: whoever starts us twice by mistake learns it before anything is touched
-    let listener = TcpListener::bind(settings.http_address)
+    let listener = listen(&settings.http_address)
         .await
         .with_context(|| format!("cannot listen on {} (ATELIER_HTTP_ADDRESS)", settings.http_address))?;
     let address = listener.local_addr()?;
     let access_url = match &settings.access_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+        Some(url) => url.clone(),
         None => format!("http://{address}"),
     };
 
@@ -180,6 +181,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Listens on the first address of a host, IPv4 before IPv6: both is what `localhost` is.
+async fn listen(host_and_port: &str) -> std::io::Result<TcpListener> {
+    let mut addresses: Vec<_> = tokio::net::lookup_host(host_and_port).await?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    TcpListener::bind(&addresses[..]).await
+}
+
 /// Each connection takes a file descriptor, and the usual soft limit of 1,024 is there for programs that use
 /// `select`: the server takes as many as it is allowed to.
 fn raise_open_files() {
@@ -277,7 +285,12 @@ pub(crate) async fn open_store(settings: &Settings, data_dir: &Path) -> anyhow::
     if blobs.place == BlobPlace::S3 && blobs.bucket.is_none() {
         bail!("ATELIER_FILE_STORE=s3 needs a bucket: set ATELIER_FILE_S3_URL=s3://BUCKET");
     }
-    Store::open(StoreConfig { database, secrets, blobs }).await.context("the database cannot be opened")
+    let name = match &database {
+        Database::Sqlite { file } => format!("the database {} cannot be opened", file.display()),
+        // its URL may hold a password
+        Database::Postgres { .. } => "the database of ATELIER_DATABASE_URL cannot be opened".to_owned(),
+    };
+    Store::open(StoreConfig { database, secrets, blobs }).await.context(name)
 }
 
 /// The bucket of files, if there is one.

@@ -6,11 +6,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Command, FromArgMatches as _};
+
+mod values;
 
 /// Names of settings that hold secrets: never printed.
 const SECRET: [&str; 3] = ["secret_keys", "database_url", "setup_code"];
@@ -19,19 +20,20 @@ const SECRET: [&str; 3] = ["secret_keys", "database_url", "setup_code"];
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Settings {
     /// TOML file with these settings
-    #[arg(long, env = "ATELIER_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ATELIER_CONFIG", value_name = "FILE", value_parser = values::whole_path)]
     pub(crate) config: Option<PathBuf>,
 
     /// Address to listen on; port 0 takes a free one and prints it
-    #[arg(long, env = "ATELIER_HTTP_ADDRESS", default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
-    pub(crate) http_address: SocketAddr,
+    #[arg(long, env = "ATELIER_HTTP_ADDRESS", default_value = "127.0.0.1:3000", value_name = "ADDRESS",
+          value_parser = values::host_and_port)]
+    pub(crate) http_address: String,
 
-    /// URL under which people reach the server [default: http:// and the address it listens on]
-    #[arg(long, env = "ATELIER_ACCESS_URL", value_name = "URL")]
+    /// URL under which people reach the server, without a path [default: http:// and the address it listens on]
+    #[arg(long, env = "ATELIER_ACCESS_URL", value_name = "URL", value_parser = values::site_url)]
     pub(crate) access_url: Option<String>,
 
     /// Folder for the database, keys and workspaces [default: /var/lib/atelier as root, else $XDG_DATA_HOME/atelier]
-    #[arg(long, env = "ATELIER_DATA_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "ATELIER_DATA_DIR", value_name = "FOLDER", value_parser = values::whole_path)]
     pub(crate) data_dir: Option<PathBuf>,
 
     /// postgres://... for PostgreSQL [default: SQLite in the data folder]
@@ -79,7 +81,8 @@ pub(crate) struct Settings {
     pub(crate) disk_reserve_mb: u64,
 
     /// Folders that templates of the local driver may show read-only (`spec.local.extra_paths`)
-    #[arg(long, env = "ATELIER_LOCAL_EXTRA_PATHS", value_delimiter = ',', value_name = "FOLDERS")]
+    #[arg(long, env = "ATELIER_LOCAL_EXTRA_PATHS", value_delimiter = ',', value_name = "FOLDERS",
+          value_parser = values::whole_path)]
     pub(crate) local_extra_paths: Vec<PathBuf>,
 
     /// Addresses beside public ones that workspaces of the network policy `allowlist` may reach where their
@@ -92,7 +95,7 @@ pub(crate) struct Settings {
     pub(crate) owner_workspace_shell: bool,
 
     /// Folder with scripts of the scripted model, beside the built-in ones
-    #[arg(long, env = "ATELIER_SCRIPTS_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "ATELIER_SCRIPTS_DIR", value_name = "FOLDER", value_parser = values::whole_path)]
     pub(crate) scripts_dir: Option<PathBuf>,
 
     /// Offer the scripted model as a provider (also on with --demo or a scripts folder)
@@ -117,7 +120,7 @@ pub(crate) struct Settings {
     pub(crate) file_store: String,
 
     /// Folder of files (default: private/files in the data folder); replicas share it
-    #[arg(long, env = "ATELIER_FILE_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "ATELIER_FILE_DIR", value_name = "FOLDER", value_parser = values::whole_path)]
     pub(crate) file_dir: Option<PathBuf>,
 
     /// Bucket of files, s3://BUCKET or s3://BUCKET/PREFIX; region and credentials as AWS_* variables

@@ -13,7 +13,7 @@ export class ApiFailure extends Error {
   readonly retryAfter: number | null;
 
   constructor(status: number | null, body: Partial<Schemas["Error"]>, headers?: Headers) {
-    super(body.message ?? (status === null ? "The server cannot be reached." : `The server answered ${status}.`));
+    super(body.message ?? wordsFor(status));
     this.name = "ApiFailure";
     this.status = status;
     this.code = body.code ?? (status === null ? "network" : "unknown");
@@ -22,6 +22,13 @@ export class ApiFailure extends Error {
     const wait = Number(headers?.get("retry-after") ?? Number.NaN);
     this.retryAfter = Number.isFinite(wait) ? wait : null;
   }
+}
+
+/** For an answer that is not the server's own, as a proxy gives one. */
+function wordsFor(status: number | null): string {
+  if (status === null) return "The server cannot be reached.";
+  if (status === 413) return "This is larger than a proxy in front of the server lets through. Ask an admin to allow 11 MB.";
+  return `The server answered ${status}.`;
 }
 
 /** Gets an event `ended` at every 401, so that the session can be renewed over the page. */

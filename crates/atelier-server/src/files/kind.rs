@@ -1,5 +1,7 @@
 //! What kind of file an upload is: what it says, and what its bytes show.
 
+use std::borrow::Cow;
+
 /// So many bytes show what a file is.
 const SHOWN: usize = 512;
 
@@ -26,27 +28,34 @@ pub(super) fn media_type(declared: &str, data: &[u8]) -> Result<&'static str, &'
     }
     let declared = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let found = shown(&data[..data.len().min(SHOWN)]);
-    let is_text = found.is_none() && std::str::from_utf8(data).is_ok_and(|text| !text.contains('\0'));
+    // A text may well begin as a picture or a PDF does.
+    let is_text = std::str::from_utf8(data).is_ok_and(|text| !text.contains('\0'));
     match declared.as_str() {
-        "" | "application/octet-stream" => match found {
-            Some(found) => Ok(found),
-            None if is_text => Ok("text/plain"),
-            None => Err("The file is neither a picture, a PDF nor text in UTF-8."),
-        },
         "image/png" | "image/jpeg" | "image/gif" | "image/webp" => {
             found.filter(|found| found.starts_with("image/")).ok_or("The file says it is a picture, and is none.")
         }
         "application/pdf" => {
             found.filter(|found| *found == "application/pdf").ok_or("The file says it is a PDF, and is none.")
         }
-        // what is left of them is text
         declared => match MEDIA_TYPES.iter().find(|kind| **kind == declared) {
+            // what is left of them is text
             Some(kind) if is_text => Ok(kind),
             Some(_) => Err("The file says it is text, and is not text in UTF-8."),
-            None => {
-                Err("Only pictures (PNG, JPEG, GIF, WebP), PDF, JSON, CSV, Markdown and plain text can be attached.")
-            }
+            // source code has a type for each language, and systems disagree on them
+            None => match found {
+                Some(found) => Ok(found),
+                None if is_text => Ok("text/plain"),
+                None => Err("The file is neither a picture (PNG, JPEG, GIF, WebP), a PDF nor text in UTF-8."),
+            },
         },
+    }
+}
+
+/// The kind as a browser needs it: without a charset it takes text for what its country's computers once wrote.
+pub(super) fn content_type(media_type: &str) -> Cow<'_, str> {
+    match media_type.starts_with("text/") {
+        true => format!("{media_type}; charset=utf-8").into(),
+        false => media_type.into(),
     }
 }
 
@@ -78,14 +87,19 @@ mod tests {
         assert_eq!(media_type("application/octet-stream", b"%PDF-1.7"), Ok("application/pdf"));
         assert_eq!(media_type("", "h\u{e9}".as_bytes()), Ok("text/plain"));
         assert_eq!(media_type("text/csv; charset=utf-8", b"a,b"), Ok("text/csv"));
+        assert_eq!(media_type("text/markdown", b"GIF89a is how a GIF begins"), Ok("text/markdown"));
+        assert_eq!(media_type("text/plain", b"%PDF-1.7 is how a PDF begins"), Ok("text/plain"));
+        for declared in ["text/x-python", "application/x-yaml", "video/mp2t", "text/html", "image/svg+xml"] {
+            assert_eq!(media_type(declared, b"<p>"), Ok("text/plain"), "{declared}");
+        }
+        assert_eq!(media_type("video/mp2t", PNG), Ok("image/png"));
         for (declared, data) in [
             ("image/png", &b"text"[..]),
             ("text/plain", PNG),
             ("text/plain", b"a\0b"),
             ("text/plain", b"\xff\xfe"),
             ("application/pdf", PNG),
-            ("image/svg+xml", b"<svg/>"),
-            ("text/html", b"<p>"),
+            ("video/mp2t", b"\x47\0\x11"),
             ("", b"\0\x01"),
             ("text/plain", b""),
         ] {

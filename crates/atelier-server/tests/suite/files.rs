@@ -59,6 +59,10 @@ async fn b137_files_are_taken_by_what_they_say_and_show() {
             ("image/jpeg", PNG, "image/png"),
             ("application/octet-stream", PNG, "image/png"),
             ("", b"words", "text/plain"),
+            ("image/svg+xml", b"<svg/>", "text/plain"),
+            ("text/html", b"<p>", "text/plain"),
+            ("text/x-python", b"import os", "text/plain"),
+            ("text/plain", b"GIF89a is how a GIF begins", "text/plain"),
         ] {
             let file = upload(&ada, declared, "a file", data).await.body(201);
             assert_eq!(
@@ -66,13 +70,9 @@ async fn b137_files_are_taken_by_what_they_say_and_show() {
                 (&json!(stored), &json!("a file"), &json!(data.len()))
             );
         }
-        for (declared, data) in [
-            ("image/svg+xml", &b"<svg/>"[..]),
-            ("text/html", b"<p>"),
-            ("image/png", b"words"),
-            ("text/plain", PNG),
-            ("text/plain", b""),
-        ] {
+        for (declared, data) in
+            [("video/mp2t", &b"\x47\0"[..]), ("image/png", b"words"), ("text/plain", PNG), ("text/plain", b"")]
+        {
             upload(&ada, declared, "x", data).await.expect_error(400, "unsupported_file_type");
         }
         let most = vec![b'a'; 10 * 1024 * 1024];
@@ -225,4 +225,22 @@ async fn an_edit_keeps_the_file() {
     let id = &sent["message"]["id"];
     let edited = ada.patch(&chat.path(&format!("/messages/{id}")), attached(&[&file])).await.body(200);
     assert_eq!(edited["content"][0]["file_id"], json!(file));
+}
+
+#[tokio::test]
+async fn text_is_served_with_its_charset() {
+    let host = Host::builder().start().await;
+    let ada = host.user("ada", &[]).await;
+    for (declared, data, served) in [
+        ("text/plain", "café 日本".as_bytes(), "text/plain; charset=utf-8"),
+        ("text/csv", b"a,b", "text/csv; charset=utf-8"),
+        ("application/json", b"{}", "application/json"),
+        ("image/png", PNG, "image/png"),
+    ] {
+        let file = uploaded(&ada, declared, "file", data).await;
+        let response = ada.request(Method::GET, &format!("{CHATS}/files/{file}")).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], served);
+        assert_eq!(response.bytes().await.unwrap(), data);
+    }
+    host.stop().await;
 }

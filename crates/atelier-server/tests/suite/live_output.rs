@@ -10,6 +10,7 @@ use atelier_daemon::workspace::{
     WorkspaceReport, Workspaces,
 };
 use atelier_domain::{UserId, WorkspaceId};
+use atelier_test_support::{Chat, EventStream, Form};
 use atelier_workspaces::WorkspaceService;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -94,16 +95,64 @@ impl Workspaces for Noisy {
     }
 }
 
-#[tokio::test]
-async fn output_that_no_viewer_gets_is_not_fetched() {
-    let host = Host::builder().tools(|service| Arc::new(Noisy { service, agent: Arc::default() })).start().await;
+async fn noisy_host() -> Host {
+    Host::builder().tools(|service| Arc::new(Noisy { service, agent: Arc::default() })).start().await
+}
+
+/// A chat with a workspace.
+async fn chat_of(host: &Host, words: &str) -> Chat {
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let template = json!({"name": "base", "driver": "local", "spec": {}});
     let template = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
     let create = json!({"template_id": template["id"], "name": "box"});
     let workspace = ada.post("/api/v2/users/me/workspaces", create).await.body(201);
-    let chat = ada.chat_create_with(json!({"content": text("print"), "workspace_id": workspace["id"]})).await;
+    let chat = ada.chat_create_with(json!({"content": text(words), "workspace_id": workspace["id"]})).await;
     chat.wait_for_status("waiting").await;
+    chat
+}
+
+/// Live parts up to the answer behind the tool's result.
+async fn live_parts(stream: &mut EventStream) -> Vec<Value> {
+    let (mut parts, mut has_result) = (Vec::new(), false);
+    loop {
+        let frame = stream.next().await.expect("the stream goes on");
+        for event in frame.data.as_array().unwrap() {
+            let role = &event["message"]["role"];
+            has_result |= role == "tool";
+            if has_result && role == "assistant" {
+                return parts;
+            }
+            parts.extend(event.get("message_part").cloned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_clients_with_a_cursor_get_parts_that_are_a_piece_of_output() {
+    let host = noisy_host().await;
+    let chat = chat_of(&host, "hello").await;
+    let mut with_cursor = chat.stream(Form::WebSocket, Some("")).await;
+    let mut by_events = chat.stream(Form::ServerSentEvents, None).await;
+    let mut without = chat.stream(Form::WebSocket, None).await;
+    for stream in [&mut with_cursor, &mut by_events, &mut without] {
+        stream.next().await.unwrap();
+    }
+    chat.send("print").await;
+    let is_piece = |part: &Value| part["part"].get("result_delta").is_some();
+    let known = live_parts(&mut without).await;
+    assert!(!known.iter().any(is_piece), "{known:?}");
+    assert!(known.iter().any(|part| part["part"]["type"] == "tool-call"), "{known:?}");
+    for stream in [&mut with_cursor, &mut by_events] {
+        assert!(live_parts(stream).await.iter().any(is_piece));
+    }
+    chat.wait_for_status("waiting").await;
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn output_that_no_viewer_gets_is_not_fetched() {
+    let host = noisy_host().await;
+    let chat = chat_of(&host, "print").await;
     let messages = chat.messages().await;
     let result = &messages.iter().find(|message| message["role"] == "tool").unwrap()["content"][0]["result"];
     // 64 KiB are shown live, and then only the end is waited for

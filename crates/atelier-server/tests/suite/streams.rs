@@ -512,3 +512,17 @@ async fn late_viewers_of_a_long_chat_share_its_frames() {
     }
     host.stop().await;
 }
+
+#[tokio::test]
+async fn no_proxy_holds_events_back() {
+    let host = Host::builder().start().await;
+    let ada = host.user("ada", &[]).await;
+    let chat = waiting_chat(&ada).await;
+    for path in [chat.path("/stream"), format!("{CHATS}/watch")] {
+        let response = ada.request(Method::GET, &path).header("Accept", "text/event-stream").send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["x-accel-buffering"], "no", "{path}");
+    }
+    host.stop().await;
+}

@@ -83,3 +83,81 @@ async fn nobody_else_can_read_the_database() {
     server.restart().await;
     assert_eq!(files.map(mode), [0o600; 3]);
 }
+
+/// What a program says that ends by itself with a failure.
+async fn refusal(command: &mut Command) -> String {
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends by itself").unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(!output.status.success(), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_damaged_database_and_one_of_a_newer_version_are_named_with_advice() {
+    let mut server = server().engine(Engine::Sqlite).start().await;
+    server.stop().await;
+    let data_dir = server.data_dir();
+    let database = data_dir.join("private/atelier.db");
+    let whole = std::fs::read(&database).unwrap();
+    let mut halved = whole.clone();
+    halved[4096..].fill(0xa5);
+    for damaged in [b"this is no database".repeat(1000), halved] {
+        std::fs::write(&database, damaged).unwrap();
+        let said = refusal(&mut program("server", &data_dir)).await;
+        assert!(said.contains(&database.display().to_string()), "{said}");
+        assert!(said.contains("damaged") && said.contains("backup"), "{said}");
+    }
+    std::fs::write(&database, whole).unwrap();
+    let statement = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (99990101000000, 'of tomorrow', 1, x'00', 1)";
+    let script = format!("import sqlite3; c = sqlite3.connect({database:?}); c.execute({statement:?}); c.commit()");
+    assert!(std::process::Command::new("python3").args(["-c", &script]).status().unwrap().success());
+    let said = refusal(&mut program("server", &data_dir)).await;
+    assert!(said.contains(&database.display().to_string()) && said.contains("newer version"), "{said}");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_with_what_to_write_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value, words) in [
+        ("ATELIER_ACCESS_URL", "atelier.example", "https://"),
+        ("ATELIER_ACCESS_URL", "https://x.example/atelier", "must not have a path"),
+        ("ATELIER_DATA_DIR", "~/atelier", "whole path"),
+        ("ATELIER_FILE_DIR", "~/files", "whole path"),
+        ("ATELIER_HTTP_ADDRESS", ":3000", "0.0.0.0:3000"),
+        ("ATELIER_HTTP_ADDRESS", "nowhere.invalid:3000", "ATELIER_HTTP_ADDRESS"),
+    ] {
+        let said = refusal(program("server", folder.path()).env(name, value)).await;
+        assert!(said.contains(words), "{name}={value}: {said}");
+    }
+    // from the file too
+    let file = folder.path().join("atelier.toml");
+    std::fs::write(&file, "access_url = \"https://x.example/atelier\"\n").unwrap();
+    let said = refusal(program("server", folder.path()).arg("--config").arg(&file)).await;
+    assert!(said.contains("must not have a path"), "{said}");
+}
+
+#[tokio::test]
+async fn the_address_may_be_a_name_and_the_access_url_is_written_as_browsers_write_it() {
+    let server = server()
+        .engine(Engine::Sqlite)
+        .env("ATELIER_HTTP_ADDRESS", "localhost:0")
+        .env("ATELIER_ACCESS_URL", "HTTPS://Atelier.Example:443/")
+        .start()
+        .await;
+    let build = server.anonymous().get("/api/v2/buildinfo").await.body(200);
+    assert_eq!(build["external_url"], "https://atelier.example");
+    let login = |origin: &'static str| {
+        let body = serde_json::json!({"email": "nobody@example.com", "password": "wrong"});
+        let anonymous = server.anonymous();
+        let request = anonymous.request(reqwest::Method::POST, "/api/v2/users/login").header("Origin", origin);
+        async move { anonymous.send(request.json(&body)).await }
+    };
+    assert_eq!(login("https://atelier.example").await.status, 401);
+    for _ in 0..3 {
+        login("https://other.example").await.expect_error(403, "origin_mismatch");
+    }
+    let log = server.log();
+    assert_eq!(log.matches("origin_mismatch").count(), 1, "{log}");
+    assert!(log.contains("ATELIER_ACCESS_URL") && log.contains("https://other.example"), "{log}");
+}
