@@ -27,7 +27,8 @@ export class ApiFailure extends Error {
 /** For an answer that is not the server's own, as a proxy gives one. */
 function wordsFor(status: number | null): string {
   if (status === null) return "The server cannot be reached.";
-  if (status === 413) return "This is larger than a proxy in front of the server lets through. Ask an admin to allow 11 MB.";
+  if (status === 413)
+    return "This is larger than a proxy in front of the server lets through. Ask an admin to allow 11 MB.";
   return `The server answered ${status}.`;
 }
 
