@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -257,6 +256,6 @@ pub(crate) fn refused(status: u16, body: &Value) -> Refused {
 pub(crate) fn list(value: Value) -> anyhow::Result<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
-        _ => Err(anyhow::anyhow!("the answer is no list")).context("the server gave no list; is it an Atelier server?"),
+        _ => anyhow::bail!("the answer is no list; is this an Atelier server?"),
     }
 }

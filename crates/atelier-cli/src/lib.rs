@@ -98,7 +98,7 @@ pub async fn run(command: CliCommand, connection: Connection, setup_code: fn() -
 pub fn exit_code(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
-        // whoever read the output has gone
+        // the program that read the output has ended
         Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) => {

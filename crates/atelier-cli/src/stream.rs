@@ -41,7 +41,7 @@ impl ChatStream {
         reader.spawn(async move {
             let mut reader = Reader { client: &client, chat: &chat, cursor: String::new(), frames: sender.clone() };
             if let Err(error) = reader.run(patience).await {
-                // whoever listened is gone when this fails
+                // this fails only when nobody listens any more
                 let _ = sender.send(Err(error)).await;
             }
         });

@@ -155,6 +155,8 @@ async fn nothing_waits_for_a_program_that_nobody_could_continue() {
     // without job control there is nobody to give the terminal to
     let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.press(CONTROL_Z).await;
+    let taken = "\u{1b}[?2004h";
+    terminal.until("the terminal to be taken again", |_| terminal.bytes().matches(taken).count() == 2).await;
     terminal.press("hello\r").await;
     terminal.shows("Hello there.").await;
 }
