@@ -36,7 +36,9 @@ export default defineConfig({
         test: {
           name: "browser",
           include: ["src/**/*.browser.test.tsx"],
-          testTimeout: 10_000,
+          // a loaded machine starts a worker or loads a language late; what is waited for is a condition
+          testTimeout: 60_000,
+          expect: { poll: { timeout: 30_000 } },
           browser: {
             enabled: true,
             headless: true,

@@ -300,9 +300,7 @@ function Conversation(props: ConversationProps) {
           className={`mx-auto w-full px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))] ${isNew ? "max-w-[45rem]" : "max-w-[54rem]"}`}
         >
           {!isNew && <StatusBar state={state} />}
-          {chat !== null && (
-            <TurnFailure state={state} chat={chat} onTryAgain={actions.edit ? tryAgain : null} />
-          )}
+          {chat !== null && <TurnFailure state={state} chat={chat} onTryAgain={actions.edit ? tryAgain : null} />}
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
           )}
