@@ -313,7 +313,7 @@ impl Builds {
         driver.prepare(workspace.id).await?;
         if driver.running(workspace.id)?.as_deref() == Some(key.as_str()) {
             // Started before a restart cut the build short: the tree has its token already.
-            self.adopt(workspace.id)?;
+            self.adopt(workspace.id).await?;
             return Ok(deadline());
         }
         self.check_room()?;
@@ -342,7 +342,7 @@ impl Builds {
         files.push((run_file::MANIFEST, manifest));
         files.push((run_file::TOKEN, token.into_bytes()));
         connections
-            .serve_socket(workspace.id, driver.listen(workspace.id)?)
+            .serve_socket(workspace.id, driver.listen(workspace.id).await?)
             .map_err(|error| Failure::failed(format!("cannot listen on the workspace's socket: {error}")))?;
         let started = driver
             .start(Start { workspace_id: workspace.id, key: &key, hostname: &workspace.name, spec: &resolved, files })
@@ -441,8 +441,8 @@ impl Builds {
     }
 
     /// Serves a running tree: its socket made anew, its end watched.
-    fn adopt(&self, workspace: WorkspaceId) -> Result<(), Failure> {
-        let listener = self.shared.driver.listen(workspace)?;
+    async fn adopt(&self, workspace: WorkspaceId) -> Result<(), Failure> {
+        let listener = self.shared.driver.listen(workspace).await?;
         self.shared
             .connections
             .serve_socket(workspace, listener)
@@ -492,7 +492,7 @@ impl Builds {
             }
         }
         if !connections.serves(workspace)
-            && let Err(failure) = self.adopt(workspace)
+            && let Err(failure) = self.adopt(workspace).await
         {
             tracing::warn!(workspace.id = %workspace, reason = %failure.message, "the workspace cannot be taken back");
         }

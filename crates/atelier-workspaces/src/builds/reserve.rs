@@ -191,12 +191,12 @@ impl Reserve {
         let is_explained = explained >= self.bytes.min(lost / 2);
         let blamed: Vec<(WorkspaceId, Blame)> = if !is_explained && lost >= self.bytes / 4 {
             taken.iter().map(|(id, _)| (*id, Blame::Unexplained { lost })).collect()
-        } else if let Some((most, bytes)) = most {
-            let uncounted = taken.iter().filter(|(id, now)| now.is_part && *id != most);
-            let uncounted = uncounted.map(|(id, _)| (*id, Blame::Uncounted));
-            std::iter::once((most, Blame::GrewMost { bytes })).chain(uncounted).collect()
         } else {
-            Vec::new()
+            let blame = |id, now: DiskUse| match most {
+                Some((most, bytes)) if most == id => Some(Blame::GrewMost { bytes }),
+                Some(_) | None => now.is_part.then_some(Blame::Uncounted),
+            };
+            taken.iter().filter_map(|(id, now)| Some((*id, blame(*id, *now)?))).collect()
         };
         if !blamed.is_empty() {
             ledger.counted.extend(taken.iter().map(|(id, now)| (*id, now.bytes)));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_counted_is_ended_with_the_one_that_explains_the_loss() {
+    fn one_that_cannot_be_counted_is_ended_whatever_others_grew_by() {
         let reserve = reserve(1600);
         let [closed, hog, calm] = [WorkspaceId::new(), WorkspaceId::new(), WorkspaceId::new()];
         reserve.ledger().most_room = 100_000;
@@ -268,7 +268,8 @@ mod tests {
         let part = DiskUse { is_part: true, ..whole(1_000) };
         let taken = [(closed, part), (hog, whole(2_600)), (calm, whole(1_050))];
         let blamed = reserve.to_blame(&taken);
-        assert_eq!(blamed, [(hog, Blame::GrewMost { bytes: 1_600 }), (closed, Blame::Uncounted)]);
+        assert_eq!(blamed, [(closed, Blame::Uncounted), (hog, Blame::GrewMost { bytes: 1_600 })]);
+        assert_eq!(reserve.to_blame(&[(closed, part), (calm, whole(1_050))]), [(closed, Blame::Uncounted)]);
     }
 
     #[test]

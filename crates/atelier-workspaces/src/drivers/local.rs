@@ -246,8 +246,9 @@ impl LocalDriver {
     }
 
     /// Listens on the workspace's socket, made anew.
-    pub(crate) fn listen(&self, id: WorkspaceId) -> Result<UnixListener, DriverError> {
-        self.folders(id).listen(run_file::SOCKET).map_err(io_error("listen on the workspace's socket"))
+    pub(crate) async fn listen(&self, id: WorkspaceId) -> Result<UnixListener, DriverError> {
+        let folders = self.folders(id);
+        blocking(move || folders.listen(run_file::SOCKET)).await.map_err(io_error("listen on the workspace's socket"))
     }
 
     /// Starts the tree, after [`Self::prepare`]. A running one with the same key is left alone, any other
