@@ -1229,6 +1229,8 @@ export interface components {
         /** @description A workspace agent: the program in a workspace. */
         Agent: {
             architecture: string;
+            /** @description Why it cannot do its work though it may be connected; absent while it can. */
+            broken?: string | null;
             directory: string;
             disconnected_at?: components["schemas"]["Time"] | null;
             first_connected_at?: components["schemas"]["Time"] | null;
