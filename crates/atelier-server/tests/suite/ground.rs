@@ -362,6 +362,9 @@ async fn a_body_that_is_no_object_is_refused_by_every_route() {
                 if path.ends_with("/users/first") {
                     // there is a first user, which comes before what the body holds
                     assert_eq!(code, Some("first_user_exists"));
+                } else if path.ends_with("/retry") && body.is_empty() {
+                    // a body is not needed here
+                    assert_eq!(code, Some("nothing_to_retry"));
                 } else {
                     assert_eq!((answer.status, code), (400, Some("invalid_json")), "{method} {path} {body:?}");
                 }
