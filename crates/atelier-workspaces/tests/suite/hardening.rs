@@ -422,7 +422,7 @@ fn processes_of_user(user: u32) -> Vec<String> {
 
 /// Tries to make a file below every mount of a folder, and to append to every other one.
 const WRITE_EVERYWHERE: &str = r#"while read -r _ _ _ _ mount _; do
-    case $mount in "$HOME" | /tmp | "$RUN") continue ;; esac
+    case $mount in "$HOME" | /tmp | "$RUN" | /.atelier/state) continue ;; esac
     if [ -d "$mount" ]; then
         if (: > "$mount/x") 2>/dev/null; then echo "wrote $mount"; fi
         # where folders of the root are made in memory
