@@ -83,18 +83,18 @@ async fn the_demo_has_a_new_password_at_each_start() {
 async fn a_start_without_the_demo_on_its_data_says_so_and_ends_the_printed_token() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data").display().to_string();
-    let mut demo = server().env("ATELIER_DATA_DIR", &data_dir).demo().start().await;
+    let mut demo = server().engine(Engine::Sqlite).env("ATELIER_DATA_DIR", &data_dir).demo().start().await;
     let printed = demo.printed();
     let token = printed.split_whitespace().find_map(|word| word.strip_prefix("ATELIER_TOKEN=")).unwrap();
     demo.stop().await;
-    let real = server().env("ATELIER_DATA_DIR", &data_dir).start_empty().await;
+    let real = server().engine(Engine::Sqlite).env("ATELIER_DATA_DIR", &data_dir).start_empty().await;
     assert!(real.printed().contains("These are the data of a demo"), "{}", real.printed());
     real.anonymous().with_token(token).get("/api/v2/users/me").await.expect(401);
 }
 
 #[tokio::test]
 async fn a_demo_does_not_start_on_the_data_of_a_server_with_users() {
-    let mut real = server().start().await;
+    let mut real = server().engine(Engine::Sqlite).start().await;
     real.stop().await;
     let output = tokio::process::Command::new(crate::PROGRAM)
         .args(["server", "--demo", "--http-address", "127.0.0.1:0"])
