@@ -171,7 +171,9 @@ test(
     const tiles = page.getByRole("list", { name: "Attached files" }).getByRole("listitem");
     await composer(page).fill("words");
     await pick("tool.bin", "application/x-executable", Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 1]));
-    await expect(tiles.getByText("The file is neither a picture, a PDF nor text in UTF-8.")).toBeVisible();
+    await expect(
+      tiles.getByText("The file is neither a picture (PNG, JPEG, GIF, WebP), a PDF nor text in UTF-8."),
+    ).toBeVisible();
     await pick("big.txt", "text/plain", Buffer.alloc(10 * 1024 * 1024 + 1, "a"));
     await expect(tiles.getByText("Larger than 10 MiB")).toBeVisible();
     await pick("fake.png", "image/png", Buffer.from("no picture"));
