@@ -65,9 +65,9 @@ fn without_user_info(text: &str) -> String {
             clean.push_str(piece);
             break;
         }
-        let begin = piece.rfind(|c: char| c == '/' || c == '"' || c.is_whitespace()).map_or(0, |at| at + 1);
-        if piece[begin..].contains(':') {
-            clean.push_str(&piece[..begin]);
+        let user_info = piece.rsplit(|c: char| c == '/' || c == '"' || c.is_whitespace()).next().unwrap_or(piece);
+        if user_info.contains(':') {
+            clean.push_str(&piece[..piece.len() - user_info.len()]);
             clean.push_str(MARK);
         } else {
             clean.push_str(piece);
@@ -112,6 +112,7 @@ mod tests {
         );
         assert_eq!(clean("proxy http://u:p@10.0.0.1:8080/ refused"), "proxy http://[redacted]@10.0.0.1:8080/ refused");
         assert_eq!(clean("write to bob@example.com, at: @ada"), "write to bob@example.com, at: @ada");
+        assert_eq!(clean("at\u{2007}u:p@h"), "at\u{2007}[redacted]@h");
     }
 
     proptest! {
