@@ -3,8 +3,8 @@
 //! The outcome is that of calls run one after another: calls without effects run together, at most
 //! [`AT_ONCE`] of them, and a call with effects runs alone, after all before it. Calls that are refused get their
 //! results first, all in one transaction; each other result is stored as its call ends, others still running.
-//! After a takeover a call that had begun is gone on with according to its class; see `tools/run.rs` for what
-//! that means for each tool.
+//! After a takeover a call that had begun is gone on with according to its class; see `tools/run.rs` for what that
+//! means for each tool.
 
 use std::collections::VecDeque;
 use std::time::Duration;

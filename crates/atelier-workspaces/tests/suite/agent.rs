@@ -1,11 +1,8 @@
 //! The whole way with the real workspace agent in bubblewrap.
 
-use std::time::{Duration, Instant};
-
 use atelier_daemon::workspace::{Method, WorkspaceCreateArgs};
 use atelier_domain::CallToken;
 use atelier_store::Transition;
-use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use serde_json::json;
 
@@ -47,17 +44,8 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engin
     let answer = json_of(&connection.request(request(Method::Get, &path, None)).await.unwrap());
     assert_eq!((&answer["exit_code"], &answer["output"]), (&json!(0), &json!("done\n")), "{answer}");
 
-    let build = |transition| BuildCreate {
-        workspace_id: id,
-        initiator_id: host.ada,
-        transition,
-        template_version_id: None,
-        parameters: Vec::new(),
-    };
-    host.service.build_create(build(Transition::Stop)).await.unwrap();
-    host.wait_for_status(id, "stopped").await;
-    host.service.build_create(build(Transition::Start)).await.unwrap();
-    host.wait_for_status(id, "running").await;
+    host.build(id, Transition::Stop).await;
+    host.build(id, Transition::Start).await;
     let connection = host.connect(id).await;
     host.wait_for(id, "ready", |view| view.agent.as_ref().is_some_and(|agent| agent.lifecycle.as_str() == "ready"))
         .await;
@@ -67,12 +55,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engin
         "home is kept, the script runs at each start"
     );
 
-    host.service.build_create(build(Transition::Delete)).await.unwrap();
-    let deadline = Instant::now() + crate::host::PATIENCE;
-    while host.folder(id).exists() || host.service.workspace_view(id).await.unwrap().is_some() {
-        assert!(Instant::now() < deadline, "not deleted in time");
-        tokio::time::timeout(Duration::from_millis(50), host.service.changed(id)).await.ok();
-    }
+    host.build(id, Transition::Delete).await;
 }
 
 async fn the_demo_repository_is_cloned_for_a_chat(engine: Engine) {
@@ -137,15 +120,7 @@ async fn without_bubblewrap_landlock_shuts_in(engine: Engine) {
     json_of(&connection.request(start).await.unwrap());
     host.restart().await;
     host.connect(id).await;
-    let stop = BuildCreate {
-        workspace_id: id,
-        initiator_id: host.ada,
-        transition: Transition::Stop,
-        template_version_id: None,
-        parameters: Vec::new(),
-    };
-    host.service.build_create(stop).await.unwrap();
-    host.wait_for_status(id, "stopped").await;
+    host.build(id, Transition::Stop).await;
     let folder = host.folder(id).display().to_string();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();

@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atelier_daemon::workspace::Method;
 use atelier_domain::{CallToken, WorkspaceId};
 use atelier_store::Transition;
-use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use rustix::process::{Flock, FlockType, Resource, Rlimit, fcntl_getlk, getrlimit, setrlimit};
 use serde_json::json;
@@ -176,28 +175,6 @@ async fn a_workspace_goes_first_and_has_a_limit_of_processes_with_landlock() {
     }
 }
 
-async fn build(host: &Host, id: WorkspaceId, transition: Transition) {
-    let build = BuildCreate {
-        workspace_id: id,
-        initiator_id: host.ada,
-        transition,
-        template_version_id: None,
-        parameters: Vec::new(),
-    };
-    host.service.build_create(build).await.unwrap();
-    match transition {
-        Transition::Start => drop(host.wait_for_status(id, "running").await),
-        Transition::Stop => drop(host.wait_for_status(id, "stopped").await),
-        Transition::Delete => {
-            let deadline = Instant::now() + PATIENCE;
-            while host.folder(id).exists() || host.service.workspace_view(id).await.unwrap().is_some() {
-                assert!(Instant::now() < deadline, "not deleted in time");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn tmp_lies_on_the_disk_and_is_emptied_at_each_stop() {
     let host = Host::with_agent(Engine::Sqlite, SandboxChoice::Bubblewrap).await;
@@ -207,11 +184,11 @@ async fn tmp_lies_on_the_disk_and_is_emptied_at_each_stop() {
     let devices: Vec<&str> = output.lines().collect();
     assert_eq!(devices[..], [devices[0]; 2], "{output}");
     let tmp = host.folder(id).join("tmp");
-    build(&host, id, Transition::Stop).await;
+    host.build(id, Transition::Stop).await;
     assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
     // A stop that was cut short leaves something.
     std::fs::write(tmp.join("left"), "").unwrap();
-    build(&host, id, Transition::Start).await;
+    host.build(id, Transition::Start).await;
     assert_eq!(run(&*host.connect(id).await, "ls -A /tmp").await, "");
 }
 
@@ -227,11 +204,11 @@ async fn a_workspace_with_more_folders_in_each_other_than_files_may_be_open_is_s
         )
     };
     assert_eq!(run(&*host.connect(id).await, &nest("/tmp")).await, "nested");
-    build(&host, id, Transition::Stop).await;
+    host.build(id, Transition::Stop).await;
     assert_eq!(std::fs::read_dir(host.folder(id).join("tmp")).unwrap().count(), 0);
-    build(&host, id, Transition::Start).await;
+    host.build(id, Transition::Start).await;
     assert_eq!(run(&*host.connect(id).await, &nest("~")).await, "nested");
-    build(&host, id, Transition::Delete).await;
+    host.build(id, Transition::Delete).await;
 }
 
 #[tokio::test]
@@ -242,10 +219,10 @@ async fn folders_in_the_place_of_the_servers_files_keep_no_workspace_from_stoppi
                  rm -f $name && mkdir -p $name/x && chmod 000 $name/x; done; echo laid";
     assert_eq!(run(&*host.connect(id).await, lay).await, "laid\n");
     for transition in [Transition::Stop, Transition::Start, Transition::Stop, Transition::Start] {
-        build(&host, id, transition).await;
+        host.build(id, transition).await;
     }
     assert_eq!(run(&*host.connect(id).await, lay).await, "laid\n");
-    build(&host, id, Transition::Delete).await;
+    host.build(id, Transition::Delete).await;
 }
 
 #[tokio::test]

@@ -11,14 +11,15 @@ use atelier_daemon::workspace::{
 };
 use atelier_domain::{CallToken, ChatId, Clock, ModelConfigId, OrganizationId, Timestamp, UserId, WorkspaceId};
 use atelier_store::{
-    ChatNew, ModelConfigFields, Store, StoreError, TemplateRow, TitleSource, UserNew, chat_insert_in_tx,
+    ChatNew, ModelConfigFields, Store, StoreError, TemplateRow, TitleSource, Transition, UserNew, chat_insert_in_tx,
     testing::{self, PostgresTest},
 };
 use atelier_stream::{Hubs, StreamConfig};
 use atelier_workspaces::drivers::local::{LocalSettings, SandboxChoice};
 use atelier_workspaces::templates::HostNetwork;
 use atelier_workspaces::{
-    OutgoingSettings, TemplateCreate, Waits, WorkspaceCreate, WorkspaceService, WorkspaceView, WorkspacesConfig,
+    BuildCreate, OutgoingSettings, TemplateCreate, Waits, WorkspaceCreate, WorkspaceService, WorkspaceView,
+    WorkspacesConfig,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -163,6 +164,29 @@ impl Host {
         let (agent_wait, outgoing) = (self.agent_wait, self.outgoing.clone());
         let shut_in = (self.sandbox, self.first_user);
         self.service = open(&self.store, self.data.path(), &self.program, agent_wait, shut_in, outgoing).await;
+    }
+
+    /// Builds a workspace and waits for what that ends in.
+    pub(crate) async fn build(&self, id: WorkspaceId, transition: Transition) {
+        let build = BuildCreate {
+            workspace_id: id,
+            initiator_id: self.ada,
+            transition,
+            template_version_id: None,
+            parameters: Vec::new(),
+        };
+        self.service.build_create(build).await.unwrap();
+        match transition {
+            Transition::Start => drop(self.wait_for_status(id, "running").await),
+            Transition::Stop => drop(self.wait_for_status(id, "stopped").await),
+            Transition::Delete => {
+                let deadline = tokio::time::Instant::now() + PATIENCE;
+                while self.folder(id).exists() || self.service.workspace_view(id).await.unwrap().is_some() {
+                    assert!(tokio::time::Instant::now() < deadline, "not deleted in time");
+                    tokio::time::timeout(Duration::from_millis(50), self.service.changed(id)).await.ok();
+                }
+            }
+        }
     }
 
     pub(crate) async fn template(&self, name: &str, spec: Value) -> TemplateRow {

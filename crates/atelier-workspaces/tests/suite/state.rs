@@ -1,26 +1,12 @@
 //! The folder that the workspace agent keeps over restarts, which lies out of the way of commands.
 
 use atelier_daemon::workspace::{Method, WorkspaceConnection};
-use atelier_domain::{CallToken, WorkspaceId};
+use atelier_domain::CallToken;
 use atelier_store::Transition;
-use atelier_workspaces::BuildCreate;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use serde_json::json;
 
 use crate::host::{Engine, Host, json_of, request, run};
-
-async fn turn(host: &Host, id: WorkspaceId, transition: Transition) {
-    let status = if transition == Transition::Stop { "stopped" } else { "running" };
-    let build = BuildCreate {
-        workspace_id: id,
-        initiator_id: host.ada,
-        transition,
-        template_version_id: None,
-        parameters: Vec::new(),
-    };
-    host.service.build_create(build).await.unwrap();
-    host.wait_for_status(id, status).await;
-}
 
 /// Runs a command that does not start in the home folder.
 async fn run_elsewhere(connection: &dyn WorkspaceConnection, command: &str) -> String {
@@ -44,18 +30,18 @@ async fn tidying_up_in_home_does_no_harm(sandbox: SandboxChoice) {
     assert_eq!(run(&*connection, "chmod 000 ~; echo shut").await, "shut\n");
     assert_eq!(run_elsewhere(&*connection, "echo here").await, "here\n");
 
-    turn(&host, id, Transition::Stop).await;
-    turn(&host, id, Transition::Start).await;
+    host.build(id, Transition::Stop).await;
+    host.build(id, Transition::Start).await;
     let connection = host.connect(id).await;
     assert_eq!(connection.ledger_id(), ledger, "the agent's folder is kept");
     assert_eq!(run(&*connection, "cd; ls -A").await, ".git\n", "home can be entered again");
 
     // As an older agent left it.
-    turn(&host, id, Transition::Stop).await;
+    host.build(id, Transition::Stop).await;
     let (outer, former) = (host.folder(id), host.folder(id).join("home/.local/state/atelier"));
     std::fs::create_dir_all(former.parent().unwrap()).unwrap();
     std::fs::rename(outer.join("state"), &former).unwrap();
-    turn(&host, id, Transition::Start).await;
+    host.build(id, Transition::Start).await;
     assert_eq!(host.connect(id).await.ledger_id(), ledger, "it has moved");
     assert!(!former.exists() && outer.join("state/ledger.json").exists());
 }
