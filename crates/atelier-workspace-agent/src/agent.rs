@@ -1,5 +1,6 @@
 //! The agent of one workspace: what its parts share.
 
+use atelier_domain::Chain;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,7 +97,7 @@ impl Agent {
         loop {
             let processes = self.processes().clone();
             if let Err(error) = tokio::task::spawn_blocking(move || processes.prune()).await {
-                tracing::warn!(%error, "old commands cannot be removed");
+                tracing::warn!(error = %Chain(&error), "old commands cannot be removed");
             }
             tokio::time::sleep(PRUNE).await;
         }

@@ -4,6 +4,7 @@
 //! or not at all ([`journal`]), by one writer a file at a time. Which content a chat has seen is kept
 //! ([`seen`]), so that it does not overwrite what it does not know.
 
+use atelier_domain::Chain;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -115,7 +116,7 @@ impl Files {
         match keep_record(&self.ledger, &self.seen, &committed) {
             Ok(_) => self.journal.forget(committed),
             // The entry stays: the next agent keeps the record.
-            Err(error) => tracing::error!(%error, "the record of a call cannot be kept"),
+            Err(error) => tracing::error!(error = %Chain(&error), "the record of a call cannot be kept"),
         }
         Ok(answer)
     }

@@ -4,6 +4,7 @@
 //! for a file operation it is a file here with the stored answer. The ledger has an id that is made with
 //! it: a server that knows the id of the ledger it asked before knows whether "none" can be believed.
 
+use atelier_domain::Chain;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ impl Ledger {
                     slots.insert(record.token.clone(), Slot::Known(record));
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a token record cannot be read"),
+                Err(error) => tracing::warn!(error = %Chain(&error), "a token record cannot be read"),
             }
         }
         Ok(Arc::new(Self { folder: folder.to_owned(), id, slots: Mutex::new(slots) }))
@@ -215,7 +216,7 @@ impl Ledger {
         for token in old {
             match std::fs::remove_file(self.file(&token)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, "an old token record cannot be removed");
+                    tracing::warn!(error = %Chain(&error), "an old token record cannot be removed");
                 }
                 Ok(()) | Err(_) => {
                     self.lock().remove(&token);

@@ -20,6 +20,7 @@ pub(crate) mod routes;
 mod shell;
 mod view;
 
+use atelier_domain::Chain;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -121,7 +122,7 @@ impl Processes {
         for entry in std::fs::read_dir(&folder)? {
             let folder = entry?.path();
             if let Err(error) = processes.adopt(&folder) {
-                tracing::warn!(folder = %folder.display(), %error, "a command cannot be read back");
+                tracing::warn!(folder = %folder.display(), error = %Chain(&error), "a command cannot be read back");
             }
         }
         Ok(processes)
@@ -422,7 +423,7 @@ impl Processes {
                 continue;
             }
             if let Err(error) = self.remove(entry) {
-                tracing::warn!(process.id = %entry.meta.process_id, %error, "an ended command cannot be removed");
+                tracing::warn!(process.id = %entry.meta.process_id, error = %Chain(&error), "an ended command cannot be removed");
             }
         }
         let before = now.saturating_sub(ms(limits.tokens_kept_ms));
@@ -498,7 +499,9 @@ async fn keep_token(ledger: Arc<Ledger>, record: Option<TokenRecord>) {
     let Some(record) = record else { return };
     match tokio::task::spawn_blocking(move || ledger.keep(&record)).await.map_err(io::Error::other) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) | Err(error) => tracing::error!(%error, "the token of a lost command cannot be kept"),
+        Ok(Err(error)) | Err(error) => {
+            tracing::error!(error = %Chain(&error), "the token of a lost command cannot be kept");
+        }
     }
 }
 

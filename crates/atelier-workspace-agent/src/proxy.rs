@@ -3,6 +3,7 @@
 //! It listens on loopback only, decides nothing, and hands each connection to the server, which knows the
 //! list and dials. What the server refuses is passed on in its own words.
 
+use atelier_domain::Chain;
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
@@ -66,7 +67,7 @@ pub(crate) async fn run(port: u16, uplink: Uplink) {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => break listener,
             Err(error) => {
-                tracing::warn!(port, %error, "the proxy cannot listen");
+                tracing::warn!(port, error = %Chain(&error), "the proxy cannot listen");
                 tokio::time::sleep(LISTEN_PAUSE).await;
             }
         }
@@ -83,7 +84,7 @@ pub(crate) async fn run(port: u16, uplink: Uplink) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection to the proxy fails");
+                tracing::warn!(error = %Chain(&error), "a connection to the proxy fails");
                 tokio::time::sleep(LISTEN_PAUSE).await;
             }
         }
@@ -113,7 +114,7 @@ async fn serve(stream: TcpStream, uplink: Uplink) {
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection to the proxy broke off");
+        tracing::debug!(error = %Chain(&error), "a connection to the proxy broke off");
     }
     if let Ok((upgrade, upstream)) = opened.try_recv()
         && let Ok(upgraded) = upgrade.await

@@ -4,6 +4,7 @@
 //! restarted meanwhile goes on waiting for the same ones, and one that is restarted later finds that they
 //! are done.
 
+use atelier_domain::Chain;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub(crate) async fn run(agent: &Agent) {
     match storage::read_json::<Outcome>(&file) {
         Ok(Some(outcome)) if outcome.start_id == *start_id => return report(agent, outcome),
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the outcome of the last start cannot be read"),
+        Err(error) => tracing::warn!(error = %Chain(&error), "the outcome of the last start cannot be read"),
     }
     report(agent, outcome(agent, LifecycleState::Starting, None, None));
     let timeout = agent.manifest().startup_timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
@@ -69,7 +70,7 @@ pub(crate) async fn run(agent: &Agent) {
         }
     };
     if let Err(error) = storage::write_json(&file, &outcome, Durability::Written) {
-        tracing::warn!(%error, "the outcome of the start cannot be kept");
+        tracing::warn!(error = %Chain(&error), "the outcome of the start cannot be kept");
     }
     report(agent, outcome);
 }

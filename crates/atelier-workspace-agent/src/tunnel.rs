@@ -9,6 +9,7 @@ mod byte_stream;
 mod dial;
 mod uplink;
 
+use atelier_domain::Chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -143,12 +144,12 @@ async fn link(agent: &Agent, stream: Stream, uplink: &Uplink) -> u16 {
                         .with_upgrades()
                         .await;
                     if let Err(error) = served {
-                        tracing::debug!(%error, "a request broke off");
+                        tracing::debug!(error = %Chain(&error), "a request broke off");
                     }
                 });
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "the link broke");
+                tracing::debug!(error = %Chain(&error), "the link broke");
                 break;
             }
             None => break,

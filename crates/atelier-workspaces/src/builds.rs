@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atelier_daemon::workspace::{Access, AgentRequest, CallContext, Method, WorkspaceConnection as _};
-use atelier_domain::{BuildId, ChatId, SharedClock, Timestamp, WorkspaceId};
+use atelier_domain::{BuildId, Chain, ChatId, SharedClock, Timestamp, WorkspaceId};
 use atelier_store::{
     BuildEnd, BuildNew, BuildRow, BuildState, LogNew, Store, StoreError, Transition, WorkspaceError, WorkspaceRow,
     build_create_in_tx, build_latest_in_tx, workspace_lock_in_tx,
@@ -197,7 +197,7 @@ impl Builds {
                     () = builds.shared.stop.cancelled() => break,
                 }
                 if let Err(error) = builds.reconcile().await {
-                    tracing::warn!(%error, "workspaces cannot be looked after; trying again");
+                    tracing::warn!(error = %Chain(&error), "workspaces cannot be looked after; trying again");
                 }
             }
         });
@@ -213,7 +213,7 @@ impl Builds {
         self.shared.tasks.spawn(async move {
             // A driver step is not cut by the server's end: what it began is found again by the next one.
             while let Err(error) = builds.run(build).await {
-                tracing::warn!(build.id = %build, %error, "a build waits for the database");
+                tracing::warn!(build.id = %build, error = %Chain(&error), "a build waits for the database");
                 tokio::select! {
                     () = builds.shared.clock.sleep(RETRY) => {}
                     () = builds.shared.stop.cancelled() => break,
@@ -264,7 +264,7 @@ impl Builds {
                 if build.transition == Transition::Start && workspace.host_id == self.shared.host_id {
                     // Undo what this build created; the home folder stays.
                     if let Err(error) = self.shared.driver.stop(workspace.id).await {
-                        tracing::warn!(build.id = %id, %error, "a failed build cannot be undone");
+                        tracing::warn!(build.id = %id, error = %Chain(&error), "a failed build cannot be undone");
                     }
                     self.shared.connections.close_socket(workspace.id);
                     store.agents_off(workspace.id).await?;
@@ -487,7 +487,7 @@ impl Builds {
                 return self.lost(workspace, build).await;
             }
             Err(error) => {
-                tracing::warn!(workspace.id = %workspace, %error, "cannot tell whether the workspace runs");
+                tracing::warn!(workspace.id = %workspace, error = %Chain(&error), "cannot tell whether the workspace runs");
                 return Ok(());
             }
         }
@@ -515,7 +515,7 @@ impl Builds {
     async fn lost(&self, workspace: WorkspaceId, build: &BuildRow) -> Result<(), StoreError> {
         // What the tree left, for instance its token.
         if let Err(error) = self.shared.driver.stop(workspace).await {
-            tracing::warn!(workspace.id = %workspace, %error, "what a lost workspace left cannot be removed");
+            tracing::warn!(workspace.id = %workspace, error = %Chain(&error), "what a lost workspace left cannot be removed");
         }
         let for_disk = self.ended_for_disk(workspace);
         let reason = if for_disk.is_some() { "disk_full" } else { "lost" };

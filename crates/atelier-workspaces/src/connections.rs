@@ -19,7 +19,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use atelier_domain::{AgentId, BuildId, SharedClock, WorkspaceId};
+use atelier_domain::{AgentId, BuildId, Chain, SharedClock, WorkspaceId};
 use atelier_store::{AgentConnected, Store};
 use atelier_workspace_protocol as protocol;
 use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -178,7 +178,7 @@ impl Connections {
                     accepted = listener.accept() => match accepted {
                         Ok((stream, _)) => stream,
                         Err(error) => {
-                            tracing::warn!(workspace.id = %workspace, %error, "a workspace's socket fails");
+                            tracing::warn!(workspace.id = %workspace, error = %Chain(&error), "a workspace's socket fails");
                             tokio::time::sleep(Duration::from_millis(100)).await;
                             continue;
                         }
@@ -259,7 +259,9 @@ impl Connections {
                 self.shared.tasks.spawn(async move {
                     match upgrade.await {
                         Ok(stream) => connections.run_link(TokioIo::new(stream), admitted).await,
-                        Err(error) => tracing::debug!(%error, "a workspace agent left before its link was made"),
+                        Err(error) => {
+                            tracing::debug!(error = %Chain(&error), "a workspace agent left before its link was made");
+                        }
                     }
                 });
                 switching_protocols(&accept)
@@ -284,7 +286,7 @@ impl Connections {
             .agent_by_token_for_system(hash)
             .await
             .map_err(|error| {
-                tracing::warn!(%error, "an agent token cannot be looked up");
+                tracing::warn!(error = %Chain(&error), "an agent token cannot be looked up");
                 Refusal::Unavailable
             })?
             .filter(|agent| only.is_none_or(|workspace| workspace == agent.workspace_id))
@@ -298,7 +300,7 @@ impl Connections {
         let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| upgrades).ok_or(Refusal::NotAWebSocket)?;
         if !header_has(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol::SUBPROTOCOL) {
             if let Err(error) = self.shared.store.build_agent_unsupported(agent.build_id).await {
-                tracing::warn!(%error, "an unsupported agent cannot be noted on its build");
+                tracing::warn!(error = %Chain(&error), "an unsupported agent cannot be noted on its build");
             }
             self.shared.changes.wake(agent.workspace_id);
             return Err(Refusal::NoCommonProtocol);
@@ -328,7 +330,7 @@ impl Connections {
         let generation = match self.shared.store.agent_connected(agent_id, connected).await {
             Ok(generation) => generation,
             Err(error) => {
-                tracing::warn!(agent.id = %agent_id, %error, "a link cannot be noted; the agent comes again");
+                tracing::warn!(agent.id = %agent_id, error = %Chain(&error), "a link cannot be noted; the agent comes again");
                 return;
             }
         };
@@ -356,7 +358,7 @@ impl Connections {
         if !self.shared.stop.is_cancelled()
             && let Err(error) = self.shared.store.agent_disconnected(agent_id, generation).await
         {
-            tracing::warn!(agent.id = %agent_id, %error, "a lost link cannot be noted");
+            tracing::warn!(agent.id = %agent_id, error = %Chain(&error), "a lost link cannot be noted");
         }
         tracing::info!(workspace.id = %workspace_id, agent.id = %agent_id, "workspace agent disconnected");
         self.shared.changes.wake(workspace_id);

@@ -7,6 +7,7 @@
 //! A file takes its new content by a rename. One with other names (hard links) is written in place, so that
 //! they stay names of the same file; half written, it is a mixture of both contents and undone as well.
 
+use atelier_domain::Chain;
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -127,7 +128,7 @@ impl Journal {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "a journal entry cannot be read; {} stays", file.display());
+                    tracing::error!(error = %Chain(&error), "a journal entry cannot be read; {} stays", file.display());
                     continue;
                 }
             };
@@ -240,7 +241,7 @@ impl Journal {
         {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, "{} cannot be removed", path.display());
+                    tracing::warn!(error = %Chain(&error), "{} cannot be removed", path.display());
                 }
                 Ok(()) | Err(_) => {}
             }
@@ -343,7 +344,7 @@ fn undo(entry: &Entry) -> (Vec<PathBuf>, bool) {
         let now = match Fingerprint::of_path(&file.path) {
             Ok(now) => now,
             Err(error) => {
-                tracing::error!(%error, "{} cannot be looked at", file.path.display());
+                tracing::error!(error = %Chain(&error), "{} cannot be looked at", file.path.display());
                 conflicts.push(file.path.clone());
                 continue;
             }
@@ -366,12 +367,12 @@ fn undo(entry: &Entry) -> (Vec<PathBuf>, bool) {
             None => std::fs::remove_file(&file.path),
         };
         if let Err(error) = restored {
-            tracing::error!(%error, "{} does not get its old content back", file.path.display());
+            tracing::error!(error = %Chain(&error), "{} does not get its old content back", file.path.display());
             is_whole = false;
         }
     }
     if let Err(error) = sync_folders(entry) {
-        tracing::warn!(%error, "a folder cannot be synced");
+        tracing::warn!(error = %Chain(&error), "a folder cannot be synced");
     }
     (conflicts, is_whole)
 }

@@ -1,5 +1,6 @@
 //! What each chat knows of files: their content when it last read or wrote them. Kept over restarts.
 
+use atelier_domain::Chain;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ impl Seen {
             files.remove(&oldest);
         }
         if let Err(error) = storage::write_json(&self.file(chat), files, Durability::Written) {
-            tracing::warn!(%error, "what a chat has read cannot be kept");
+            tracing::warn!(error = %Chain(&error), "what a chat has read cannot be kept");
         }
     }
 
@@ -73,7 +74,7 @@ impl Seen {
                 chats.clear();
             }
             let files = storage::read_json(&self.file(chat)).unwrap_or_else(|error| {
-                tracing::warn!(%error, "what a chat has read cannot be read back");
+                tracing::warn!(error = %Chain(&error), "what a chat has read cannot be read back");
                 None
             });
             chats.insert(chat.to_owned(), files.unwrap_or_default());

@@ -1,5 +1,6 @@
 //! One command in the agent's table, and following its shim.
 
+use atelier_domain::Chain;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -106,7 +107,7 @@ impl Entry {
                 Err(_) if self.is_folder_gone() => return self.set(ProcessState::Lost, None),
                 Err(error) => {
                     if !std::mem::replace(&mut is_fault_told, true) {
-                        tracing::warn!(process.id = %self.meta.process_id, %error, "a command cannot be looked after");
+                        tracing::warn!(process.id = %self.meta.process_id, error = %Chain(&error), "a command cannot be looked after");
                     }
                     tokio::time::sleep(LOOK_AFTER_FAULT).await;
                 }

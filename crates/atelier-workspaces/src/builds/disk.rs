@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use atelier_domain::WorkspaceId;
+use atelier_domain::{Chain, WorkspaceId};
 
 use super::reserve::{Blame, Room};
 use super::{Builds, Failure, Shared};
@@ -57,7 +57,9 @@ impl Builds {
         self.shared.tasks.spawn(async move {
             match builds.shared.driver.disk_use(workspace).await {
                 Ok(taken) => builds.shared.reserve.count(workspace, taken),
-                Err(error) => tracing::warn!(workspace.id = %workspace, %error, "its disk usage is not known"),
+                Err(error) => {
+                    tracing::warn!(workspace.id = %workspace, error = %Chain(&error), "its disk usage is not known");
+                }
             }
         });
     }
@@ -83,7 +85,7 @@ impl Builds {
             }
             Ok(Room::Short { left }) => left,
             Err(error) => {
-                tracing::warn!(%error, "cannot tell how full the disk of the data folder is");
+                tracing::warn!(error = %Chain(&error), "cannot tell how full the disk of the data folder is");
                 return;
             }
         };
@@ -93,7 +95,7 @@ impl Builds {
         self.end_those_to_blame().await;
         // Only now: what becomes free must not go to those that filled the disk.
         if let Err(error) = self.with_reserve(|shared| shared.reserve.release()).await {
-            tracing::warn!(%error, "the space that is set aside cannot be released");
+            tracing::warn!(error = %Chain(&error), "the space that is set aside cannot be released");
         }
         self.shared.look.notify_one();
     }
@@ -112,7 +114,7 @@ impl Builds {
             // The rows follow when the tree is seen to be gone: the database may be on the full disk.
             ended_for_disk.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, words(blame));
             if let Err(error) = driver.kill(workspace).await {
-                tracing::warn!(workspace.id = %workspace, %error, "the workspace to blame for the full disk cannot be ended");
+                tracing::warn!(workspace.id = %workspace, error = %Chain(&error), "the workspace to blame for the full disk cannot be ended");
                 self.forget_ended_for_disk(workspace);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use atelier_daemon::workspace::ConnectionError;
-use atelier_domain::{AgentId, WorkspaceId};
+use atelier_domain::{AgentId, Chain, WorkspaceId};
 use atelier_store::{AgentLifecycle, LogNew, StoreError};
 use atelier_workspace_protocol::{Event, EventKind, Hello, LifecycleState};
 use bytes::BytesMut;
@@ -50,7 +50,7 @@ pub(crate) async fn follow(connections: Connections, link: Weak<Link>, boot_id: 
             return;
         }
         if let Err(error) = ended {
-            tracing::debug!(agent.id = %link.facts().agent_id, %error, "the events of a workspace agent broke off");
+            tracing::debug!(agent.id = %link.facts().agent_id, error = %Chain(&error), "the events of a workspace agent broke off");
         }
         drop(link);
         tokio::time::sleep(AGAIN).await;
@@ -75,7 +75,7 @@ async fn note_facts(connections: &Connections, link: &Arc<Link>) -> bool {
             noted.is_ok()
         }
         Err(error) => {
-            tracing::debug!(agent.id = %link.facts().agent_id, %error, "a workspace agent does not say hello");
+            tracing::debug!(agent.id = %link.facts().agent_id, error = %Chain(&error), "a workspace agent does not say hello");
             false
         }
     }
@@ -124,7 +124,7 @@ async fn read(connections: &Connections, link: &Arc<Link>, boot_id: &str) -> Res
 }
 
 fn stored(error: &StoreError) -> ConnectionError {
-    tracing::warn!(%error, "the report of a workspace agent cannot be stored; it is read again");
+    tracing::warn!(error = %Chain(error), "the report of a workspace agent cannot be stored; it is read again");
     ConnectionError::Lost
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atelier_daemon::workspace::{
     Access, AgentRequest, AgentResponse, CallContext, ConnectionError, Method, WorkspaceConnection,
 };
-use atelier_domain::{AgentId, WorkspaceId};
+use atelier_domain::{AgentId, Chain, WorkspaceId};
 use atelier_workspace_protocol::{STREAM_WINDOW_BYTES, STREAMS};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -113,7 +113,7 @@ impl Link {
                     Some(Err(error)) => {
                         match error.get_ref().and_then(|reason| reason.downcast_ref::<CloseReason>()) {
                             Some(CloseReason::Superseded) | None => {
-                                tracing::debug!(agent.id = %agent, %error, "a link to a workspace agent broke");
+                                tracing::debug!(agent.id = %agent, error = %Chain(&error), "a link to a workspace agent broke");
                             }
                             Some(reason) => {
                                 tracing::warn!(agent.id = %agent, %reason, "the link of a workspace agent is closed");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atelier_domain::{AgentId, BuildId};
+use atelier_domain::{AgentId, BuildId, Chain};
 use atelier_egress::{DialError, Dialer, EgressPolicy};
 use atelier_store::{Store, StoreError};
 use hyper::body::Incoming;
@@ -138,7 +138,7 @@ impl Outgoing {
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            tracing::debug!(agent.id = %self.agent, %error, "a stream of a workspace agent broke off");
+            tracing::debug!(agent.id = %self.agent, error = %Chain(&error), "a stream of a workspace agent broke off");
         }
         if let Ok((upgrade, target)) = connection.try_recv()
             && let Ok(upgraded) = upgrade.await
@@ -183,7 +183,7 @@ impl Outgoing {
             self.store.template_version_get(build.template_version_id).await
         };
         let version = version.await.map_err(|error: StoreError| {
-            tracing::warn!(agent.id = %self.agent, %error, "the hosts of a workspace cannot be read");
+            tracing::warn!(agent.id = %self.agent, error = %Chain(&error), "the hosts of a workspace cannot be read");
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "try again")
         })?;
         let spec = version.and_then(|version| TemplateSpec::stored(&version.spec));

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::WorkspaceId;
+use atelier_domain::{Chain, WorkspaceId};
 use atelier_workspace_protocol::run_file;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -423,7 +423,7 @@ impl LocalDriver {
             }
             // A stop that cannot free this space is still a stop; the next start must empty the folder.
             if let Err(error) = folders.empty_tmp() {
-                tracing::warn!(workspace.id = %id, %error, "the workspace's folder for temporary files is not empty");
+                tracing::warn!(workspace.id = %id, error = %Chain(&error), "the workspace's folder for temporary files is not empty");
             }
             match std::fs::remove_file(folders.outer.join(BUILD_FILE)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

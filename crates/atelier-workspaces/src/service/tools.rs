@@ -7,7 +7,7 @@ use atelier_daemon::tool_error::{ToolError, ToolErrorCode};
 use atelier_daemon::workspace::{
     TemplatePage, ToolCaller, WorkspaceConnection, WorkspaceCreateArgs, WorkspaceReport, Workspaces,
 };
-use atelier_domain::{TemplateId, UserId, WorkspaceId};
+use atelier_domain::{Chain, TemplateId, UserId, WorkspaceId};
 use atelier_store::{BuildRow, BuildState, StoreError, TemplateRow, Transition};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -63,7 +63,7 @@ impl Workspaces for WorkspaceService {
     fn touch(&self, workspace_id: WorkspaceId) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Err(error) = self.used(workspace_id).await {
-                tracing::warn!(workspace.id = %workspace_id, %error, "the use of a workspace cannot be noted");
+                tracing::warn!(workspace.id = %workspace_id, error = %Chain(&error), "the use of a workspace cannot be noted");
             }
         })
     }
