@@ -1,22 +1,16 @@
 //! The order in which the calls of one answer reach the workspace.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use atelier_daemon::tool_error::ToolError;
-use atelier_daemon::workspace::{
-    AgentRequest, AgentResponse, ConnectionError, TemplatePage, ToolCaller, WorkspaceConnection, WorkspaceCreateArgs,
-    WorkspaceReport, Workspaces,
-};
-use atelier_domain::{UserId, WorkspaceId};
+use atelier_daemon::workspace::{AgentRequest, AgentResponse, ConnectionError, WorkspaceConnection};
 use atelier_test_support::{Chat, DEADLINE, Engine};
-use atelier_workspaces::WorkspaceService;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::host::{Host, text};
+use crate::played_agent::workspace_create;
 use crate::provider::{ModelServer, Reply, answer};
 
 /// A workspace agent with files in memory, which notes when its calls begin and end.
@@ -78,53 +72,6 @@ impl WorkspaceConnection for FileAgent {
     }
 }
 
-/// Workspaces whose agent keeps files in memory.
-struct InMemory {
-    service: WorkspaceService,
-    agent: Arc<FileAgent>,
-}
-
-impl Workspaces for InMemory {
-    fn connect(
-        &self,
-        _: WorkspaceId,
-        _: UserId,
-        _: Duration,
-    ) -> BoxFuture<'_, Result<Arc<dyn WorkspaceConnection>, ToolError>> {
-        let agent: Arc<dyn WorkspaceConnection> = Arc::clone(&self.agent) as _;
-        std::future::ready(Ok(agent)).boxed()
-    }
-
-    fn template_list(
-        &self,
-        owner: UserId,
-        query: Option<String>,
-        page: u32,
-    ) -> BoxFuture<'_, Result<TemplatePage, ToolError>> {
-        self.service.template_list(owner, query, page)
-    }
-
-    fn template_read(&self, owner: UserId, template: String) -> BoxFuture<'_, Result<Value, ToolError>> {
-        self.service.template_read(owner, template)
-    }
-
-    fn workspace_create(
-        &self,
-        caller: ToolCaller,
-        args: WorkspaceCreateArgs,
-    ) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
-        Workspaces::workspace_create(&self.service, caller, args)
-    }
-
-    fn workspace_start(&self, caller: ToolCaller) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
-        self.service.workspace_start(caller)
-    }
-
-    fn touch(&self, workspace_id: WorkspaceId) -> BoxFuture<'_, ()> {
-        self.service.touch(workspace_id)
-    }
-}
-
 /// An answer that asks for these calls: a content is written, `None` is read.
 fn asking_for(calls: &[Option<&str>]) -> Reply {
     let calls: Vec<Value> = calls
@@ -148,19 +95,15 @@ async fn after_calls(host: &Host, agent: &FileAgent, calls: &[Option<&str>]) -> 
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let server = ModelServer::replying(vec![asking_for(calls), Reply::events(answer("Done", "stop"))]).await;
     server.add(&admin, "openai-compat", "local").await;
-    let template = json!({"name": "base", "driver": "local", "spec": {}});
-    let template = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
-    let create = json!({"template_id": template["id"], "name": "box"});
-    let workspace = ada.post("/api/v2/users/me/workspaces", create).await.body(201);
-    let chat = ada.chat_create_with(json!({"content": text("go"), "workspace_id": workspace["id"]})).await;
+    let workspace = workspace_create(&admin, &ada).await;
+    let chat = ada.chat_create_with(json!({"content": text("go"), "workspace_id": workspace})).await;
     chat.wait_for_status("waiting").await;
     (chat, agent.notes.lock().unwrap().clone())
 }
 
 async fn host_with(engine: Engine, agent: &Arc<FileAgent>) -> Host {
-    let agent = Arc::clone(agent);
-    let tools = move |service| -> Arc<dyn Workspaces> { Arc::new(InMemory { service, agent }) };
-    Host::builder().engine(engine).without_model().tools(tools).start().await
+    let agent: Arc<dyn WorkspaceConnection> = Arc::clone(agent) as _;
+    Host::builder().engine(engine).without_model().agent(agent).start().await
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use atelier_daemon::workspace::Workspaces;
+use atelier_daemon::workspace::WorkspaceConnection;
 use atelier_daemon::{Daemon, DaemonConfig, DaemonParts, Faults};
 use atelier_domain::{Clock, OrganizationId, SharedClock, Timestamp, UserId};
 use atelier_egress::Egress;
@@ -24,6 +24,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::played_agent::PlayedAgent;
 
 pub(crate) const CHATS: &str = "/api/experimental/chats";
 pub(crate) const PLATFORM: &str = "/api/v2";
@@ -49,6 +51,10 @@ rules:
   - when: {user_contains: "count"}
     steps:
       - {text: "0123456789", chunk: 1, repeat: 20, delay_ms: 1}
+  - when: {user_contains: "tally"}
+    steps:
+      - {text: "0123456789", chunk: 1, repeat: 20, delay_ms: 1}
+      - hang: true
   - when: {user_contains: "flood"}
     steps:
       - {reasoning: "KILOBYTE", repeat: 700}
@@ -110,7 +116,7 @@ pub(crate) struct Builder {
     clock: Option<SharedClock>,
     model: bool,
     workspace_program: Option<PathBuf>,
-    tools: Box<dyn FnOnce(WorkspaceService) -> Arc<dyn Workspaces> + Send>,
+    agent: Option<Arc<dyn WorkspaceConnection>>,
 }
 
 impl Builder {
@@ -161,12 +167,9 @@ impl Builder {
         self
     }
 
-    /// What the tools of turns see of the workspaces.
-    pub(crate) fn tools(
-        mut self,
-        tools: impl FnOnce(WorkspaceService) -> Arc<dyn Workspaces> + Send + 'static,
-    ) -> Self {
-        self.tools = Box::new(tools);
+    /// The workspace agent that the tools of turns reach, whatever the workspace.
+    pub(crate) fn agent(mut self, agent: Arc<dyn WorkspaceConnection>) -> Self {
+        self.agent = Some(agent);
         self
     }
 
@@ -211,7 +214,10 @@ impl Builder {
             hubs: hubs.clone(),
             registry: registry.clone(),
             presets: Arc::clone(&presets),
-            workspaces: (self.tools)(workspaces.clone()),
+            workspaces: match self.agent {
+                Some(agent) => Arc::new(PlayedAgent { service: workspaces.clone(), agent }),
+                None => Arc::new(workspaces.clone()),
+            },
             clock: Arc::clone(&clock),
             faults: Faults::none(),
             config: DaemonConfig::default(),
@@ -292,7 +298,7 @@ impl Host {
             clock: None,
             model: true,
             workspace_program: None,
-            tools: Box::new(|service| Arc::new(service)),
+            agent: None,
         }
     }
 

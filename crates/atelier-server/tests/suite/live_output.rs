@@ -2,21 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use atelier_daemon::tool_error::ToolError;
-use atelier_daemon::workspace::{
-    AgentRequest, AgentResponse, ConnectionError, TemplatePage, ToolCaller, WorkspaceConnection, WorkspaceCreateArgs,
-    WorkspaceReport, Workspaces,
-};
-use atelier_domain::{UserId, WorkspaceId};
+use atelier_daemon::workspace::{AgentRequest, AgentResponse, ConnectionError, WorkspaceConnection};
 use atelier_test_support::{Chat, EventStream, Form};
-use atelier_workspaces::WorkspaceService;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::host::{Host, text};
+use crate::played_agent::workspace_create;
 
 const PAGE: usize = 32 * 1024;
 /// Pages after which the command ends, so that a test that fetches them all ends too.
@@ -48,65 +42,15 @@ impl WorkspaceConnection for NoisyAgent {
     }
 }
 
-/// Workspaces whose agent is the noisy one.
-struct Noisy {
-    service: WorkspaceService,
-    agent: Arc<NoisyAgent>,
-}
-
-impl Workspaces for Noisy {
-    fn connect(
-        &self,
-        _: WorkspaceId,
-        _: UserId,
-        _: Duration,
-    ) -> BoxFuture<'_, Result<Arc<dyn WorkspaceConnection>, ToolError>> {
-        let agent: Arc<dyn WorkspaceConnection> = Arc::clone(&self.agent) as _;
-        std::future::ready(Ok(agent)).boxed()
-    }
-
-    fn template_list(
-        &self,
-        owner: UserId,
-        query: Option<String>,
-        page: u32,
-    ) -> BoxFuture<'_, Result<TemplatePage, ToolError>> {
-        self.service.template_list(owner, query, page)
-    }
-
-    fn template_read(&self, owner: UserId, template: String) -> BoxFuture<'_, Result<Value, ToolError>> {
-        self.service.template_read(owner, template)
-    }
-
-    fn workspace_create(
-        &self,
-        caller: ToolCaller,
-        args: WorkspaceCreateArgs,
-    ) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
-        Workspaces::workspace_create(&self.service, caller, args)
-    }
-
-    fn workspace_start(&self, caller: ToolCaller) -> BoxFuture<'_, Result<WorkspaceReport, ToolError>> {
-        self.service.workspace_start(caller)
-    }
-
-    fn touch(&self, workspace_id: WorkspaceId) -> BoxFuture<'_, ()> {
-        self.service.touch(workspace_id)
-    }
-}
-
 async fn noisy_host() -> Host {
-    Host::builder().tools(|service| Arc::new(Noisy { service, agent: Arc::default() })).start().await
+    Host::builder().agent(Arc::new(NoisyAgent::default())).start().await
 }
 
 /// A chat with a workspace.
 async fn chat_of(host: &Host, words: &str) -> Chat {
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
-    let template = json!({"name": "base", "driver": "local", "spec": {}});
-    let template = admin.post("/api/v2/organizations/default/templates", template).await.body(201);
-    let create = json!({"template_id": template["id"], "name": "box"});
-    let workspace = ada.post("/api/v2/users/me/workspaces", create).await.body(201);
-    let chat = ada.chat_create_with(json!({"content": text(words), "workspace_id": workspace["id"]})).await;
+    let workspace = workspace_create(&admin, &ada).await;
+    let chat = ada.chat_create_with(json!({"content": text(words), "workspace_id": workspace})).await;
     chat.wait_for_status("waiting").await;
     chat
 }

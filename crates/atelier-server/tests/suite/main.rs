@@ -15,6 +15,7 @@ mod listing;
 mod live_output;
 mod models;
 mod organizations;
+mod played_agent;
 mod provider;
 mod repeats;
 mod replays;
