@@ -52,13 +52,23 @@ pub(crate) struct Renderer {
     open_calls: HashMap<String, String>,
     /// What the last piece was, when it has not ended its line.
     in_line: Option<Kind>,
+    /// A note that waits for the end of the line that is being written.
+    held: Option<String>,
     queued: usize,
     failure: Option<String>,
 }
 
 impl Renderer {
     pub(crate) fn new(wanted: Wanted) -> Self {
-        Self { wanted, live: BTreeMap::new(), open_calls: HashMap::new(), in_line: None, queued: 0, failure: None }
+        Self {
+            wanted,
+            live: BTreeMap::new(),
+            open_calls: HashMap::new(),
+            in_line: None,
+            held: None,
+            queued: 0,
+            failure: None,
+        }
     }
 
     /// What `event` adds to the screen.
@@ -79,9 +89,10 @@ impl Renderer {
             Some("queue_update") => {
                 let queued = event["queued_messages"].as_array().map_or(0, Vec::len);
                 if queued > self.queued {
-                    self.note(format!("({queued} queued for after this turn)"), &mut out);
+                    self.held = Some(format!("({queued} queued for after this turn)"));
                 }
                 self.queued = queued;
+                self.line_ended(&mut out);
             }
             _ => {}
         }
@@ -221,6 +232,7 @@ impl Renderer {
             Kind::Text => Shown::Text(text.to_owned()),
             Kind::Reasoning => Shown::Reasoning(text.to_owned()),
         });
+        self.line_ended(out);
     }
 
     fn end_line(&mut self, out: &mut Vec<Shown>) {
@@ -228,6 +240,14 @@ impl Renderer {
             Some(Kind::Text) => out.push(Shown::Text("\n".to_owned())),
             Some(Kind::Reasoning) => out.push(Shown::Reasoning("\n".to_owned())),
             None => {}
+        }
+        self.line_ended(out);
+    }
+
+    /// Shows the note that waited, unless a line is still being written.
+    fn line_ended(&mut self, out: &mut Vec<Shown>) {
+        if self.in_line.is_none() {
+            out.extend(self.held.take().map(Shown::Note));
         }
     }
 
@@ -329,6 +349,19 @@ mod tests {
             json!({"type": "message", "step": 1, "message": {"id": 2, "role": "assistant", "content": [{"type": "text", "text": "Whole."}]}}),
         ]);
         assert_eq!(shown, "Half\n(overloaded; trying again in 1.5 s)\nWhole.\n");
+    }
+
+    #[test]
+    fn a_note_on_queued_messages_does_not_break_the_line_that_is_being_written() {
+        let queued = |count: usize| json!({"type": "queue_update", "queued_messages": vec![json!({}); count]});
+        let shown = show(&[
+            queued(1),
+            live(1, 0, &json!({"type": "text", "text": "One li"})),
+            queued(2),
+            live(1, 0, &json!({"type": "text", "text": "ne.\n"})),
+            live(1, 0, &json!({"type": "text", "text": "Another."})),
+        ]);
+        assert_eq!(shown, "(1 queued for after this turn)\nOne line.\n(2 queued for after this turn)\nAnother.");
     }
 
     #[test]
