@@ -123,7 +123,7 @@ pub(crate) async fn token(command: TokenCommand, connection: &Connection) -> any
 }
 
 fn parse_lifetime(text: &str) -> Result<Duration, String> {
-    let hint = || format!("'{text}' is no lifetime; write for instance 30d, 12h or 45m");
+    let hint = || format!("'{text}' is not a lifetime; write for instance 30d, 12h or 45m");
     let unit_at = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(hint)?;
     let (number, unit) = text.split_at(unit_at);
     let seconds = match unit {

@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: ChatArgs, connection: &Connection) -> anyhow:
     let client = credentials::client(connection)?;
     let Some(prompt) = &arguments.prompt else {
         if !std::io::stdin().is_terminal() {
-            return Err(Usage("standard input is no terminal; send one message with -p".to_owned()).into());
+            return Err(Usage("standard input is not a terminal; send one message with -p".to_owned()).into());
         }
         let session = telling(&client, session(&client, &arguments)).await?;
         return conversation::run(session, arguments.json, arguments.reasoning).await;
@@ -111,7 +111,7 @@ async fn message(prompt: &str) -> anyhow::Result<Message> {
     if prompt == "-" {
         let text = standard_input().await?;
         if text.trim().is_empty() {
-            return Err(Usage("standard input holds no message".to_owned()).into());
+            return Err(Usage("standard input is empty; there is no message to send".to_owned()).into());
         }
         return Ok(Message { texts: vec![text], files: Vec::new() });
     }

@@ -256,6 +256,6 @@ pub(crate) fn refused(status: u16, body: &Value) -> Refused {
 pub(crate) fn list(value: Value) -> anyhow::Result<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
-        _ => anyhow::bail!("the answer is no list; is this an Atelier server?"),
+        _ => anyhow::bail!("the answer is not a list; is this an Atelier server?"),
     }
 }

@@ -173,7 +173,7 @@ fn attachment(path: &str) -> anyhow::Result<Attachment> {
         return Err(fault("is a folder; name its files").into());
     }
     if !metadata.is_file() {
-        return Err(fault("is no regular file").into());
+        return Err(fault("is not a regular file").into());
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(&place).with_context(|| fault("cannot be read"))?;

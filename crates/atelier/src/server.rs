@@ -200,7 +200,7 @@ fn raise_open_files() {
 fn start_logging(settings: &Settings) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|error| {
-        eprintln!("atelier: ATELIER_LOG is no filter ({error}); logging at info");
+        eprintln!("atelier: ATELIER_LOG is not a log filter ({error}); logging at info");
         EnvFilter::new("info,sqlx=warn")
     });
     let is_coloured =

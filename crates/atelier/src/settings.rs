@@ -206,7 +206,7 @@ impl Settings {
 /// The file is the one named by `--config` in `arguments` or by `ATELIER_CONFIG`.
 ///
 /// # Errors
-/// An unreadable file, or a name that is no setting.
+/// An unreadable file, or a name that is not a setting.
 pub(crate) fn with_file_defaults(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {
     // only these two have settings; a bad file must not keep anybody from `atelier chat`
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str());
@@ -245,7 +245,7 @@ fn parse_file(text: &str, file: &Path) -> anyhow::Result<Vec<(String, String)>> 
     for (name, value) in table {
         if name == "config" || !known.contains(&name) {
             bail!(
-                "{}: {name} is no setting; known are {}",
+                "{}: {name} is not a setting; known are {}",
                 file.display(),
                 known.iter().filter(|name| *name != "config").cloned().collect::<Vec<_>>().join(", ")
             );
@@ -309,7 +309,7 @@ mod tests {
         let values = parse_file("http_address = \"127.0.0.1:0\"\nrate_requests = 0\n", file).unwrap();
         assert_eq!(values, [("http_address".into(), "127.0.0.1:0".into()), ("rate_requests".into(), "0".to_owned())]);
         let error = parse_file("htp_address = \"x\"", file).unwrap_err().to_string();
-        assert!(error.contains("htp_address is no setting") && error.contains("http_address"), "{error}");
+        assert!(error.contains("htp_address is not a setting") && error.contains("http_address"), "{error}");
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn describe(failure: &EditFailure) -> String {
         EditFailureReason::TooLarge => "it is too large to be edited, or would be".to_owned(),
         EditFailureReason::FileNotFound => "it does not exist; use write_file for a new file".to_owned(),
         EditFailureReason::PermissionDenied => "it may not be read and written".to_owned(),
-        EditFailureReason::NotRegularFile => "it is no regular file".to_owned(),
+        EditFailureReason::NotRegularFile => "it is not a regular file".to_owned(),
     };
     // A path has up to 4096 bytes; the detail has all of it.
     format!("Edit {} ({}): {reason}", failure.edit_index, atelier_domain::text::tail(&failure.path, 200))

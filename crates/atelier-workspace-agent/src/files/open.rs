@@ -85,7 +85,7 @@ pub(crate) fn not_regular(path: &Path) -> ApiError {
     ApiError::new(
         StatusCode::BAD_REQUEST,
         code::NOT_REGULAR_FILE,
-        format!("{} is no regular file. Only regular files can be read and written.", path.display()),
+        format!("{} is not a regular file. Only regular files can be read and written.", path.display()),
     )
 }
 
@@ -208,7 +208,7 @@ impl Fingerprint {
                 let metadata = file.metadata()?;
                 Self::of_open(&mut file, &metadata).map(Some)
             }
-            Ok(_) => Err(io::Error::other("no regular file")),
+            Ok(_) => Err(io::Error::other("not a regular file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

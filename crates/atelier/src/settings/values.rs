@@ -8,7 +8,7 @@ use reqwest::Url;
 pub(super) fn host_and_port(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("it must be HOST:PORT, for instance 127.0.0.1:3000")?;
     if port.parse::<u16>().is_err() {
-        return Err(format!("{port:?} is no port: write HOST:PORT, for instance 127.0.0.1:3000"));
+        return Err(format!("{port:?} is not a port: write HOST:PORT, for instance 127.0.0.1:3000"));
     }
     if host.is_empty() {
         return Err(format!("it needs a host: write 127.0.0.1:{port}, or 0.0.0.0:{port} for all addresses"));
@@ -63,8 +63,8 @@ mod tests {
             ("3000", "HOST:PORT"),
             ("localhost", "HOST:PORT"),
             (":3000", "0.0.0.0:3000"),
-            ("localhost:http", "no port"),
-            ("localhost:70000", "no port"),
+            ("localhost:http", "not a port"),
+            ("localhost:70000", "not a port"),
             ("::1:3000", "brackets"),
         ] {
             assert!(host_and_port(bad).unwrap_err().contains(words), "{bad}");
