@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::server::HELD;
 use crate::stream::{EventStream, Form};
 
 const CHATS: &str = "/api/experimental/chats";
@@ -138,6 +139,21 @@ impl Actor {
     pub async fn chat_create_with(&self, body: Value) -> Chat {
         let chat = self.post(&format!("{CHATS}/"), body).await.body(201);
         self.chat(chat["id"].as_str().expect("a chat has an id"))
+    }
+
+    /// Takes this user's only place for a turn ([`crate::Builder::one_turn_at_a_time`]): the turn of a chat that is
+    /// created next begins when this one is interrupted, so that a viewer can be there before.
+    ///
+    /// # Panics
+    /// When the server has not been started for this.
+    pub async fn hold_turns(&self) -> Chat {
+        let models = self.get(&format!("{CHATS}/model-configs")).await.body(200);
+        let mut models = models.as_array().into_iter().flatten();
+        let model = models.find(|model| model["model"] == HELD).expect("the server has the model that holds turns");
+        let content = json!([{"type": "text", "text": "hold"}]);
+        let chat = self.chat_create_with(json!({"content": content, "model_config_id": model["id"]})).await;
+        chat.wait_for_status("running").await;
+        chat
     }
 
     /// Opens the watch stream of this actor's chats; changes from here on come.

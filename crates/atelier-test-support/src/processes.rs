@@ -9,7 +9,7 @@ use std::path::Path;
 #[must_use]
 pub fn workspace_users() -> u32 {
     let random = std::hash::RandomState::new().hash_one(());
-    let range = u32::try_from(random % 1_000_000).unwrap_or_default();
+    let range = u32::try_from(random % 20_000_000).unwrap_or_default();
     1_000_000 + range * 100
 }
 

@@ -15,6 +15,9 @@ use crate::database::{Engine, PostgresDatabase};
 /// Password of every user that the kit makes.
 pub(crate) const PASSWORD: &str = "a password for tests";
 
+/// The script of [`Actor::hold_turns`].
+pub(crate) const HELD: &str = "held";
+
 /// What a server is started with.
 pub struct Builder {
     program: PathBuf,
@@ -36,6 +39,12 @@ impl Builder {
     pub fn script(mut self, name: &str, yaml: &str) -> Self {
         self.scripts.push((name.to_owned(), yaml.to_owned()));
         self
+    }
+
+    /// Each user has place for one turn, and [`Actor::hold_turns`] takes it.
+    #[must_use]
+    pub fn one_turn_at_a_time(self) -> Self {
+        self.script(HELD, "rules: [{steps: [{hang: true}]}]").env("ATELIER_DAEMON_SLOTS_PER_USER", "1")
     }
 
     #[must_use]

@@ -13,7 +13,7 @@ use crate::fixture::{Fixture, call, on_both};
 async fn until(viewer: &mut Viewer, last: &str) -> Vec<String> {
     let mut seen = Vec::new();
     loop {
-        let frame = tokio::time::timeout(Duration::from_secs(10), viewer.next()).await.unwrap().unwrap();
+        let frame = tokio::time::timeout(Duration::from_secs(60), viewer.next()).await.unwrap().unwrap();
         let events: Vec<Value> = serde_json::from_slice(&frame.data).unwrap();
         seen.extend(events.iter().map(|event| {
             let detail = match event["type"].as_str().unwrap() {

@@ -13,7 +13,7 @@ use crate::host::{Host, text};
 const TTL: Duration = Duration::from_mins(10);
 /// Moves of the deadline after which a workspace without turns would be over: each takes two looks of the server,
 /// which are half a minute apart. The answer that hangs is given up after 30 minutes.
-const MOVES: usize = 16;
+const MOVES: usize = 12;
 /// How far a test moves the clock between two looks: far less than the time a workspace has left.
 const STEP: Duration = Duration::from_secs(2);
 

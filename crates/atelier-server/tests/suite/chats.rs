@@ -1,6 +1,6 @@
 //! Chats and their messages.
 
-use atelier_test_support::{Engine, Form};
+use atelier_test_support::{Engine, Form, eventually};
 use serde_json::{Value, json};
 
 use crate::host::{CHATS, Host, text};
@@ -193,7 +193,11 @@ async fn b062_b064_b082_a_busy_chat_queues_and_is_interrupted() {
         }
         let answer = chat.interrupt().await.body(200);
         assert_eq!(answer["id"], json!(chat.id));
-        let messages = chat.messages().await;
+        let messages = eventually("the answer so far", async || {
+            let messages = chat.messages().await;
+            (messages.len() > 1).then_some(messages)
+        })
+        .await;
         assert_eq!(messages[1]["content"], text("Looking"));
         assert_eq!(messages[1]["finish_reason"], "interrupted");
         chat.wait_for_status("waiting").await;
@@ -259,10 +263,7 @@ async fn b059_the_read_mark_follows_the_owners_stream() {
         assert_eq!(chat.get().await["has_unread"], true);
         let mut stream = chat.stream(form, Some("")).await;
         stream.next().await.unwrap();
-        atelier_test_support::eventually("the chat to be read", || async {
-            (chat.get().await["has_unread"] == false).then_some(())
-        })
-        .await;
+        eventually("the chat to be read", || async { (chat.get().await["has_unread"] == false).then_some(()) }).await;
     }
     ada.put(&chat.path("/read"), json!({"message_id": 0})).await.expect(204);
     ada.put(&chat.path("/read"), json!({})).await.expect(204);

@@ -80,7 +80,7 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
 #[tokio::test]
 async fn a_kept_connection_is_closed_when_no_next_request_comes_and_a_stream_is_not() {
     // long enough for the clients of this test, which keep their connections too
-    let limits = ConnectionLimits { first_head: DEADLINE, next_head: 15 * SOON, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { first_head: DEADLINE, next_head: 40 * SOON, ..ConnectionLimits::default() };
     let host = Host::builder().connections(limits).start().await;
     let ada = host.user("ada", &[]).await;
     let chat = ada.chat_create("hello").await;

@@ -104,6 +104,7 @@ async fn viewers_of_a_retry_are_told_what_happens_and_what_the_provider_said() {
     server.add(&admin, "openai-compat", "cellar").await;
     let chat = ada.chat_create_with(json!({"content": text("go")})).await;
     let mut stream = chat.stream(Form::WebSocket, Some("")).await;
+    stream.next().await.expect("a first frame");
     gate.notify_one();
     let retry = loop {
         let frame = stream.next().await.expect("the stream goes on");

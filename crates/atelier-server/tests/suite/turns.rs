@@ -516,6 +516,7 @@ async fn b166_a_cut_answer_and_a_stopped_one_say_so() {
     assert_eq!(cut.messages().await[1]["finish_reason"], "length");
     let stopped = hanging(&ada).await;
     stopped.interrupt().await.expect(200);
+    stopped.wait_for_status("waiting").await;
     assert_eq!(stopped.messages().await[1]["finish_reason"], "interrupted");
     host.stop().await;
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use atelier_domain::text::is_steering;
-use atelier_test_support::{FaultProxy, Link, TestServer, eventually};
+use atelier_test_support::{Actor, Chat, FaultProxy, Link, TestServer};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -60,6 +60,11 @@ async fn command(server: &TestServer, token: Option<&str>) -> Command {
         command.env("ATELIER_TOKEN", token);
     }
     command
+}
+
+async fn newest_chat(admin: &Actor) -> Chat {
+    let chats = admin.get("/api/experimental/chats/").await.body(200);
+    admin.chat(chats[0]["id"].as_str().expect("there is a chat"))
 }
 
 /// Sets the title and the clipboard, clears the screen, in seven and eight bits, and turns the direction round;
@@ -125,24 +130,16 @@ async fn exit_codes_say_how_it_went() {
 async fn control_c_interrupts_the_turn() {
     let server = server().script("words", SCRIPT).start().await;
     let admin = server.admin().await;
-    let child = command(&server, Some(admin.token()))
-        .await
-        .args(["chat", "-p", "hang"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let chat = eventually("the chat", || async {
-        let chats = admin.get("/api/experimental/chats/").await.body(200);
-        Some(admin.chat(chats[0]["id"].as_str()?))
-    })
-    .await;
-    chat.wait_for_status("running").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut chat = command(&server, Some(admin.token())).await;
+    let mut child = chat.args(["chat", "--json", "-p", "hang"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+    // it waits for signals since before it prints
+    while !events.next_line().await.unwrap().expect("the turn goes on").contains("I think about it") {}
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let output = child.wait_with_output().await.unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    while events.next_line().await.unwrap().is_some() {}
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    let chat = newest_chat(&admin).await;
     chat.wait_for_status("waiting").await;
     let messages = chat.messages().await;
     assert_eq!(atelier_test_support::text_of(messages.last().unwrap()), "I think about it");
@@ -153,13 +150,24 @@ async fn json_prints_the_events_of_the_stream() {
     let server = server().script("words", SCRIPT).start().await;
     let admin = server.admin().await;
     let mut command = command(&server, Some(admin.token())).await;
-    let output = command.args(["chat", "--json", "-p", "hello"]).output().await.unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let printed = text(&output.stdout);
-    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    assert!(events.iter().any(|event| event["type"] == "message_part"), "{printed}");
-    let answer = events.iter().find(|event| event["type"] == "message" && event["message"]["role"] == "assistant");
-    assert_eq!(atelier_test_support::text_of(&answer.unwrap()["message"]), "Hello there.");
+    let mut child = command.args(["chat", "--json", "-p", "hang"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut parts, mut answers) = (0, Vec::new());
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let event: Value = serde_json::from_str(&line).expect(&line);
+        if event["type"] == "message_part" {
+            parts += 1;
+            if parts == 1 {
+                newest_chat(&admin).await.interrupt().await.expect(200);
+            }
+        }
+        if event["message"]["role"] == "assistant" {
+            answers.push(atelier_test_support::text_of(&event["message"]));
+        }
+    }
+    assert!(child.wait().await.unwrap().success());
+    assert!(parts > 0);
+    assert_eq!(answers, ["I think about it"]);
 }
 
 #[tokio::test]
@@ -346,9 +354,7 @@ async fn a_turn_is_followed_through_a_proxy_that_answers_502_for_a_while() {
         notes.next_line().await.unwrap().as_deref(),
         Some("(the server does not answer; trying again for up to a minute)")
     );
-    let chats = admin.get("/api/experimental/chats/").await.body(200);
-    let followed = admin.chat(chats[0]["id"].as_str().unwrap());
-    followed.interrupt().await.expect(200);
+    newest_chat(&admin).await.interrupt().await.expect(200);
     proxy.set(Link::Delayed(Duration::ZERO));
     let mut answers = 0;
     while let Some(line) = events.next_line().await.unwrap() {

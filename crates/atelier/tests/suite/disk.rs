@@ -52,9 +52,9 @@ async fn a_workspace_that_fills_the_disk_beyond_the_longest_path_is_stopped() {
 }
 
 async fn the_one_that_fills_the_disk_is_stopped(command: &str) {
-    let is_root = std::process::Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    if !is_root {
-        eprintln!("left out: only root can make a small disk");
+    let mut mounting = std::process::Command::new("unshare");
+    if !mounting.args(["--mount", "--propagation", "private", "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("left out: this user cannot make a small disk");
         return;
     }
     let script = json!({"rules": [

@@ -1,10 +1,9 @@
 //! SIGKILL at every point of a turn: it goes on by itself, and nothing happens twice.
 
-use std::time::Duration;
-
 use atelier_test_support::{Chat, ChatView, Engine, Form, TestServer, eventually};
 use futures::StreamExt as _;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::server;
 use crate::transcript::{assert_same, transcript};
@@ -38,6 +37,8 @@ rules:
       - text: "Everything is done."
       - usage: {input_tokens: 100, output_tokens: 10}
 "#;
+
+const CHATS: &str = "/api/experimental/chats/";
 
 /// Where the process is killed. `name:n`: the n-th time it comes there.
 const POINTS: &[&str] = &[
@@ -104,10 +105,15 @@ async fn ten_kills(engine: Engine) {
         let expected = &expected;
         async move {
             let mut server = start(engine, Some(point)).await;
-            let chat = server.admin().await.chat_create("work").await;
+            // it may die before it answers
+            let work = json!({"content": [{"type": "text", "text": "work"}]});
+            let _ = server.admin().await.request(Method::POST, CHATS).json(&work).send().await;
             server.wait_until_dead().await;
             server.restart().await;
-            check_end(&server, &chat.seen_by(&server.admin().await), expected, point).await;
+            let admin = server.admin().await;
+            let chats = admin.get(CHATS).await.body(200);
+            let chat = admin.chat(chats[0]["id"].as_str().expect("the chat was stored"));
+            check_end(&server, &chat, expected, point).await;
         }
     });
     // each waits for a slow command most of the time
@@ -160,7 +166,7 @@ async fn ten_kills_leave_the_same_transcript_on_postgres() {
     ten_kills(Engine::Postgres).await;
 }
 
-/// The kill nobody plans: from outside, two seconds into a command of five.
+/// The kill nobody plans: from outside, in a command of five seconds.
 #[tokio::test]
 async fn b104_a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() {
     for engine in Engine::ALL {
@@ -173,7 +179,6 @@ async fn b104_a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() 
             homes.any(|home| home.join("ran").exists() || home.join("atelier/ran").exists()).then_some(())
         })
         .await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
         server.kill().await;
         server.restart().await;
         check_end(&server, &chat.seen_by(&server.admin().await), &expected, "external").await;
@@ -183,10 +188,17 @@ async fn b104_a_kill_in_a_running_command_waits_for_it_and_does_not_repeat_it() 
 /// A viewer that was in the middle of the answer comes back with its cursor and has every message once.
 #[tokio::test]
 async fn b092_a_viewer_comes_back_after_the_kill_with_its_cursor() {
-    let mut server = start(Engine::Sqlite, Some("part_published:10")).await;
-    let chat = server.admin().await.chat_create("work").await;
+    let builder = server().engine(Engine::Sqlite).demo().script("work", WORK).one_turn_at_a_time();
+    let mut server = builder.start().await;
+    server.restart_with_fault("part_published:10").await;
+    let admin = server.admin().await;
+    let held = admin.hold_turns().await;
+    let chat = admin.chat_create("work").await;
     let mut view = ChatView::default();
     let mut stream = chat.stream(Form::WebSocket, None).await;
+    view.apply(&stream.next().await.expect("a first frame"));
+    // it may die before it answers
+    let _ = admin.request(Method::POST, &held.path("/interrupt")).json(&json!({})).send().await;
     while let Some(frame) = stream.next().await {
         view.apply(&frame);
     }

@@ -5,9 +5,8 @@
 //! frame, and where a text is cut into parts. `ATELIER_RECORD=1` records anew (`./dev generate`).
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use atelier_test_support::{Chat, ChatView, Form, TestServer};
+use atelier_test_support::{Builder, Chat, ChatView, EventStream, Form};
 use serde_json::Value;
 
 use crate::fixed::Fixed;
@@ -36,25 +35,54 @@ rules:
   - when: {user_contains: "talk on"}
     steps:
       - {text: "word {n} ", repeat: 2000, delay_ms: 10}
+      - hang: true
   - steps:
       - text: "An answer."
       - usage: {input_tokens: 10, output_tokens: 2}
 "#;
 
+/// The answer of `think`, whose server is to die behind its fourth sentence.
+const DYING: &str = r#"
+rules:
+  - when: {attempt: 1}
+    steps:
+      - {reasoning: "First I look at the question. ", repeat: 4, delay_ms: 50}
+      - {text: "This is sentence {n} of an answer. ", repeat: 4, delay_ms: 50}
+      - hang: true
+  - steps:
+      - {reasoning: "First I look at the question. ", repeat: 4, delay_ms: 50}
+      - {text: "This is sentence {n} of an answer. ", repeat: 20, delay_ms: 50}
+      - usage: {input_tokens: 120, output_tokens: 80, reasoning_tokens: 30}
+"#;
+
 type Frames = Vec<Value>;
 
-/// Reads frames until `is_done` says so of what a client holds.
-async fn frames_until(chat: &Chat, cursor: Option<&str>, is_done: impl Fn(&ChatView) -> bool) -> (Frames, ChatView) {
-    let mut stream = chat.stream(Form::WebSocket, cursor.or(Some(""))).await;
-    let (mut frames, mut view) = (Vec::new(), ChatView::default());
-    while !is_done(&view) {
-        let Some(frame) = stream.next().await else { break };
-        view.apply(&frame);
-        if frame.kind == "data" {
-            frames.push(frame.data);
+/// A client that writes down what it gets.
+struct Recorder {
+    stream: EventStream,
+    view: ChatView,
+    frames: Frames,
+}
+
+impl Recorder {
+    /// Ready for the first event of a turn that has not begun.
+    async fn of(chat: &Chat) -> Self {
+        let stream = chat.stream(Form::WebSocket, Some("")).await;
+        let mut recorder = Self { stream, view: ChatView::default(), frames: Vec::new() };
+        recorder.until(|view| view.ready).await;
+        recorder
+    }
+
+    /// Reads until `is_done` says so of what the client holds, or the server ends the stream.
+    async fn until(&mut self, is_done: impl Fn(&ChatView) -> bool) {
+        while !is_done(&self.view) {
+            let Some(frame) = self.stream.next().await else { break };
+            self.view.apply(&frame);
+            if frame.kind == "data" {
+                self.frames.push(frame.data);
+            }
         }
     }
-    (frames, view)
 }
 
 /// The turn has ended: with an answer, or without.
@@ -62,63 +90,65 @@ fn is_over(view: &ChatView) -> bool {
     view.ready && (view.status == "error" || (view.status == "waiting" && view.messages.len() > 1))
 }
 
-async fn whole_turn(text: &str) -> Frames {
-    let server = server().script("recorded", SCRIPT).start().await;
-    let chat = server.admin().await.chat_create(text).await;
-    frames_until(&chat, None, is_over).await.0
+fn scripted(script: &str) -> Builder {
+    server().script("recorded", script).one_turn_at_a_time()
 }
 
-async fn tools() -> Frames {
-    let server = server().demo().start().await;
-    let chat = server.admin().await.chat_create("make the tests pass").await;
-    frames_until(&chat, None, is_over).await.0
+async fn whole_turn(builder: Builder, text: &str) -> Frames {
+    let server = builder.start().await;
+    let admin = server.admin().await;
+    let held = admin.hold_turns().await;
+    let mut recorder = Recorder::of(&admin.chat_create(text).await).await;
+    held.interrupt().await.expect(200);
+    recorder.until(is_over).await;
+    recorder.frames
 }
 
 async fn interrupted() -> Frames {
-    let server = server().script("recorded", SCRIPT).start().await;
-    let chat = server.admin().await.chat_create("talk on").await;
-    let watched = chat.clone();
-    let reading = tokio::spawn(async move { frames_until(&watched, None, is_over).await.0 });
-    frames_until(&chat, None, |view| view.live_parts > 5).await;
+    let server = scripted(SCRIPT).start().await;
+    let admin = server.admin().await;
+    let held = admin.hold_turns().await;
+    let chat = admin.chat_create("talk on").await;
+    let mut recorder = Recorder::of(&chat).await;
+    held.interrupt().await.expect(200);
+    recorder.until(|view| view.live_parts > 5).await;
     chat.interrupt().await.expect(200);
-    reading.await.unwrap()
+    recorder.until(is_over).await;
+    recorder.frames
 }
 
 /// A second message waits behind the first and gets its turn.
 async fn queued() -> Frames {
-    let server = server().script("recorded", SCRIPT).start().await;
-    let chat = server.admin().await.chat_create("think").await;
-    let watched = chat.clone();
-    let reading = tokio::spawn(async move {
-        let two_answers = |view: &ChatView| {
-            let answers = view.messages.values().filter(|message| message["role"] == "assistant").count();
-            is_over(view) && answers == 2
-        };
-        frames_until(&watched, None, two_answers).await.0
-    });
-    frames_until(&chat, None, |view| view.live_parts > 3).await;
+    let server = scripted(SCRIPT).start().await;
+    let admin = server.admin().await;
+    let held = admin.hold_turns().await;
+    let chat = admin.chat_create("think").await;
+    let mut recorder = Recorder::of(&chat).await;
     chat.send("and then?").await;
-    reading.await.unwrap()
+    held.interrupt().await.expect(200);
+    let has_two_answers = |view: &ChatView| {
+        let answers = view.messages.values().filter(|message| message["role"] == "assistant").count();
+        is_over(view) && answers == 2
+    };
+    recorder.until(has_two_answers).await;
+    recorder.frames
 }
 
 /// The server dies in the middle of an answer; the client comes again with its cursor.
 async fn takeover() -> Frames {
-    let mut server: TestServer = server().script("recorded", SCRIPT).start().await;
-    let chat = server.admin().await.chat_create("think").await;
-    let (mut frames, before) = frames_until(&chat, None, |view| view.live_parts > 6).await;
+    let mut server = scripted(DYING).start().await;
+    let admin = server.admin().await;
+    let held = admin.hold_turns().await;
+    let chat = admin.chat_create("think").await;
+    let mut recorder = Recorder::of(&chat).await;
+    held.interrupt().await.expect(200);
+    recorder.until(|view| view.live.values().any(|text| text.contains("sentence 4 of"))).await;
     server.kill().await;
     server.restart().await;
     let chat = chat.seen_by(&server.admin().await);
-    let mut stream = chat.stream(Form::WebSocket, Some(&before.cursor)).await;
-    let mut view = before;
-    while !is_over(&view) {
-        let frame = tokio::time::timeout(Duration::from_secs(30), stream.next()).await.unwrap().unwrap();
-        view.apply(&frame);
-        if frame.kind == "data" {
-            frames.push(frame.data);
-        }
-    }
-    frames
+    recorder.stream = chat.stream(Form::WebSocket, Some(&recorder.view.cursor)).await;
+    recorder.until(is_over).await;
+    recorder.frames
 }
 
 fn fixed(mut frames: Frames) -> Frames {
@@ -141,6 +171,8 @@ fn durable(frames: &Frames) -> Vec<Value> {
         .cloned()
         .collect();
     events.iter_mut().for_each(|event| fixed.fix(event));
+    // a client that comes back when all is over is told the status first
+    events.sort_by_key(|event| event["type"] == "status");
     // results of one step are stored as they end
     for step in
         events.chunk_by_mut(|left, right| left["message"]["role"] == "tool" && right["message"]["role"] == "tool")
@@ -215,22 +247,22 @@ fn strip(value: &mut Value) {
 
 #[tokio::test]
 async fn an_answer_with_reasoning() {
-    check("answer", whole_turn("think").await);
+    check("answer", whole_turn(scripted(SCRIPT), "think").await);
 }
 
 #[tokio::test]
 async fn a_turn_with_tools() {
-    check("tools", tools().await);
+    check("tools", whole_turn(server().demo().one_turn_at_a_time(), "make the tests pass").await);
 }
 
 #[tokio::test]
 async fn b093_a_provider_that_fails_once() {
-    check("retry", whole_turn("fail once").await);
+    check("retry", whole_turn(scripted(SCRIPT), "fail once").await);
 }
 
 #[tokio::test]
 async fn a_provider_that_refuses() {
-    check("failed", whole_turn("fail for good").await);
+    check("failed", whole_turn(scripted(SCRIPT), "fail for good").await);
 }
 
 #[tokio::test]

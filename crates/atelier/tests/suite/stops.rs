@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
 
 use atelier_test_support::eventually;
 
@@ -10,12 +9,11 @@ use crate::server;
 
 const READS: &str = r#"
 rules:
-  - when: {user_contains: "read", step: 0}
+  - when: {user_contains: "make", step: 0}
     steps:
       - tool_call: {name: create_workspace, args: {template_id: demo}}
-  - when: {user_contains: "read", step: 1}
+  - when: {user_contains: "read", step: 0}
     steps:
-      - {text: "I read it. ", repeat: 40, delay_ms: 50}
       - tool_call: {name: read_file, args: {path: calc.sh}}
   - steps:
       - text: "Done."
@@ -54,24 +52,20 @@ fn signal(name: &str, processes: &[u32]) {
 async fn a_call_whose_workspace_hangs_is_left_behind() {
     let server = server().demo().script("reads", READS).start().await;
     let admin = server.admin().await;
-    let chat = admin.chat_create("read").await;
-    // the agent is there, and hangs before the call is sent
-    eventually("the workspace", || async {
-        let has_result = chat.messages().await.iter().any(|message| message["role"] == "tool");
-        has_result.then_some(())
-    })
-    .await;
+    let chat = admin.chat_create("make a workspace").await;
+    chat.wait_for_status("waiting").await;
     let processes = processes_of(&server.data_dir());
     assert!(!processes.is_empty(), "no sandbox was found");
     signal("-STOP", &processes);
+    chat.send("read it").await;
     eventually("the call", || async {
         chat.messages().await.iter().any(|message| message.to_string().contains("read_file")).then_some(())
     })
     .await;
-    let stopped = tokio::time::timeout(Duration::from_secs(30), chat.interrupt()).await;
+    chat.interrupt().await.expect(200);
+    // the turn settles while its workspace hangs
+    chat.wait_for_status("waiting").await;
     signal("-CONT", &processes);
-    let row = stopped.expect("an interrupt waits for 5 s").body(200);
-    assert_eq!(row["status"], "waiting", "the turn settled while its workspace hung");
     let messages = chat.messages().await;
     let last = messages.last().unwrap();
     assert_eq!((&last["role"], &last["content"][0]["is_error"]), (&"tool".into(), &true.into()));
