@@ -182,7 +182,9 @@ fn children(pid: u32) -> Vec<i32> {
 pub(crate) fn agent_of(init: u32) -> i32 {
     children(init)
         .into_iter()
-        .find(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().windows(5).any(|word| word == b"serve"))
+        .find(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().windows(5).any(|word| word == b"serve")
+        })
         .unwrap()
 }
 
@@ -221,7 +223,7 @@ async fn the_agent_comes_home_serves_and_comes_again_with_its_commands() {
     let started = link.send("POST", "/v1/processes", Some(json!({"command": command}))).await;
     let process = started["process_id"].as_str().unwrap();
     let output = format!("/v1/processes/{process}/output");
-    let page = link.send("GET", &format!("{output}?offset=0&wait_ms=20000"), None).await;
+    let page = link.send("GET", &format!("{output}?offset=0&wait_ms=60000"), None).await;
     let environment = page["output"].as_str().unwrap();
     assert!(environment.contains("ATELIER_CHAT_ID=chat-1"));
     for secret in ["atag_secret", "ATELIER_AGENT_URLS"] {
@@ -245,7 +247,7 @@ async fn the_agent_comes_home_serves_and_comes_again_with_its_commands() {
     assert_eq!(link.header(header::LEDGER_ID), hello.ledger_id);
     assert_eq!(link.send("GET", &output, None).await["running"], true);
     std::fs::write(host.home().join("go"), "").unwrap();
-    let result = link.send("GET", &format!("{output}?wait_ms=20000"), None).await;
+    let result = link.send("GET", &format!("{output}?wait_ms=60000"), None).await;
     assert_eq!(result["exit_code"], 6);
     assert!(result["output"].as_str().unwrap().ends_with("after\n"));
 }
@@ -264,7 +266,7 @@ async fn init_ends_everything_on_sigterm_and_holds_its_lock_until_then() {
         "trap 'echo ending > ended; exit 0' TERM; setsid sleep 300 & echo ready; while :; do sleep 0.05; done";
     let started = link.send("POST", "/v1/processes", Some(json!({"command": command}))).await;
     let process = started["process_id"].as_str().unwrap().to_owned();
-    link.send("GET", &format!("/v1/processes/{process}/output?offset=0&wait_ms=20000"), None).await;
+    link.send("GET", &format!("/v1/processes/{process}/output?offset=0&wait_ms=60000"), None).await;
     let folder = host.state().join("processes").join(&process);
     let begun: Value = serde_json::from_slice(&std::fs::read(folder.join("begun.json")).unwrap()).unwrap();
     kill(i32::try_from(host.init.id()).unwrap(), Signal::TERM);
@@ -299,7 +301,7 @@ async fn a_shutdown_runs_the_script_and_ends_the_workspace() {
     let link = host.link().await;
     drop(old);
     assert_eq!(link.send("GET", "/v1/hello", None).await["sandbox"], "");
-    assert_eq!(link.send("POST", "/v1/shutdown", Some(json!({"deadline_ms": 10_000}))).await["ok"], true);
+    assert_eq!(link.send("POST", "/v1/shutdown", Some(json!({"deadline_ms": 60_000}))).await["ok"], true);
     assert_eq!(exit_code(&mut host.init).await, Some(3));
     assert_eq!(std::fs::read_to_string(host.home().join("bye")).unwrap(), "bye\n");
 }
@@ -338,13 +340,13 @@ async fn a_workspace_works_when_landlock_shuts_it_in() {
     let process = started["process_id"].as_str().unwrap();
     let mut text = String::new();
     while text.matches("ermission denied").count() < 2 {
-        let path = format!("/v1/processes/{process}/output?offset={}&wait_ms=20000", text.len());
+        let path = format!("/v1/processes/{process}/output?offset={}&wait_ms=60000", text.len());
         text.push_str(link.send("GET", &path, None).await["output"].as_str().unwrap());
     }
     assert!(text.starts_with("hi\n"), "{text}");
     let killed = link.send("POST", &format!("/v1/processes/{process}/signal"), Some(json!({"signal": "kill"}))).await;
     assert_eq!(killed["success"], true);
-    let result = link.send("GET", &format!("/v1/processes/{process}/output?wait_ms=20000"), None).await;
+    let result = link.send("GET", &format!("/v1/processes/{process}/output?wait_ms=60000"), None).await;
     assert_eq!(result["signal"], "SIGKILL");
     kill(i32::try_from(host.init.id()).unwrap(), Signal::TERM);
     assert_eq!(exit_code(&mut host.init).await, Some(0));

@@ -80,7 +80,7 @@ async fn w9_200_mib_cost_the_shim_little_memory_and_64_mib_of_disk() {
     let process = client.start("head -c 209715200 /dev/zero; echo end; while [ ! -e go ]; do sleep 0.01; done").await;
     let mut offset = 209_715_200;
     while offset < 209_715_204 {
-        let page = client.get(&format!("/v1/processes/{process}/output?offset={offset}&wait_ms=20000")).await;
+        let page = client.get(&format!("/v1/processes/{process}/output?offset={offset}&wait_ms=60000")).await;
         offset = page["next_offset"].as_u64().unwrap().max(209_715_200);
     }
     let (shim, _) = workspace.pids(&process);
@@ -140,7 +140,7 @@ async fn a_page_waits_for_output_and_half_a_character_is_held_back() {
     let workspace = Workspace::new();
     let client = workspace.client();
     let process = client.start("printf 'x\\346\\227'; while [ ! -e go ]; do sleep 0.01; done; printf '\\245y'").await;
-    let page = client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=20000")).await;
+    let page = client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=60000")).await;
     assert_eq!((&page["output"], &page["next_offset"]), (&json!("x"), &json!(1)));
     let begun = Instant::now();
     let page = client.get(&format!("/v1/processes/{process}/output?offset=1&wait_ms=100")).await;

@@ -30,7 +30,7 @@ async fn w6_and_w7_a_command_outlives_the_wait() {
     let workspace = Workspace::new();
     let client = workspace.client();
     let process = client.start("echo begun; while [ ! -e go ]; do sleep 0.01; done; echo done; exit 4").await;
-    let page = client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=20000")).await;
+    let page = client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=60000")).await;
     assert_eq!((&page["output"], &page["running"], &page["eof"]), (&json!("begun\n"), &json!(true), &json!(false)));
     let result = client.get(&format!("/v1/processes/{process}/output?wait_ms=50")).await;
     assert_eq!(result["running"], true);
@@ -201,6 +201,7 @@ async fn w50_a_new_agent_goes_on_with_what_runs() {
     let process = client.start("echo one; while [ ! -e go ]; do sleep 0.01; done; echo two; exit 7").await;
     let ended = client.start("echo ended").await;
     client.result(&ended).await;
+    client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=60000")).await;
     let (_, pid) = workspace.pids(&process);
     drop(client);
 
@@ -231,7 +232,7 @@ async fn w51_a_killed_shim_is_lost_and_reported_and_its_command_ends() {
     let agent = workspace.agent();
     let client = Client::of(&agent);
     let process = client.keyed("token-1", "d").start("echo before; sleep 60").await;
-    client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=20000")).await;
+    client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=60000")).await;
     let (shim, command) = workspace.pids(&process);
     kill(shim, Signal::KILL);
     let result = client.result(&process).await;
@@ -288,7 +289,7 @@ async fn w11_a_kill_reaches_what_left_the_session() {
     assert_eq!(client.signal(&process, json!({"signal": "kill"})).await.0, StatusCode::OK);
     let result = client.result(&process).await;
     assert_eq!((&result["signal"], &result["exit_code"]), (&json!("SIGKILL"), &Value::Null));
-    assert!(!is_alive(pid("far")) && !is_alive(pid("near")));
+    until("both are gone", || !is_alive(pid("far")) && !is_alive(pid("near"))).await;
     let (status, error) = client.signal(&process, json!({"signal": "kill"})).await;
     assert_eq!((status, &error["code"]), (StatusCode::CONFLICT, &json!("process_ended")));
 }
@@ -298,13 +299,13 @@ async fn w18_a_command_that_ignores_the_request_is_killed_and_keeps_its_output()
     let workspace = Workspace::new();
     let client = workspace.client();
     let polite = client.start("trap 'echo bye; exit 9' TERM; echo hello; while :; do sleep 0.05; done").await;
-    let stubborn = client.start("trap 'echo no' TERM; echo hello; while :; do sleep 0.05; done").await;
+    let stubborn = client.start("trap '' TERM; echo hello; while :; do sleep 0.05; done").await;
     for process in [&polite, &stubborn] {
-        client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=20000")).await;
+        client.get(&format!("/v1/processes/{process}/output?offset=0&wait_ms=60000")).await;
     }
     let begun = Instant::now();
-    for process in [&polite, &stubborn] {
-        client.signal(process, json!({"signal": "terminate", "kill_after_ms": 600})).await;
+    for (process, kill_after_ms) in [(&polite, 600_000), (&stubborn, 600)] {
+        client.signal(process, json!({"signal": "terminate", "kill_after_ms": kill_after_ms})).await;
     }
     let result = client.result(&polite).await;
     assert_eq!(result["exit_code"], 9);
@@ -312,9 +313,7 @@ async fn w18_a_command_that_ignores_the_request_is_killed_and_keeps_its_output()
     let output = result["output"].as_str().unwrap();
     assert!(output.starts_with("hello\n") && output.ends_with("bye\n"), "{output}");
     let result = client.result(&stubborn).await;
-    assert_eq!(result["signal"], "SIGKILL");
-    let output = result["output"].as_str().unwrap();
-    assert!(output.starts_with("hello\n") && output.contains("no\n"), "{output}");
+    assert_eq!((&result["signal"], &result["output"]), (&json!("SIGKILL"), &json!("hello\n")));
     assert!(begun.elapsed() >= Duration::from_millis(600));
     let interrupted = client.start("sleep 60").await;
     client.signal(&interrupted, json!({"signal": "interrupt"})).await;
@@ -357,7 +356,7 @@ async fn read_only_chats_run_nothing() {
 async fn left_running(client: &Client, process: &str, wanted: impl Fn(&[(i32, String)]) -> bool) -> Vec<(i32, String)> {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let result = client.get(&format!("/v1/processes/{process}/output?wait_ms=20000")).await;
+        let result = client.get(&format!("/v1/processes/{process}/output?wait_ms=60000")).await;
         assert_eq!(result["running"], false, "{result}");
         let left = result["left_running"].as_array().cloned().unwrap_or_default();
         let pid = |left: &Value| i32::try_from(left["pid"].as_i64().unwrap()).unwrap();

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_atelier-workspace-agent");
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// Longer than an agent waits for output at the most.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Workspace {
     folder: tempfile::TempDir,
@@ -143,7 +144,7 @@ impl Client {
 
     /// The result when the command has ended.
     pub(crate) async fn result(&self, process: &str) -> Value {
-        let result = self.get(&format!("/v1/processes/{process}/output?wait_ms=20000")).await;
+        let result = self.get(&format!("/v1/processes/{process}/output?wait_ms=60000")).await;
         assert_eq!(result["running"], false, "{result}");
         result
     }
@@ -158,7 +159,7 @@ impl Client {
         let (mut text, mut gaps) = (String::new(), Vec::new());
         loop {
             let page =
-                self.get(&format!("/v1/processes/{process}/output?offset={offset}&limit={limit}&wait_ms=20000")).await;
+                self.get(&format!("/v1/processes/{process}/output?offset={offset}&limit={limit}&wait_ms=60000")).await;
             text.push_str(page["output"].as_str().unwrap());
             offset = page["next_offset"].as_u64().unwrap();
             gaps.extend(page.get("gap").cloned());
