@@ -10,7 +10,7 @@ use atelier_egress::{Egress, EgressError, HostResolver, Request, Url};
 use futures::future::BoxFuture;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Answers each name with the same addresses and counts how often it was asked.
 struct FixedResolver {
@@ -152,10 +152,10 @@ async fn redirects_are_not_followed() {
 
 #[tokio::test]
 async fn a_dead_port_is_a_failed_connection() {
-    let port = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().port()
-    };
+    // bound, so that nobody else can listen there meanwhile
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = bound.local_addr().unwrap().port();
     let open = egress("loopback", FixedResolver::new(&[]));
     let answer = get(&open, &format!("http://127.0.0.1:{port}/")).await;
     assert!(matches!(answer, Err(EgressError::Connect { .. })));

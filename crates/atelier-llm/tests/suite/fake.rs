@@ -129,7 +129,7 @@ impl Fake {
 
     /// Ends once no answer is being sent any more.
     pub(crate) async fn all_closed(&self) {
-        tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::time::timeout(Duration::from_secs(60), async {
             loop {
                 let changed = self.shared.changed.notified();
                 tokio::pin!(changed);
@@ -204,9 +204,9 @@ impl ManualClock {
         self.now.send_modify(|now| *now += by);
     }
 
-    /// Ends once somebody sleeps.
-    pub(crate) async fn slept_on(&self) {
-        while self.now.receiver_count() == 0 {
+    /// Ends once there are so many sleeps at a time.
+    pub(crate) async fn slept_on_by(&self, sleeps: usize) {
+        while self.now.receiver_count() < sleeps {
             tokio::task::yield_now().await;
         }
     }
