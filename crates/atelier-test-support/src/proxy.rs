@@ -137,23 +137,23 @@ impl Pump {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let length = tokio::select! {
-                changed = self.link.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    if matches!(*self.link.borrow(), Link::Cut | Link::Garbled | Link::BadGateway) {
-                        reset(from.as_ref());
-                        reset(to.as_ref());
-                        return;
-                    }
-                    continue;
-                }
+                changed = self.link.changed() => match changed {
+                    Ok(()) => None,
+                    Err(_) => return,
+                },
                 read = from.read(&mut buffer) => match read {
-                    Ok(length) if length > 0 => length,
+                    Ok(length) if length > 0 => Some(length),
                     Ok(_) | Err(_) => return,
                 },
             };
-            let link = *self.link.borrow();
+            // also when bytes came first: those that come after a cut do not pass
+            let link = *self.link.borrow_and_update();
+            if matches!(link, Link::Cut | Link::Garbled | Link::BadGateway) {
+                reset(from.as_ref());
+                reset(to.as_ref());
+                return;
+            }
+            let Some(length) = length else { continue };
             if self.lost_by.contains(&link) {
                 self.silent.store(true, Ordering::Release);
             }

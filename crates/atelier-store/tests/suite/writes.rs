@@ -1,6 +1,6 @@
 //! Transactions: what is kept, what is rolled back, what shares a commit.
 
-use std::time::Duration;
+use std::pin::Pin;
 
 use atelier_domain::ChatId;
 use atelier_store::testing::{blobs, sqlite_store};
@@ -37,12 +37,9 @@ async fn hold_writer(store: &Store) -> (oneshot::Sender<()>, tokio::task::JoinHa
     (go_on, held)
 }
 
-/// Gives tasks that were spawned a chance to hand in what they write.
-async fn let_others_queue() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+/// Hands a write in, which begins only when the writer is free.
+async fn hand_in<T>(write: Pin<&mut impl Future<Output = T>>) {
+    assert!(futures::poll!(write).is_pending());
 }
 
 fn insert(fixture: &Fixture, fail: bool) -> (ChatId, impl Future<Output = Result<(), JobError>> + Send + use<>) {
@@ -150,10 +147,9 @@ on_both_engines! {
         let (id, write) = insert(fixture, false);
         match held {
             Some((go_on, held)) => {
-                let waiting = tokio::spawn(write);
-                let_others_queue().await;
-                waiting.abort();
-                assert!(waiting.await.unwrap_err().is_cancelled());
+                let mut write = Box::pin(write);
+                hand_in(write.as_mut()).await;
+                drop(write);
                 go_on.send(()).unwrap();
                 held.await.unwrap().unwrap();
             }
@@ -208,15 +204,15 @@ async fn on_sqlite_writes_that_wait_share_a_commit() {
     let fixture = Fixture::new(Engine::Sqlite).await;
     let (go_on, held) = hold_writer(&fixture.store).await;
     let (first, write) = insert(&fixture, false);
-    let first_write = tokio::spawn(write);
-    let_others_queue().await;
+    let mut first_write = Box::pin(write);
+    hand_in(first_write.as_mut()).await;
     let (failing, write) = insert(&fixture, true);
-    let failing_write = tokio::spawn(write);
-    let_others_queue().await;
+    let mut failing_write = Box::pin(write);
+    hand_in(failing_write.as_mut()).await;
     let (saw, has_seen) = oneshot::channel();
     let (end, ending) = oneshot::channel::<()>();
     let store = fixture.store.clone();
-    let last_write = tokio::spawn(async move {
+    let mut last_write = Box::pin(async move {
         store
             .write("look", move |tx| {
                 Box::pin(async move {
@@ -229,16 +225,16 @@ async fn on_sqlite_writes_that_wait_share_a_commit() {
             })
             .await
     });
-    let_others_queue().await;
+    hand_in(last_write.as_mut()).await;
     go_on.send(()).unwrap();
     assert_eq!(has_seen.await.unwrap(), (true, false));
     assert!(!exists(&fixture.store, first).await, "not committed, so nobody else sees it");
-    assert!(!first_write.is_finished(), "and nobody is told");
+    assert!(futures::poll!(first_write.as_mut()).is_pending(), "and nobody is told");
     end.send(()).unwrap();
     held.await.unwrap().unwrap();
-    first_write.await.unwrap().unwrap();
-    last_write.await.unwrap().unwrap();
-    assert!(matches!(failing_write.await.unwrap(), Err(JobError::OnPurpose)));
+    first_write.await.unwrap();
+    last_write.await.unwrap();
+    assert!(matches!(failing_write.await, Err(JobError::OnPurpose)));
     assert!(exists(&fixture.store, first).await && !exists(&fixture.store, failing).await);
     fixture.end().await;
 }
