@@ -40,7 +40,7 @@ async fn w61_start_connect_stop_start_delete_on_a_restarted_server(engine: Engin
     let connection = host.connect(id).await;
     assert_eq!(connection.ledger_id(), ledger);
     run(&*connection, "touch ~/go").await;
-    let path = format!("/v1/processes/{process}/output?wait_ms=20000");
+    let path = format!("/v1/processes/{process}/output?wait_ms=60000");
     let answer = json_of(&connection.request(request(Method::Get, &path, None)).await.unwrap());
     assert_eq!((&answer["exit_code"], &answer["output"]), (&json!(0), &json!("done\n")), "{answer}");
 

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 pub(crate) const AGENT_VARIABLE: &str = "ATELIER_TEST_AGENT";
 
 /// How long a test waits for something that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits to be ended, and as long as `hold` lies in its home not even that.
 const WAITS: &str = concat!(
@@ -347,7 +347,7 @@ pub(crate) async fn run(connection: &dyn WorkspaceConnection, command: &str) -> 
     start.context.call = Some((CallToken::new(), "0".repeat(64)));
     let started = connection.request(start).await.unwrap();
     let id = json_of(&started)["process_id"].as_str().unwrap().to_owned();
-    let path = format!("/v1/processes/{id}/output?wait_ms=30000");
+    let path = format!("/v1/processes/{id}/output?wait_ms=60000");
     let answer = connection.request(request(Method::Get, &path, None)).await.unwrap();
     let answer = json_of(&answer);
     assert_eq!(answer["running"], false, "{answer}");

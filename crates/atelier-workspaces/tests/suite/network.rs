@@ -3,9 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use atelier_egress::{Dialer, HostResolver};
+use atelier_test_support::eventually;
 use atelier_workspaces::OutgoingSettings;
 use atelier_workspaces::drivers::local::SandboxChoice;
 use futures::future::BoxFuture;
@@ -65,14 +65,28 @@ async fn git_server() -> u16 {
     port
 }
 
-/// A command that prints what the proxy answers to CONNECT, and what comes behind it.
+/// A command that prints what the proxy answers to CONNECT, and what comes behind it. It reads what it is told the
+/// length of: the end of a connection that goes through the proxy is not told before both sides have ended.
 fn connect(target: &str) -> String {
-    format!(
-        "exec 3<>/dev/tcp/127.0.0.1/${{HTTP_PROXY##*:}} && \
-         printf 'CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n' >&3 && \
-         read -r line <&3 && echo \"$line\" && \
-         printf 'GET /app.git/HEAD HTTP/1.1\\r\\nHost: git.mirror.test\\r\\n\\r\\n' >&3 && timeout 5 cat <&3; true"
-    )
+    let command = r#"
+        answer() {
+            length=0
+            while read -r line <&3 && line=${line%$'\r'} && [ -n "$line" ]; do
+                echo "$line"
+                case ${line,,} in content-length:*) length=${line#*: } ;; esac
+            done
+            head -c "$length" <&3
+        }
+        exec 3<>/dev/tcp/127.0.0.1/${HTTP_PROXY##*:} || exit
+        printf 'CONNECT TARGET HTTP/1.1\r\nHost: TARGET\r\n\r\n' >&3
+        touch ~/asked
+        answer > ~/answer
+        cat ~/answer
+        if grep -q '^HTTP/1.1 200' ~/answer; then
+            printf 'GET /app.git/HEAD HTTP/1.1\r\nHost: git.mirror.test\r\n\r\n' >&3
+            answer
+        fi"#;
+    command.replace("TARGET", target)
 }
 
 #[tokio::test]
@@ -124,21 +138,23 @@ async fn w64_a_workspace_reaches_the_hosts_that_its_template_lists_and_nothing_e
     assert!(output.contains("ref: refs/heads/main"), "{output}");
 
     // While the server is away a request waits for it.
+    let home = host.folder(id).join("home");
+    std::fs::remove_file(home.join("asked")).unwrap();
+    let command = format!("while [ ! -e ~/go ]; do sleep 0.01; done; {}", connect(&format!("git.mirror.test:{port}")));
     let mut start = crate::host::request(
         atelier_daemon::workspace::Method::Post,
         "/v1/processes",
-        Some(
-            json!({ "command": format!("sleep 0.5; {}", connect(&format!("git.mirror.test:{port}"))), "background": true }),
-        ),
+        Some(json!({ "command": command, "background": true })),
     );
     start.context.call = Some((atelier_domain::CallToken::new(), "1".repeat(64)));
     let process = crate::host::json_of(&connection.request(start).await.unwrap())["process_id"].clone();
     drop(connection);
     host.service.shut_down().await;
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    std::fs::write(home.join("go"), "").unwrap();
+    eventually("the request", || async { home.join("asked").exists().then_some(()) }).await;
     host.restart().await;
     let connection = host.connect(id).await;
-    let path = format!("/v1/processes/{}/output?wait_ms=30000", process.as_str().unwrap());
+    let path = format!("/v1/processes/{}/output?wait_ms=60000", process.as_str().unwrap());
     let answer = connection.request(crate::host::request(atelier_daemon::workspace::Method::Get, &path, None)).await;
     let answer = crate::host::json_of(&answer.unwrap());
     assert!(answer["output"].as_str().unwrap().contains("ref: refs/heads/main"), "{answer}");
