@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use super::sandbox::{SYSTEM_PATH, become_owner};
@@ -185,11 +187,42 @@ fn destinations(json: &[u8]) -> io::Result<Vec<String>> {
     Ok(destinations.filter(is_outside).map(str::to_owned).collect())
 }
 
+/// Runs a program until it ends, then ends what it left running: a pasta that fails leaves a child behind, which waits
+/// for it for ever and keeps its output open.
 async fn output(mut command: Command) -> io::Result<Output> {
-    command.env_clear().env("PATH", SYSTEM_PATH).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(TRIAL_TIME, command.output()).await {
-        Ok(output) => output,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    command.env_clear().env("PATH", SYSTEM_PATH).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.process_group(0).spawn()?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let ended = async {
+        let status = child.wait().await;
+        drop(group);
+        status
+    };
+    let all = async { tokio::try_join!(ended, read(stdout), read(stderr)) };
+    let (status, stdout, stderr) =
+        tokio::time::timeout(TRIAL_TIME, all).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(Output { status, stdout, stderr })
+}
+
+async fn read(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        from.read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// The processes of a program that was started in a group of its own. They end with this.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // it fails when all have ended
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 
@@ -238,6 +271,19 @@ mod tests {
             let output = output(command).await.unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), open, "{}", String::from_utf8_lossy(&output.stderr));
         }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_over_at_once_and_leaves_nothing_running() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 1000000 & echo $!; echo no device >&2; exit 1"]);
+        let output = output(command).await.unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b"no device\n"[..]));
+        let left = String::from_utf8(output.stdout).unwrap();
+        // who has ended has no command line any more, whether or not it was waited for
+        let line = PathBuf::from(format!("/proc/{}/cmdline", left.trim()));
+        let is_over = || std::fs::read(&line).map_or(true, |words| words.is_empty());
+        super::super::tests::eventually("the end of what it left", is_over).await;
     }
 
     #[test]

@@ -365,7 +365,7 @@ fn processes_naming(folder: &Path) -> Vec<(i32, String)> {
     processes.filter(|(_, line)| line.contains(&folder)).collect()
 }
 
-async fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !probe() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
