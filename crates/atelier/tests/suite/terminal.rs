@@ -217,9 +217,11 @@ async fn no_line_of_a_long_answer_is_lost_live_or_resumed() {
     let server = server().script("long", &script).start().await;
     let admin = server.admin().await;
     let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
+    terminal.pause(true);
     terminal.press("count\r").await;
-    terminal.shows(&format!("{LINES} of many")).await;
     only_chat(&admin).await.wait_for_status("waiting").await;
+    terminal.pause(false);
+    terminal.shows(&format!("{LINES} of many")).await;
     let resumed = Terminal::start(&server, admin.token(), "chat --resume", &[]);
     resumed.shows(&format!("{LINES} of many")).await;
     for terminal in [terminal, resumed] {

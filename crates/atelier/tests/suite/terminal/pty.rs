@@ -7,6 +7,7 @@ use atelier_test_support::{TestServer, eventually};
 use pty_process::{OwnedWritePty, Size};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::PROGRAM;
@@ -22,6 +23,8 @@ pub(super) struct Terminal {
     parser: Arc<Mutex<vt100::Parser>>,
     /// All bytes that came, as they were.
     bytes: Arc<Mutex<Vec<u8>>>,
+    /// Nothing is read meanwhile.
+    is_paused: watch::Sender<bool>,
     /// Ends when nobody holds the terminal any more and all that came is on the screen.
     reader: JoinHandle<()>,
 }
@@ -63,17 +66,26 @@ impl Terminal {
         let (mut output, keys) = pty.into_split();
         let parser = Arc::new(Mutex::new(vt100::Parser::new(size(ROWS), size(COLUMNS), KEPT)));
         let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (is_paused, mut paused) = watch::channel(false);
         let reader = tokio::spawn({
             let (parser, bytes) = (Arc::clone(&parser), Arc::clone(&bytes));
             async move {
                 let mut buffer = vec![0; 64 * 1024];
-                while let Ok(count @ 1..) = output.read(&mut buffer).await {
+                loop {
+                    // this fails at the end of the test only, when nobody looks any more
+                    let _ = paused.wait_for(|is_paused| !is_paused).await;
+                    let read = tokio::select! {
+                        // what is not read now is read later
+                        read = output.read(&mut buffer) => read,
+                        Ok(()) = paused.changed() => continue,
+                    };
+                    let Ok(count @ 1..) = read else { return };
                     bytes.lock().unwrap().extend(&buffer[..count]);
                     parser.lock().unwrap().process(&buffer[..count]);
                 }
             }
         });
-        Self { child, keys, parser, bytes, reader }
+        Self { child, keys, parser, bytes, is_paused, reader }
     }
 
     /// Presses keys.
@@ -82,9 +94,16 @@ impl Terminal {
         self.keys.flush().await.unwrap();
     }
 
-    /// Pastes a text, as a terminal does for programs that tell pastes from keys.
+    /// Pastes a text. Only a program that has asked for it is told that it is a paste; for others it is keys.
     pub(super) async fn paste(&mut self, text: &str) {
-        self.press(&format!("\u{1b}[200~{}\u{1b}[201~", text.replace('\n', "\r"))).await;
+        let keys = text.replace('\n', "\r");
+        let is_marked = self.parser.lock().unwrap().screen().bracketed_paste();
+        self.press(&if is_marked { format!("\u{1b}[200~{keys}\u{1b}[201~") } else { keys }).await;
+    }
+
+    /// Takes nothing from the program until it is told to go on.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.is_paused.send_replace(is_paused);
     }
 
     pub(super) fn resize(&self, columns: u16) {
