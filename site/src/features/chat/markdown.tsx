@@ -1,26 +1,40 @@
 /**
- * Markdown of a model as elements. Raw HTML shows as text, remote pictures are never loaded, links open apart.
+ * Markdown of a model as elements. Raw HTML shows as text, remote pictures are never loaded, links open in a new tab.
  * A block that did not change is not rendered again: while an answer is written only its last block is.
  */
-import { lexer, type Token, type Tokens } from "marked";
-import remend from "remend";
-import { memo, type ReactNode } from "react";
+import type { Links, Token, Tokens } from "marked";
+import { memo, type MouseEvent, type ReactNode, useId, useState } from "react";
 import { Code } from "./code";
+import { decodeEntities } from "./markdown/entities";
+import type { Footnote, FootnoteReference } from "./markdown/footnotes";
+import { lexed, lexMore, NO_LINKS } from "./markdown/lexer";
+import { hostOf, isLoopback, linkOf } from "./markdown/links";
 
-export function Markdown({ text, isLive = false }: { text: string; isLive?: boolean }) {
-  const blocks = lexer(isLive ? remend(text) : text, { gfm: true }).filter((token) => token.type !== "space");
+export interface MarkdownProps {
+  text: string;
+  isLive?: boolean;
+  /** Definitions in other pieces of the same answer. */
+  links?: Links;
+}
+
+export function Markdown({ text, isLive = false, links = NO_LINKS }: MarkdownProps) {
+  const [shown, setShown] = useState(() => ({ text, isLive, links, lexed: lexMore(lexed("", links), text, isLive) }));
+  let { blocks } = shown.lexed;
+  if (shown.text !== text || shown.isLive !== isLive || shown.links !== links) {
+    const next = lexMore(shown.lexed, text, isLive, links);
+    setShown({ text, isLive, links, lexed: next });
+    ({ blocks } = next);
+  }
   return (
     <div className="prose-answer">
-      {blocks.map((block, at) => (
-        <Block key={at} raw={block.raw} isOpen={isLive && at === blocks.length - 1} />
+      {blocks.map(({ token }, at) => (
+        <Block key={at} token={token} isOpen={isLive && at === blocks.length - 1} />
       ))}
     </div>
   );
 }
 
-const Block = memo(function Block({ raw, isOpen }: { raw: string; isOpen: boolean }) {
-  return lexer(raw, { gfm: true }).map((token, at) => <BlockToken key={at} token={token} isOpen={isOpen} />);
-});
+const Block = memo(BlockToken);
 
 function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): ReactNode {
   switch (token.type) {
@@ -39,8 +53,10 @@ function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): React
           <Inline tokens={(token as Tokens.Paragraph).tokens} />
         </p>
       );
-    case "code":
-      return <Code text={(token as Tokens.Code).text} language={(token as Tokens.Code).lang ?? ""} isOpen={isOpen} />;
+    case "code": {
+      const { text, lang } = token as Tokens.Code;
+      return <Code text={text} language={languageIn(lang ?? "")} isOpen={isOpen} />;
+    }
     case "blockquote":
       return (
         <blockquote>
@@ -59,15 +75,19 @@ function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): React
     case "space":
     case "def":
       return null;
-    case "text": {
-      const { tokens, text } = token as Tokens.Text;
-      return tokens === undefined ? text : <Inline tokens={tokens} />;
-    }
+    case "footnote":
+      return <Note note={token as Footnote} />;
+    case "checkbox":
+    case "text":
+      return <InlineToken token={token} />;
     default:
       // raw HTML and whatever a later version of the lexer brings
       return <p className="whitespace-pre-wrap">{token.raw}</p>;
   }
 }
+
+/** The language of a fence; what follows it is for other readers: `ts title="a.ts"`. */
+const languageIn = (info: string): string => decodeEntities(/^\S*/.exec(info.trim())?.[0] ?? "");
 
 function Blocks({ tokens }: { tokens: readonly Token[] }) {
   return tokens.map((token, at) => <BlockToken key={at} token={token} isOpen={false} />);
@@ -76,10 +96,7 @@ function Blocks({ tokens }: { tokens: readonly Token[] }) {
 function Item({ item }: { item: Tokens.ListItem }) {
   return (
     <li className={item.task ? "list-none" : undefined}>
-      {item.task && (
-        <input type="checkbox" checked={item.checked === true} readOnly aria-label="Done" className="mr-2" />
-      )}
-      <Blocks tokens={item.tokens.filter((token) => token.type !== "checkbox")} />
+      <Blocks tokens={item.tokens} />
     </li>
   );
 }
@@ -143,41 +160,110 @@ function InlineToken({ token }: { token: Token }): ReactNode {
       return <br />;
     case "escape":
       return (token as Tokens.Escape).text;
-    case "link": {
-      const { href, tokens } = token as Tokens.Link;
-      return isSafe(href) ? (
-        <a href={href} target="_blank" rel="noopener noreferrer">
-          <Inline tokens={tokens} />
-        </a>
-      ) : (
-        <Inline tokens={tokens} />
-      );
-    }
+    case "link":
+      return <LinkToken link={token as Tokens.Link} />;
     case "image": {
-      const { href, text } = token as Tokens.Image;
+      const { href, text, title } = token as Tokens.Image;
       // loading it would tell its host what was written
-      return isSafe(href) ? (
-        <a href={href} target="_blank" rel="noopener noreferrer">
-          {text === "" ? `Open image on ${new URL(href).host}` : text}
-        </a>
-      ) : (
-        text
+      const link = linkOf(decodeEntities(href));
+      const words = decodeEntities(text);
+      if (link === null) return words;
+      return (
+        <OutsideLink href={link} title={title}>
+          {words === "" ? `Open image on ${hostOf(link)}` : words}
+        </OutsideLink>
       );
     }
+    case "checkbox":
+      return (
+        <input
+          type="checkbox"
+          checked={(token as Tokens.Checkbox).checked}
+          readOnly
+          aria-label="Done"
+          className="mr-2"
+        />
+      );
+    case "footnoteReference":
+      return <NoteReference label={(token as FootnoteReference).label} />;
     case "text": {
       const { tokens, text } = token as Tokens.Text;
-      return tokens === undefined ? text : <Inline tokens={tokens} />;
+      return tokens === undefined ? decodeEntities(text) : <Inline tokens={tokens} />;
     }
     default:
       return token.raw;
   }
 }
 
-/** Links of pages and mails; `javascript:` and the like are only text. */
-export function isSafe(href: string): boolean {
-  try {
-    return ["http:", "https:", "mailto:"].includes(new URL(href).protocol);
-  } catch {
-    return false;
+function LinkToken({ link: { href, title, text, tokens, autolink } }: { link: Tokens.Link }) {
+  const address = autolink === true ? href : decodeEntities(href);
+  const link = linkOf(address);
+  if (link !== null) {
+    return (
+      <OutsideLink href={link} title={title}>
+        <Inline tokens={tokens} />
+      </OutsideLink>
+    );
   }
+  return (
+    <>
+      <Inline tokens={tokens} />
+      {isLoopback(address) && !address.includes(text) && ` (${address})`}
+    </>
+  );
+}
+
+function OutsideLink(props: { href: string; title?: string | null; children: ReactNode }) {
+  const title = props.title == null ? undefined : decodeEntities(props.title);
+  return (
+    <a href={props.href} title={title} target="_blank" rel="noopener noreferrer">
+      {props.children}
+    </a>
+  );
+}
+
+// ---- footnotes ----
+
+const noteIn = (answer: Element | null | undefined, attribute: string, label: string) =>
+  answer?.querySelector<HTMLElement>(`[${attribute}="${CSS.escape(label)}"]`);
+
+/** Goes to the other end of a footnote in the same answer. */
+function follow(event: MouseEvent<HTMLElement>, attribute: string, label: string): void {
+  const target = noteIn(event.currentTarget.closest("[data-answer], .prose-answer"), attribute, label);
+  target?.scrollIntoView({ block: "nearest" });
+  target?.focus();
+}
+
+function NoteReference({ label }: { label: string }) {
+  return (
+    <sup>
+      <button
+        type="button"
+        data-reference={label}
+        aria-label={`Note ${label}`}
+        onClick={(event) => follow(event, "data-note", label)}
+      >
+        {label}
+      </button>
+    </sup>
+  );
+}
+
+function Note({ note: { label, tokens } }: { note: Footnote }) {
+  const name = useId();
+  return (
+    <div role="note" aria-labelledby={name} data-note={label} tabIndex={-1} className="footnote">
+      <button
+        type="button"
+        id={name}
+        aria-label={`Back from note ${label}`}
+        onClick={(event) => follow(event, "data-reference", label)}
+      >
+        {label}
+      </button>
+      <div>
+        <Blocks tokens={tokens} />
+      </div>
+    </div>
+  );
 }

@@ -7,7 +7,8 @@ import { Button, IconButton } from "../../ui/button";
 import { CopyButton } from "../../ui/copy-button";
 import { FileTile } from "./composer/attachment-tiles";
 import { partsOf, textOf } from "./composer/draft";
-import { isSafe, Markdown } from "./markdown";
+import { Markdown } from "./markdown";
+import { hostOf, linkOf } from "./markdown/links";
 import { type Ledger, type Row, tokensIn } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
@@ -216,10 +217,10 @@ function Reasoning({ row }: { row: Extract<Row, { kind: "reasoning" }> }) {
 /** Where something was found. The model gives the address, so it is a link only if it is a safe one. */
 function Source({ url, title }: { url: string; title: string | null }) {
   const chip = "inline-block rounded-chip bg-sunken px-2 text-sm";
-  if (!isSafe(url)) return <span className={`${chip} text-muted`}>{title ?? url}</span>;
+  if (linkOf(url) === null) return <span className={`${chip} text-muted`}>{title ?? url}</span>;
   return (
     <a href={url} target="_blank" rel="noopener noreferrer" className={`${chip} text-accent-text`}>
-      {title ?? (new URL(url).host || url)}
+      {title ?? (hostOf(url) || url)}
     </a>
   );
 }
