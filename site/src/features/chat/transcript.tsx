@@ -1,3 +1,4 @@
+import type { Links } from "marked";
 import { ArrowDown, ChevronRight, Pencil } from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
 import { VList } from "virtua";
@@ -9,7 +10,8 @@ import { FileTile } from "./composer/attachment-tiles";
 import { partsOf, textOf } from "./composer/draft";
 import { Markdown } from "./markdown";
 import { hostOf, linkOf } from "./markdown/links";
-import { type Ledger, type Row, tokensIn } from "./model/transcript";
+import { type Ledger, tokensIn } from "./model/ledger";
+import type { Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
@@ -124,7 +126,7 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
       return (
         <div className="flex gap-4">
           <article aria-label="Answer" className={`min-w-0 grow ${row.isFaint ? "opacity-50" : ""}`}>
-            <LiveText text={row.text} isLive={row.isLive} />
+            <LiveText text={row.text} isLive={row.isLive} links={row.links} />
             {row.note !== null && <p className="mt-1 text-sm text-faint">{row.note}</p>}
           </article>
           <LedgerMargin ledger={row.ledger} />
@@ -150,8 +152,8 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
   }
 });
 
-function LiveText({ text, isLive }: { text: string; isLive: boolean }) {
-  return <Markdown text={useRevealed(text, isLive)} isLive={isLive} />;
+function LiveText({ text, isLive, links }: { text: string; isLive: boolean; links: Links }) {
+  return <Markdown text={useRevealed(text, isLive)} isLive={isLive} links={links} />;
 }
 
 function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((message: ChatMessage) => void) | null }) {

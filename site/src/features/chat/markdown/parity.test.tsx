@@ -40,14 +40,14 @@ const isExtended = (markdown: string) =>
     ["html", "image"],
   );
 
-test("all examples of CommonMark without raw HTML and pictures", () => {
+test("all examples of CommonMark without raw HTML and pictures", { timeout: 60_000 }, () => {
   const own = examples.filter(({ markdown }) => !isExtended(markdown));
   expect(own.length).toBeGreaterThan(480);
   const others = own.filter(({ markdown, html }) => rendered(markdown) !== plain(html));
   expect(others.map(({ markdown }) => markdown)).toEqual(GITHUB);
 });
 
-test("all examples, and what GitHub adds, as the lexer's own renderer shows them", () => {
+test("all examples, and what GitHub adds, as the lexer's own renderer shows them", { timeout: 60_000 }, () => {
   for (const markdown of [...examples.map((example) => example.markdown), ...GFM]) {
     expect(rendered(markdown), markdown).toBe(plain(oracle.parse(markdown, { async: false })));
   }

@@ -6,6 +6,7 @@
  * state stays as it was before the frame, and the transport resumes with the cursor of the frame before.
  */
 import type {
+  ChatError,
   ChatMessage,
   ChatMessagePage,
   ChatState,
@@ -55,12 +56,14 @@ export function initialChatState(chatId: string, now: number, status: ChatStatus
     connection: { phase: "connecting" },
     status,
     queuedForCapacity: false,
+    statusFor: 0,
     statusSince: now,
     stepSince: now,
     live: null,
     retry: null,
     movedAt: null,
     failure: null,
+    failures: new Map(),
     queue: [],
     hiddenQueueIds: [],
     stopping: false,
@@ -101,7 +104,7 @@ function reduceEvent(state: ChatState, event: ChatStreamEvent, now: number): Cha
       return withReady(state);
     case "error":
       // the failed attempt's text is stored nowhere: what stays on screen must be what a reload shows
-      return { ...state, failure: event.error, retry: null, live: closedWithoutParts(state.live) };
+      return withFailure(state, event.error);
     default:
       return { ...state, ignoredEvents: state.ignoredEvents + 1 };
   }
@@ -300,7 +303,8 @@ export function lowerBound(messages: readonly ChatMessage[], id: number): number
 
 // ---- status, retry, resets, queue ----
 
-function withStatus(state: ChatState, status: ChatStatus, queuedForCapacity: boolean, now: number): ChatState {
+function withStatus(before: ChatState, status: ChatStatus, queuedForCapacity: boolean, now: number): ChatState {
+  const state = withStatusFor(before);
   if (status === state.status && queuedForCapacity === state.queuedForCapacity) {
     return state.stopping && !isBusy(status) ? { ...state, stopping: false } : state;
   }
@@ -324,6 +328,11 @@ function withStatus(state: ChatState, status: ChatStatus, queuedForCapacity: boo
   };
 }
 
+function withStatusFor(state: ChatState): ChatState {
+  const statusFor = state.messages.at(-1)?.id ?? 0;
+  return statusFor === state.statusFor ? state : { ...state, statusFor };
+}
+
 function withRetry(state: ChatState, retry: RetryState): ChatState {
   const { live } = state;
   const snapshot = state.snapshot === null ? null : { ...state.snapshot, retry: true };
@@ -344,6 +353,12 @@ function withRetry(state: ChatState, retry: RetryState): ChatState {
   return { ...state, snapshot, retry, live: next, movedAt: moved ? retry.receivedAt : state.movedAt };
 }
 
+function withFailure(state: ChatState, failure: ChatError): ChatState {
+  const begun = state.messages.findLast((message) => message.role === "user");
+  const failures = begun === undefined ? state.failures : new Map(state.failures).set(begun.id, failure);
+  return { ...state, failure, failures, retry: null, live: closedWithoutParts(state.live) };
+}
+
 function withHistoryReset(state: ChatState, after: number): ChatState {
   const kept = lowerBound(state.messages, after + 1);
   // After 0 everything is sent again, the running step from its first part on; else its turn was dropped.
@@ -351,7 +366,8 @@ function withHistoryReset(state: ChatState, after: number): ChatState {
   return {
     ...state,
     messages: kept === state.messages.length ? state.messages : state.messages.slice(0, kept),
-    stepOfMessage: new Map([...state.stepOfMessage].filter(([id]) => id <= after)),
+    stepOfMessage: upTo(state.stepOfMessage, after),
+    failures: upTo(state.failures, after),
     live: live !== null && after === 0 ? { ...live, closed: false, seq: 0 } : live,
     answeredStep: after === 0 ? 0 : state.answeredStep,
     hasOlder: after === 0 ? false : state.hasOlder,
@@ -359,6 +375,11 @@ function withHistoryReset(state: ChatState, after: number): ChatState {
     movedAt: null,
     resets: [...state.resets, after],
   };
+}
+
+/** What is known of messages up to this one. */
+function upTo<V>(known: ReadonlyMap<number, V>, after: number): ReadonlyMap<number, V> {
+  return new Map([...known].filter(([id]) => id <= after));
 }
 
 /** The queue without what is being promoted or removed. */
@@ -377,9 +398,10 @@ function withQueue(state: ChatState, all: ChatState["queue"]): ChatState {
 }
 
 /** The snapshot is complete: what it did not name does not exist. */
-function withReady(state: ChatState): ChatState {
-  const { snapshot } = state;
-  if (snapshot === null) return state;
+function withReady(before: ChatState): ChatState {
+  const { snapshot } = before;
+  if (snapshot === null) return before;
+  const state = withStatusFor(before);
   const base = snapshot.queue ? state : withQueue(state, []);
   return {
     ...base,

@@ -4,7 +4,9 @@ import { lineDiff } from "../tools/diff";
 import { callState, partialArgs, type ToolFacts, toolFacts } from "../tools/registry";
 import { initialChatState } from "./chat-stream-reducer";
 import { statusLine } from "./status-line";
-import { contextUsed, sum, tokensIn, touched, transcriptRows } from "./transcript";
+import { touched } from "./calls";
+import { contextUsed, sum, tokensIn } from "./ledger";
+import { transcriptRows } from "./transcript";
 import type { ChatMessage, ToolResultPart } from "./types";
 
 const result = (value: unknown, isError = false): ToolResultPart => ({
@@ -198,7 +200,7 @@ it("T17: an answer of reasoning only is visible, open, and says that nothing fol
 it("T3: rows of one moment stand in the order of their ids", () => {
   const messages = [1, 2, 3].map((id) => answer(id, { role: "user", content: [{ type: "text", text: `m${id}` }] }));
   const rows = transcriptRows({ ...initialChatState("chat", 0, "waiting"), messages });
-  expect(rows.map((row) => row.key)).toEqual(["m1", "m2", "m3"]);
+  expect(rows.flatMap((row) => (row.kind === "user" ? [row.key] : []))).toEqual(["m1", "m2", "m3"]);
 });
 
 it("T25: an id that is nil, unknown or off is never sent", () => {

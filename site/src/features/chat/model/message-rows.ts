@@ -12,7 +12,7 @@ export function windowRows(chatId: string, messages: readonly ChatMessage[], has
     resetsSeen: 0,
     replace: true,
   });
-  return transcriptRows(state);
+  return transcriptRows(state, false);
 }
 
 /** Where a message stands among the rows: its own row, or the first text of its answer; -1: it does not. */

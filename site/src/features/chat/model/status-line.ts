@@ -1,5 +1,5 @@
 /** The line above the composer: what goes on, in words (`ui.md` 4.6). */
-import { runningCalls } from "./transcript";
+import { runningCalls } from "./calls";
 import { type ChatState, isBusy } from "./types";
 
 export interface StatusLine {

@@ -2,258 +2,284 @@
  * From a chat's state to the rows of its transcript.
  *
  * Order is the id of the message, then that of its parts; never time. A row keeps its key when its live text
- * becomes a stored message, so nothing is mounted anew. Stored rows are made once for each list of messages.
+ * becomes a stored message, so it stays mounted. A row stays the object it was until something changes that is shown in
+ * it: while a command prints, its own row is the only one that is made again.
  */
-import { type CallState, callState, partialArgs, type ToolFacts, toolFacts, touchedFiles } from "../tools/registry";
+import type { Links } from "marked";
+import { NO_LINKS } from "../markdown/lexer";
+import { type CallState, callState, partialArgs, type ToolFacts, toolFacts } from "../tools/registry";
+import { callKey, type Results, resultsOf, touchedBy } from "./calls";
+import { type Kept, kept } from "./kept";
+import { type Ledger, sum } from "./ledger";
+import { growingPieces, type Pieces, piecesOf } from "./pieces";
+import { answersOf, DONE, type Turn, type TurnEnd, turnEnd, turnsOf } from "./turns";
 import {
   type ChatMessage,
   type ChatState,
   isBusy,
+  type LiveBlock,
+  type LiveOutput,
+  type LiveStep,
   type MessagePart,
   type ToolCallPart,
   type ToolResultPart,
 } from "./types";
 
-export interface Ledger {
-  steps: number;
-  runtimeMs: number;
-  inputTokens: number;
-  outputTokens: number;
-  cacheReadTokens: number;
-  cacheWriteTokens: number;
-  /** Null: a step has no price. */
-  costMicros: number | null;
+export interface TextRow {
+  kind: "text";
+  key: string;
+  text: string;
+  /** Definitions in other pieces of the same text. */
+  links: Links;
+  isLive: boolean;
+  ledger: Ledger | null;
+  note: string | null;
+  isFaint: boolean;
+}
+
+export interface TurnRow {
+  kind: "turn";
+  key: string;
+  ledger: Ledger;
+  /** From the message of the user to the end of the last step; tools are in it. */
+  wallMs: number;
+  files: readonly string[];
+  end: TurnEnd;
+  /** No turn follows. */
+  isLast: boolean;
+  user: ChatMessage | null;
+  answers: readonly ChatMessage[];
 }
 
 export type Row =
   | { kind: "user"; key: string; message: ChatMessage }
-  | {
-      kind: "text";
-      key: string;
-      text: string;
-      isLive: boolean;
-      ledger: Ledger | null;
-      note: string | null;
-      isFaint: boolean;
-    }
+  | TextRow
   | { kind: "reasoning"; key: string; text: string; isLive: boolean; ms: number | null; isOpen: boolean }
   | { kind: "tool"; key: string; state: CallState; facts: ToolFacts; ledger: Ledger | null }
   | { kind: "fold"; key: string; rows: readonly ToolRow[] }
   | { kind: "part"; key: string; part: MessagePart }
-  | {
-      kind: "turn";
-      key: string;
-      ledger: Ledger;
-      /** From the message of the user to the end of the last step; tools are in it. */
-      wallMs: number;
-      files: readonly string[];
-    };
+  | TurnRow;
 
 export type ToolRow = Extract<Row, { kind: "tool" }>;
 
 /** Finished reads in a row that become one line. */
 const FOLD_FROM = 3;
 
-const stored = new WeakMap<readonly ChatMessage[], { isOver: boolean; rows: Row[] }>();
-
-export function transcriptRows(state: ChatState): Row[] {
-  return [...folded(storedRows(state)), ...liveRows(state)];
+/** The rows of a chat. `hasEnd`: the last message is the newest there is; in a part of a chat it need not be. */
+export function transcriptRows(state: ChatState, hasEnd = true): Row[] {
+  const { rows, last, results } = kept(settled, state.messages, [state.stepOfMessage, state.failures], () =>
+    settledRows(state),
+  );
+  const newest =
+    last === null ? [] : turnRows(state, last, results, { isOver: !isBusy(state.status), isLast: true, hasEnd });
+  return [...rows, ...folded(newest), ...liveRows(state)];
 }
 
-function storedRows(state: ChatState): Row[] {
-  const isOver = !isBusy(state.status);
-  const known = stored.get(state.messages);
-  // results still come for the calls of a live step, so those are looked at each time
-  if (known !== undefined && known.isOver === isOver && !hasOpenCalls(state)) return known.rows;
-  const rows = makeRows(state, isOver);
-  if (!hasOpenCalls(state)) stored.set(state.messages, { isOver, rows });
-  return rows;
+interface Settled {
+  /** Of all turns but the last, in which nothing goes on. */
+  rows: readonly Row[];
+  last: Turn | null;
+  results: Results;
 }
 
-function hasOpenCalls(state: ChatState): boolean {
-  return (state.live?.outputs.length ?? 0) > 0;
-}
+const settled: Kept<readonly ChatMessage[], Settled> = new WeakMap();
 
-function makeRows(state: ChatState, isOver: boolean): Row[] {
-  const rows: Row[] = [];
+function settledRows(state: ChatState): Settled {
+  const turns = turnsOf(state.messages);
+  const last = turns.pop() ?? null;
   const results = resultsOf(state.messages);
-  const lastUser = state.messages.findLastIndex((message) => message.role === "user");
-  let turn: ChatMessage[] = [];
-  let begun: ChatMessage | null = null;
-  let files = new Set<string>();
-  const endTurn = () => {
-    const first = turn[0];
-    if (first !== undefined) {
-      const wallMs = wallTime(begun ?? first, turn.at(-1) ?? first);
-      rows.push({ kind: "turn", key: `t${first.id}`, ledger: sum(turn), wallMs, files: [...files] });
-    }
-    turn = [];
-    files = new Set();
-  };
-  state.messages.forEach((message, at) => {
-    if (message.role === "user") {
-      endTurn();
-      begun = message;
-      rows.push({ kind: "user", key: `m${message.id}`, message });
-    } else if (message.role === "assistant") {
-      turn.push(message);
-      rows.push(...answerRows(state, message, results, at < lastUser || isOver));
-      for (const path of touchedBy(message, results)) files.add(path);
-    }
-  });
-  if (isOver) endTurn();
-  return rows;
+  const place = { isOver: true, isLast: false, hasEnd: true };
+  return { rows: turns.flatMap((turn) => folded(turnRows(state, turn, results, place))), last, results };
 }
 
-function answerRows(state: ChatState, message: ChatMessage, results: Results, isTurnOver: boolean): Row[] {
-  const step = state.stepOfMessage.get(message.id);
-  const prefix = step === undefined ? `m${message.id}` : `s${step}`;
-  const onlyReasoning = message.content.every((part) => part.type === "reasoning");
+// ---- turns ----
+
+interface TurnPlace {
+  isOver: boolean;
+  isLast: boolean;
+  hasEnd: boolean;
+}
+
+const userRows: Kept<ChatMessage, Row> = new WeakMap();
+const turnFooters: Kept<ChatMessage, TurnRow> = new WeakMap();
+
+function turnRows(state: ChatState, turn: Turn, results: Results, place: TurnPlace): Row[] {
+  const { user } = turn;
   const rows: Row[] = [];
+  if (user !== null) rows.push(kept(userRows, user, [], () => ({ kind: "user", key: `m${user.id}`, message: user })));
+  const answers = answersOf(turn);
+  const made = answers.map((answer) => answerRows(state, answer, results, place.isOver));
+  for (const answer of made) rows.push(...answer.rows);
+  const first = answers[0] ?? user;
+  if (!place.isOver || first === null) return rows;
+  const end = place.hasEnd ? turnEnd(turn, place.isLast, state) : DONE;
+  if (answers.length === 0 && end.how === "done") return rows;
+  const from = [user, place.isLast, end, ...answers, ...made.map((answer) => answer.files)];
+  rows.push(
+    kept(turnFooters, first, from, () => ({
+      kind: "turn",
+      key: `t${first.id}`,
+      ledger: sum(answers),
+      wallMs: wallTime(user ?? first, answers.at(-1) ?? first),
+      files: [...new Set(made.flatMap((answer) => answer.files))],
+      end,
+      isLast: place.isLast,
+      user,
+      answers,
+    })),
+  );
+  return rows;
+}
+
+// ---- answers ----
+
+interface AnswerRows {
+  rows: readonly Row[];
+  /** What its calls changed. */
+  files: readonly string[];
+}
+
+const answers: Kept<ChatMessage, AnswerRows> = new WeakMap();
+
+function answerRows(state: ChatState, message: ChatMessage, results: Results, isTurnOver: boolean): AnswerRows {
+  const step = state.stepOfMessage.get(message.id);
+  const calls = message.content.filter((part) => part.type === "tool-call");
+  const ends = calls.map((call) => endOf(call, message, results, state));
+  // the end of the turn changes what is still open, and the words behind an answer without any
+  const isOpen = ends.includes(null) || isReasoningOnly(message);
+  return kept(answers, message, [step, isOpen && isTurnOver, ...ends], () => ({
+    rows: makeRows(message, step === undefined ? `m${message.id}` : `s${step}`, ends, isTurnOver),
+    files: touchedBy(message, results),
+  }));
+}
+
+/** The result of a call, or what there is of one; null: nothing yet. */
+type CallEnd = ToolResultPart | LiveOutput | null;
+
+function endOf(call: ToolCallPart, message: ChatMessage, results: Results, { live }: ChatState): CallEnd {
+  const stored = results.get(callKey(message.id, call.tool_call_id));
+  return stored ?? live?.outputs.find((output) => output.toolCallId === call.tool_call_id) ?? null;
+}
+
+const isReasoningOnly = ({ content }: ChatMessage) => content.every((part) => part.type === "reasoning");
+
+function makeRows(message: ChatMessage, prefix: string, ends: readonly CallEnd[], isTurnOver: boolean): Row[] {
+  const rows: Row[] = [];
+  let call = 0;
   message.content.forEach((part, at) => {
-    const key = `${prefix}.${at}`;
-    const ledger = at === 0 || rows.every((row) => row.kind === "reasoning") ? sum([message]) : null;
-    switch (part.type) {
-      case "text":
-        rows.push({
-          kind: "text",
-          key,
-          text: part.text,
-          isLive: false,
-          ledger,
-          note: endNote(message, at),
-          isFaint: false,
-        });
-        break;
-      case "reasoning":
-        rows.push({ kind: "reasoning", key, text: part.text, isLive: false, ms: between(part), isOpen: onlyReasoning });
-        break;
-      case "tool-call":
-        rows.push(
-          toolRow(key, part, results.get(callKey(message.id, part.tool_call_id)) ?? null, state, isTurnOver, ledger),
-        );
-        break;
-      case "tool-result":
-        break;
-      default:
-        rows.push({ kind: "part", key, part });
-    }
+    const isFirst = rows.every((row) => row.kind === "reasoning");
+    const end = part.type === "tool-call" ? (ends[call++] ?? null) : null;
+    const isOver = isTurnOver && part.type === "tool-call" && end === null;
+    const place = { message, at, key: `${prefix}.${at}`, isFirst, end, isOver };
+    rows.push(...kept(parts, part, Object.values(place), () => partRows(part, place)));
   });
-  if (onlyReasoning && isTurnOver && message.finish_reason !== "interrupted") {
-    rows.push({
-      kind: "text",
-      key: `${prefix}.end`,
-      text: "",
-      isLive: false,
-      ledger: sum([message]),
-      note: "The model ended without an answer.",
-      isFaint: false,
-    });
+  if (isReasoningOnly(message) && isTurnOver && message.finish_reason !== "interrupted") {
+    const note = "The model ended without an answer.";
+    rows.push(...textRows(piecesOf(""), { key: `${prefix}.end`, ledger: sum([message]), note }));
   }
   return rows;
 }
 
-function toolRow(
-  key: string,
-  call: ToolCallPart,
-  result: ToolResultPart | null,
-  state: ChatState,
-  isTurnOver: boolean,
-  ledger: Ledger | null,
-): ToolRow {
-  const output =
-    result === null ? state.live?.outputs.find((each) => each.toolCallId === call.tool_call_id) : undefined;
-  const final = result ?? output?.result ?? null;
-  const callIs = callState(final, true, isTurnOver);
-  return { kind: "tool", key, state: callIs, facts: toolFacts(call, final, output?.text ?? "", callIs), ledger };
+interface PartPlace {
+  message: ChatMessage;
+  at: number;
+  key: string;
+  /** The ledger of its step stands beside it. */
+  isFirst: boolean;
+  end: CallEnd;
+  /** Its turn is over, and nothing came. */
+  isOver: boolean;
 }
 
-function liveRows(state: ChatState): Row[] {
-  const { live } = state;
+const parts: Kept<MessagePart, readonly Row[]> = new WeakMap();
+
+function partRows(part: MessagePart, { message, at, key, isFirst, end, isOver }: PartPlace): readonly Row[] {
+  const ledger = isFirst ? sum([message]) : null;
+  switch (part.type) {
+    case "text":
+      return textRows(piecesOf(part.text), { key, ledger, note: endNote(message, at) });
+    case "reasoning": {
+      const isOpen = isReasoningOnly(message);
+      return [{ kind: "reasoning", key, text: part.text, isLive: false, ms: between(part), isOpen }];
+    }
+    case "tool-call":
+      return [toolRow(key, part, end, isOver, ledger)];
+    case "tool-result":
+      return [];
+    default:
+      return [{ kind: "part", key, part }];
+  }
+}
+
+/** A row for each piece: the ledger stands beside the first, the note behind the last, which alone is live. */
+function textRows({ texts, links }: Pieces, all: Pick<TextRow, "key"> & Partial<TextRow>): TextRow[] {
+  const last = texts.length - 1;
+  return texts.map((text, at) => ({
+    kind: "text",
+    key: at === 0 ? all.key : `${all.key}~${at}`,
+    text,
+    links: last === 0 ? NO_LINKS : links,
+    isLive: at === last && all.isLive === true,
+    ledger: at === 0 ? (all.ledger ?? null) : null,
+    note: at === last ? (all.note ?? null) : null,
+    isFaint: all.isFaint === true,
+  }));
+}
+
+function toolRow(key: string, call: ToolCallPart, end: CallEnd, isTurnOver: boolean, ledger: Ledger | null): ToolRow {
+  const output = end === null || "type" in end ? "" : end.text;
+  const result = end === null || "type" in end ? end : end.result;
+  const state = callState(result, true, isTurnOver);
+  return { kind: "tool", key, state, facts: toolFacts(call, result, output, state), ledger };
+}
+
+// ---- what is being written ----
+
+const liveBlocks: Kept<LiveBlock, readonly Row[]> = new WeakMap();
+const liveTexts: Kept<object, Map<string, TextRow>> = new WeakMap();
+
+function liveRows({ live, messages }: ChatState): readonly Row[] {
   if (live === null) return [];
-  return live.blocks.map((block): Row => {
-    const key = `s${live.step}.${block.index}`;
-    switch (block.type) {
-      case "text":
-        return { kind: "text", key, text: block.text, isLive: true, ledger: null, note: null, isFaint: live.outdated };
-      case "reasoning": {
-        const ms = block.endedAt === null ? null : block.endedAt - block.startedAt;
-        return { kind: "reasoning", key, text: block.text, isLive: block.endedAt === null, ms, isOpen: false };
-      }
-      case "tool-call": {
-        const isWritten = block.call.args !== undefined && block.call.args !== null;
-        const args = isWritten ? block.call.args : partialArgs(block.argsText);
-        const callIs = callState(null, isWritten, false);
-        return {
-          kind: "tool",
-          key,
-          state: callIs,
-          facts: toolFacts({ tool_name: block.call.tool_name, args }, null, "", callIs),
-          ledger: null,
-        };
-      }
-      case "part":
-        return { kind: "part", key, part: block.part };
+  return live.blocks.flatMap((block) =>
+    // the list of messages is the same object until this step is stored
+    kept(liveBlocks, block, [live.step, live.outdated], () => liveBlockRows(block, live, messages)),
+  );
+}
+
+function liveBlockRows(block: LiveBlock, live: LiveStep, owner: object): readonly Row[] {
+  const key = `s${live.step}.${block.index}`;
+  switch (block.type) {
+    case "text": {
+      const rows = textRows(growingPieces(owner, key, block.text), { key, isLive: true, isFaint: live.outdated });
+      const known = kept(liveTexts, owner, [], () => new Map<string, TextRow>());
+      return rows.map((row) => sameRow(known, row));
     }
-  });
-}
-
-// ---- results, ledger, folding ----
-
-type Results = Map<string, ToolResultPart>;
-
-const callKey = (message: number, call: string) => `${message}/${call}`;
-
-/** Each result belongs to the newest call before it with its id. */
-function resultsOf(messages: readonly ChatMessage[]): Results {
-  const callers = new Map<string, number>();
-  const results: Results = new Map();
-  for (const message of messages) {
-    for (const part of message.content) {
-      if (part.type === "tool-call") callers.set(part.tool_call_id, message.id);
-      if (part.type === "tool-result") {
-        const caller = callers.get(part.tool_call_id);
-        if (caller !== undefined) results.set(callKey(caller, part.tool_call_id), part);
-      }
+    case "reasoning": {
+      const ms = block.endedAt === null ? null : block.endedAt - block.startedAt;
+      return [{ kind: "reasoning", key, text: block.text, isLive: block.endedAt === null, ms, isOpen: false }];
     }
+    case "tool-call": {
+      const isWritten = block.call.args !== undefined && block.call.args !== null;
+      const args = isWritten ? block.call.args : partialArgs(block.argsText);
+      const state = callState(null, isWritten, false);
+      const facts = toolFacts({ tool_name: block.call.tool_name, args }, null, "", state);
+      return [{ kind: "tool", key, state, facts, ledger: null }];
+    }
+    case "part":
+      return [{ kind: "part", key, part: block.part }];
   }
-  return results;
 }
 
-/** All that the model read: what came from the cache and what was put there is counted apart on the wire. */
-export const tokensIn = (ledger: Ledger): number =>
-  ledger.inputTokens + ledger.cacheReadTokens + ledger.cacheWriteTokens;
-
-/** What the context of the newest answer holds. */
-export function contextUsed(messages: readonly ChatMessage[]): number {
-  const last = messages.findLast((message) => message.role === "assistant" && message.usage);
-  if (last === undefined) return 0;
-  const ledger = sum([last]);
-  return tokensIn(ledger) + ledger.outputTokens;
+/** The row as it was made before, if it is the same. */
+function sameRow(known: Map<string, TextRow>, row: TextRow): TextRow {
+  const before = known.get(row.key);
+  const names = Object.keys(row) as (keyof TextRow)[];
+  if (before !== undefined && names.every((name) => before[name] === row[name])) return before;
+  known.set(row.key, row);
+  return row;
 }
 
-export function sum(messages: readonly ChatMessage[]): Ledger {
-  const total: Ledger = {
-    steps: 0,
-    runtimeMs: 0,
-    inputTokens: 0,
-    outputTokens: 0,
-    cacheReadTokens: 0,
-    cacheWriteTokens: 0,
-    costMicros: 0,
-  };
-  for (const { usage, cost_micros, runtime_ms } of messages) {
-    total.steps += 1;
-    total.runtimeMs += runtime_ms ?? 0;
-    total.inputTokens += usage?.input_tokens ?? 0;
-    total.outputTokens += usage?.output_tokens ?? 0;
-    total.cacheReadTokens += usage?.cache_read_tokens ?? 0;
-    total.cacheWriteTokens += usage?.cache_creation_tokens ?? 0;
-    const isPriced = cost_micros !== undefined && cost_micros !== null && total.costMicros !== null;
-    total.costMicros = isPriced ? (total.costMicros ?? 0) + cost_micros : null;
-  }
-  return total;
-}
+// ---- notes, times, folding ----
 
 function endNote(message: ChatMessage, at: number): string | null {
   if (message.content.findLastIndex((part) => part.type === "text") !== at) return null;
@@ -274,49 +300,21 @@ function between(part: { created_at?: string | null; completed_at?: string | nul
   return Date.parse(part.completed_at) - Date.parse(part.created_at);
 }
 
-/** Files that the calls of an answer changed. */
-function touchedBy(message: ChatMessage, results: Results): string[] {
-  return message.content.flatMap((part) =>
-    part.type === "tool-call" ? touchedFiles(part, results.get(callKey(message.id, part.tool_call_id)) ?? null) : [],
-  );
-}
-
-/** Files that the calls of a chat changed, each once. */
-export function touched(messages: readonly ChatMessage[]): string[] {
-  const results = resultsOf(messages);
-  return [...new Set(messages.flatMap((message) => touchedBy(message, results)))];
-}
-
 function wallTime(first: ChatMessage, last: ChatMessage): number {
   return Math.max(0, Date.parse(last.created_at) - Date.parse(first.created_at));
 }
 
-/** A call that runs: what it does, and since when. */
-export interface RunningCall {
-  doing: string;
-  since: number;
-}
-
-/** Calls of the newest answer that have no result yet, whether they have printed something or not. */
-export function runningCalls(state: ChatState): RunningCall[] {
-  const message = state.messages.findLast((each) => each.role !== "tool");
-  if (message?.role !== "assistant") return [];
-  const results = resultsOf(state.messages);
-  return message.content.flatMap((part) => {
-    if (part.type !== "tool-call" || results.has(callKey(message.id, part.tool_call_id))) return [];
-    const output = state.live?.outputs.find((each) => each.toolCallId === part.tool_call_id);
-    if (output !== undefined && output.result !== null) return [];
-    return [{ doing: toolFacts(part, null, "", "running").doing, since: Date.parse(message.created_at) }];
-  });
-}
+const folds: Kept<ToolRow, Row> = new WeakMap();
 
 function folded(rows: readonly Row[]): Row[] {
   const result: Row[] = [];
   let run: ToolRow[] = [];
   const flush = () => {
-    const first = run[0];
-    if (first !== undefined && run.length >= FOLD_FROM) result.push({ kind: "fold", key: `f${first.key}`, rows: run });
-    else result.push(...run);
+    const reads = run;
+    const first = reads[0];
+    if (first !== undefined && reads.length >= FOLD_FROM) {
+      result.push(kept(folds, first, reads, () => ({ kind: "fold", key: `f${first.key}`, rows: reads })));
+    } else result.push(...reads);
     run = [];
   };
   for (const row of rows) {

@@ -112,6 +112,8 @@ export interface ChatState {
   /** Null until the server has said. */
   status: ChatStatus | null;
   queuedForCapacity: boolean;
+  /** The newest message when the status was told last: of what came later it says nothing yet. */
+  statusFor: number;
   /** When the present status was received. */
   statusSince: number;
   /** When the present step or wait for one began. */
@@ -121,6 +123,8 @@ export interface ChatState {
   /** When the turn was taken over by another server. */
   movedAt: number | null;
   failure: ChatError | null;
+  /** Why turns failed that this page has seen fail, by the message that began each. */
+  failures: ReadonlyMap<number, ChatError>;
   /** As the server says; what is shown of it: `shownQueue`. */
   queue: readonly ChatQueuedMessage[];
   /** Queue entries being promoted or removed: hidden until a queue without them arrives. */
