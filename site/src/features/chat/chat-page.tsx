@@ -30,26 +30,18 @@ import { DraftNotice } from "./composer/draft-notice";
 import type { SendRequest } from "./composer/outbox";
 import { PendingSends } from "./composer/pending-sends";
 import { Queue } from "./composer/queue";
+import { LiveTranscript } from "./live-transcript";
 import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
 import { initialChatState, shownQueue } from "./model/chat-stream-reducer";
 import type { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
-import { transcriptRows } from "./model/transcript";
-import {
-  type Chat,
-  type ChatInputPart,
-  type ChatMessage,
-  type ChatQueuedMessage,
-  type ChatState,
-  isBusy,
-} from "./model/types";
+import type { SettledState } from "./model/settled";
+import { type Chat, type ChatInputPart, type ChatMessage, type ChatQueuedMessage } from "./model/types";
 import { DemoHint, WHEN_NEEDED, WorkspacePicker } from "./new-chat";
-import { StatusBar } from "./status-bar";
+import { LiveStatusBar } from "./status-bar";
 import { Summary } from "./summary";
-import { Transcript } from "./transcript";
-import { StageContext, useStage } from "./workspace";
 
 /** What the summary needs; the ledger's margin still has its place beside it at 1440. */
 const PANEL = { initial: 360, min: 280 };
@@ -81,19 +73,19 @@ export function ChatPage(props: ChatPageProps) {
   return <Conversation key={store.id} {...props} store={store} />;
 }
 
-const NO_CHAT = initialChatState("", 0);
+const NO_CHAT: SettledState = initialChatState("", 0);
 const noChange = () => () => undefined;
 
-function useOpenChat(chatId: string | null): { open: OpenChat | null; state: ChatState } {
+function useOpenChat(chatId: string | null): { open: OpenChat | null; state: SettledState } {
   const stores = useChatStores();
   const open = useMemo(() => (chatId === null ? null : stores.open(chatId)), [stores, chatId]);
-  const state = useSyncExternalStore(open?.subscribe ?? noChange, () => open?.getSnapshot() ?? NO_CHAT);
+  const state = useSyncExternalStore(open?.subscribe ?? noChange, () => open?.getSettled() ?? NO_CHAT);
   useEffect(() => open?.start(), [open]);
   return { open, state };
 }
 
 /** The chat as the list knows it; title and workspace follow when a step or turn ends. */
-function useChat(chatId: string | null, state: ChatState) {
+function useChat(chatId: string | null, state: SettledState) {
   const query = useQuery({ ...chatQuery(chatId ?? ""), enabled: chatId !== null, refetchOnWindowFocus: true });
   const { refetch } = query;
   const settled = `${state.status ?? ""} ${state.messages.length}`;
@@ -216,7 +208,7 @@ function Conversation(props: ConversationProps) {
   };
   const pending = <PendingSends store={store} />;
   const isNew = chatId === null;
-  const isShown = !isNew && chat !== null && state.load.phase !== "loading" && failure === null;
+  const isShown = open !== null && chat !== null && state.load.phase !== "loading" && failure === null;
   const pickers = (
     <>
       <ModelPicker
@@ -279,27 +271,22 @@ function Conversation(props: ConversationProps) {
           <section aria-label="Summary" className="min-h-0 grow overflow-y-auto">
             {summary}
           </section>
+        ) : message !== null ? (
+          <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
         ) : (
-          <Stage chat={chat.id} state={state}>
-            {message !== null ? (
-              <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
-            ) : (
-              <Transcript
-                rows={transcriptRows(state)}
-                hasOlder={state.hasOlder}
-                onOlder={() => void open?.loadOlder()}
-                onEdit={actions.edit ? startEdit : null}
-                editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
-                tail={pending}
-              />
-            )}
-          </Stage>
+          <LiveTranscript
+            open={open}
+            hasOlder={state.hasOlder}
+            onOlder={() => void open.loadOlder()}
+            onEdit={actions.edit ? startEdit : null}
+            editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
+            tail={pending}
+          />
         )}
-        {!isNew && <PhaseSpoken state={state} />}
         <div
           className={`mx-auto w-full px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))] ${isNew ? "max-w-[45rem]" : "max-w-[54rem]"}`}
         >
-          {!isNew && <StatusBar state={state} />}
+          {open !== null && <LiveStatusBar open={open} />}
           {chat !== null && <TurnFailure state={state} chat={chat} onTryAgain={actions.edit ? tryAgain : null} />}
           {problem !== null && (
             <FailureBanner failure={problem} action={<Dismiss onClick={() => setProblem(null)} />} />
@@ -367,38 +354,13 @@ function Conversation(props: ConversationProps) {
 }
 
 /** Why the chat cannot be shown; null: it can, or what is on screen stays. */
-function failureOf(state: ChatState, error: Error | null): ApiFailure | null {
+function failureOf(state: SettledState, error: Error | null): ApiFailure | null {
   if (state.load.phase === "failed" && state.messages.length === 0) return state.load.failure;
   return error === null ? null : asFailure(error);
 }
 
-const isGone = ({ connection }: ChatState): boolean =>
+const isGone = ({ connection }: SettledState): boolean =>
   connection.phase === "stopped" && connection.reason === "not_found";
-
-/** How far the chat's workspace is, for the rows that wait for it. */
-function Stage({ chat, state, children }: { chat: string; state: ChatState; children: ReactNode }) {
-  const isBuilding = transcriptRows(state).some(
-    (row) => row.kind === "tool" && row.state === "running" && row.facts.isBuilding,
-  );
-  return <StageContext value={useStage(chat, isBuilding)}>{children}</StageContext>;
-}
-
-/** Says when a turn begins and how it ends; never its words. */
-function PhaseSpoken({ state }: { state: ChatState }) {
-  const phase =
-    state.status === null
-      ? ""
-      : state.status === "error"
-        ? "The turn failed"
-        : isBusy(state.status)
-          ? "Working"
-          : "Done";
-  return (
-    <div aria-live="polite" className="sr-only">
-      {phase}
-    </div>
-  );
-}
 
 function Dismiss({ onClick }: { onClick: () => void }) {
   return (
@@ -429,7 +391,15 @@ function Archived({ chat, onError }: { chat: Chat; onError: (error: unknown) => 
 }
 
 /** Why the last turn failed, and the way on: the same turn goes on with the model that is chosen now. */
-function TurnFailure({ state, chat, onTryAgain }: { state: ChatState; chat: Chat; onTryAgain: (() => void) | null }) {
+function TurnFailure({
+  state,
+  chat,
+  onTryAgain,
+}: {
+  state: SettledState;
+  chat: Chat;
+  onTryAgain: (() => void) | null;
+}) {
   if (state.status !== "error") return null;
   const failure = state.failure ?? chat.last_error_info ?? null;
   const message = failure?.message ?? chat.last_error ?? "The turn failed.";

@@ -1,16 +1,13 @@
 import { chat, message, stateAfter, text, workspace } from "../../testing/fixtures";
 import type { Story, StorySet } from "../../testing/story";
-import type { ChatState } from "./model/types";
+import type { ChatState, MessagePart } from "./model/types";
 import { StatusBar } from "./status-bar";
 import { Summary } from "./summary";
 
-function line(words: string | null, make: () => ChatState): Story {
+function line(words: string | RegExp, make: () => ChatState): Story {
   return {
     render: () => <StatusBar state={make()} />,
-    play: async ({ expect, page }) =>
-      words === null
-        ? expect.element(page.getByRole("status")).not.toBeInTheDocument()
-        : expect.element(page.getByRole("status")).toHaveTextContent(words),
+    play: async ({ expect, page }) => expect.element(page.getByRole("status")).toHaveTextContent(words),
   };
 }
 
@@ -37,6 +34,15 @@ const written = {
   step: 1,
   message_part: { role: "assistant", step: 1, attempt: 1, seq: 1, index: 0, part: { type: "text", text: "Words" } },
 };
+
+const ended = (status: string, answer?: MessagePart[]) =>
+  stateAfter([
+    { type: "message", message: message("user", [text("Run the tests")]) },
+    ...(answer === undefined
+      ? []
+      : [{ type: "message", message: message("assistant", answer, { finish_reason: "stop" }) }]),
+    { type: "status", status: { status } },
+  ]);
 
 const LONG_PATH = `src/${"deeply/nested/".repeat(12)}file.rs`;
 
@@ -85,7 +91,10 @@ function summary(changed: Parameters<typeof chat>[0], used: number): Story {
 export default {
   title: "Status line and summary",
   stories: {
-    "at rest": line(null, () => stateAfter([{ type: "status", status: { status: "waiting" } }])),
+    "at rest": line(/^$/, () => stateAfter([{ type: "status", status: { status: "waiting" } }])),
+    done: line(/^Done$/, () => ended("waiting", [text("All green.")])),
+    stopped: line(/^Stopped$/, () => ended("waiting")),
+    failed: line(/^The turn failed$/, () => ended("error")),
     thinking: line("Thinking", () => running()),
     slow: line("Slower than usual", () => running([], { stepSince: Date.now() - 20_000 })),
     writing: line("Writing", () => running([written])),

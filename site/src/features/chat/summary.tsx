@@ -4,7 +4,8 @@ import { tokens } from "../../format/quantity";
 import { StatusIcon, statusName } from "../../ui/status";
 import { touched } from "./model/calls";
 import { contextUsed } from "./model/ledger";
-import type { Chat, ChatState } from "./model/types";
+import type { SettledState } from "./model/settled";
+import type { Chat } from "./model/types";
 import { Labels } from "./labels";
 import { workspaceQuery } from "./workspace";
 
@@ -26,7 +27,7 @@ export function Summary({
   isMine,
 }: {
   chat: Chat;
-  state: ChatState;
+  state: SettledState;
   model: string;
   contextLimit: number;
   /** Only the owner sets labels. */

@@ -383,7 +383,7 @@ function upTo<V>(known: ReadonlyMap<number, V>, after: number): ReadonlyMap<numb
 }
 
 /** The queue without what is being promoted or removed. */
-export function shownQueue(state: ChatState): ChatState["queue"] {
+export function shownQueue(state: Pick<ChatState, "queue" | "hiddenQueueIds">): ChatState["queue"] {
   return state.queue.filter((entry) => !state.hiddenQueueIds.includes(entry.id));
 }
 
@@ -422,7 +422,8 @@ function withoutParts(live: LiveStep | null): LiveStep | null {
 export function reduceAction(state: ChatState, action: ChatAction): ChatState {
   switch (action.type) {
     case "connection":
-      return { ...state, connection: action.connection };
+      // each frame says again that the connection is open
+      return sameConnection(state.connection, action.connection) ? state : { ...state, connection: action.connection };
     case "snapshot_begins":
       return { ...state, snapshot: { queue: false, parts: false, retry: false } };
     case "load":
@@ -475,6 +476,10 @@ export function reduceAction(state: ChatState, action: ChatAction): ChatState {
     case "queue_show":
       return { ...state, hiddenQueueIds: state.hiddenQueueIds.filter((id) => id !== action.id) };
   }
+}
+
+function sameConnection(a: ConnectionState, b: ConnectionState): boolean {
+  return a.phase === b.phase && (a.phase === "open" || a.phase === "connecting" || a.phase === "closed");
 }
 
 /** Rows of an answer that was asked for before a reset may be gone by now: only those below it are taken. */

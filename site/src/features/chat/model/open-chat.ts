@@ -7,6 +7,7 @@
 import { ApiFailure, asFailure, client, unwrap } from "../../../api/client";
 import { LiveSocket } from "../../../api/live-socket";
 import { type ChatAction, initialChatState, reduceAction, reduceFrame } from "./chat-stream-reducer";
+import { type SettledState, settledState } from "./settled";
 import type { ChatMessageCreate, ChatMessageEdit, ChatState, ChatStreamEvent } from "./types";
 
 const PAGE = 50;
@@ -15,6 +16,7 @@ const HIDDEN_MS = 500;
 export class OpenChat {
   readonly chatId: string;
   #state: ChatState;
+  #settled: SettledState;
   #socket: LiveSocket<ChatStreamEvent[]> | null = null;
   readonly #listeners = new Set<() => void>();
   #isWaiting = false;
@@ -22,6 +24,7 @@ export class OpenChat {
   constructor(chatId: string) {
     this.chatId = chatId;
     this.#state = initialChatState(chatId, Date.now());
+    this.#settled = this.#state;
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -30,6 +33,9 @@ export class OpenChat {
   };
 
   readonly getSnapshot = (): ChatState => this.#state;
+
+  /** The state without what is being written; the same object for as long as nothing else changes. */
+  readonly getSettled = (): SettledState => this.#settled;
 
   /** Loads and follows the chat; gives what ends that. */
   readonly start = (): (() => void) => {
@@ -194,6 +200,7 @@ export class OpenChat {
   #set(state: ChatState): void {
     if (state === this.#state) return;
     this.#state = state;
+    this.#settled = settledState(this.#settled, state);
     if (this.#isWaiting) return;
     this.#isWaiting = true;
     const tell = () => {

@@ -1,5 +1,6 @@
 /** The line above the composer: what goes on, in words (`ui.md` 4.6). */
 import { runningCalls } from "./calls";
+import { turnEnd, turnsOf } from "./turns";
 import { type ChatState, isBusy } from "./types";
 
 export interface StatusLine {
@@ -41,6 +42,21 @@ export function statusLine(state: ChatState, now: number): StatusLine | null {
   }
   if (live !== null && live.blocks.length > 0 && !live.outdated) return busy("Writing", state.stepSince);
   return busy(now - state.stepSince > SLOW_MS ? "Slower than usual" : "Thinking", state.stepSince);
+}
+
+/** How the last turn ended, for those who do not see its last row. */
+export function phaseEnd(state: ChatState): string {
+  const turn = turnsOf(state.messages).at(-1);
+  if (turn === undefined || state.status === null || isBusy(state.status)) return "";
+  switch (turnEnd(turn, true, state).how) {
+    case "stopped":
+      return "Stopped";
+    case "failed":
+      return "The turn failed";
+    case "done":
+    case "unanswered":
+      return turn.messages.length === 0 ? "" : "Done";
+  }
 }
 
 function busy(text: string, since: number | null): StatusLine {
