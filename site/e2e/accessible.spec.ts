@@ -60,7 +60,7 @@ test("E3: keys alone reach everything: new chat, settings, the list of keys, and
   const panel = page.getByRole("complementary", { name: "Work panel" });
   await expect(panel).toBeVisible();
   await page.keyboard.press("F6");
-  await expect(page.getByRole("navigation", { name: "Chats" }).locator(":focus")).toHaveCount(1);
+  await expect(page.getByRole("navigation", { name: "Chats" })).toBeFocused();
   await page.keyboard.press("F6");
   await expect(composer(page)).toBeFocused();
   await page.keyboard.press("Alt+Comma");

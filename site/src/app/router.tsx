@@ -7,6 +7,7 @@ import {
   Link,
   redirect,
   retainSearchParams,
+  type RouterHistory,
   useLocation,
   useNavigate,
   useParams,
@@ -151,8 +152,10 @@ const settings = createRoute({
   component: lazyRouteComponent(() => import("../features/settings/settings-page"), "SettingsPage"),
 });
 
-export function makeRouter(queries: QueryClient) {
+/** `history`: where the site is not the page itself. */
+export function makeRouter(queries: QueryClient, history?: RouterHistory) {
   return createRouter({
+    ...(history === undefined ? {} : { history }),
     routeTree: root.addChildren([
       home,
       login,

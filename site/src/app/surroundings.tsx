@@ -1,4 +1,5 @@
 import { type QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { CommandsProvider } from "../commands/provider";
 import { type ReactNode, StrictMode, useEffect, useState } from "react";
 import { ChatStores, ChatStoresContext } from "../features/chat/chat-stores";
 import { ToastProvider } from "../ui/toast";
@@ -14,7 +15,9 @@ export function Surroundings({ queries, children }: { queries: QueryClient; chil
     <StrictMode>
       <QueryClientProvider client={queries}>
         <ChatStoresContext value={stores}>
-          <ToastProvider>{children}</ToastProvider>
+          <CommandsProvider>
+            <ToastProvider>{children}</ToastProvider>
+          </CommandsProvider>
         </ChatStoresContext>
       </QueryClientProvider>
     </StrictMode>

@@ -31,6 +31,20 @@ export function chat(changed: Partial<Schemas["Chat"]> = {}): Schemas["Chat"] {
   };
 }
 
+export const user = (changed: Partial<Schemas["User"]> = {}): Schemas["User"] => ({
+  id: USER,
+  username: "ada",
+  name: "Ada",
+  email: "ada@example.com",
+  avatar_url: "",
+  status: "active",
+  roles: [{ name: "owner", display_name: "Owner" }],
+  organization_ids: [ORGANIZATION],
+  created_at: AT,
+  updated_at: AT,
+  ...changed,
+});
+
 let lastId = 0;
 
 export function message(role: ChatMessage["role"], content: MessagePart[], changed: Partial<ChatMessage> = {}) {

@@ -13,6 +13,9 @@ export function Picker(props: {
   placeholder: string;
   groups: readonly PickerGroup[];
   onChange: (value: string) => void;
+  /** Where something else than its own button opens it too. */
+  isOpen?: boolean;
+  onOpenChange?: (isOpen: boolean) => void;
 }) {
   const items = props.groups.flatMap((group) => group.items);
   const chosen = items.find((item) => item.value === props.value);
@@ -20,6 +23,8 @@ export function Picker(props: {
     <Base.Root
       value={props.value}
       items={items}
+      open={props.isOpen}
+      onOpenChange={props.onOpenChange}
       onValueChange={(value) => {
         if (value !== null) props.onChange(value);
       }}

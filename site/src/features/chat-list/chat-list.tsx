@@ -1,5 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
+import { Link } from "@tanstack/react-router";
 import {
   Archive,
   ArchiveRestore,
@@ -14,6 +13,7 @@ import {
 } from "lucide-react";
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
+import { usePaneElement } from "../../commands/panes";
 import { paths } from "../../app/paths";
 import { text } from "../../app/text";
 import { dayGroup, when } from "../../format/quantity";
@@ -26,7 +26,8 @@ import { StatusIcon, statusName } from "../../ui/status";
 import { toast } from "../../ui/toast";
 import type { Chat } from "./chat-pages";
 import { Found, SearchBox } from "./search";
-import { chatArchived, useChats } from "./use-chats";
+import { useArchive } from "./use-archive";
+import { useChats } from "./use-chats";
 
 const GROUPS = ["Pinned", "Today", "Yesterday", "Last 7 days", "Older"] as const;
 
@@ -36,14 +37,17 @@ export interface ChatListProps {
   /** What is searched for; "" shows all chats. */
   q: string;
   onSearch: (q: string) => void;
+  /** The list was opened to search in it. */
+  isSearching?: boolean;
 }
 
-export function ChatList({ openChatId, foot, q, onSearch }: ChatListProps) {
+export function ChatList({ openChatId, foot, q, onSearch, isSearching = false }: ChatListProps) {
+  const pane = usePaneElement<HTMLElement>("list");
   const { query, chats } = useChats(q);
   const now = useMinute();
   const groupOf = (chat: Chat) => (chat.pin_order > 0 ? "Pinned" : dayGroup(chat.updated_at, now));
   return (
-    <nav aria-label="Chats" className="flex h-full flex-col">
+    <nav ref={pane} tabIndex={-1} aria-label="Chats" className="flex h-full flex-col focus-visible:-outline-offset-2">
       <div className="flex items-center gap-2 p-3">
         <img src="/favicon.svg" alt="" className="size-6" />
         <span className="grow font-semibold">{text.product}</span>
@@ -55,7 +59,7 @@ export function ChatList({ openChatId, foot, q, onSearch }: ChatListProps) {
           {text.newChat}
         </Link>
       </div>
-      <SearchBox q={q} onSearch={onSearch} />
+      <SearchBox q={q} onSearch={onSearch} isSearching={isSearching} />
       <div className="min-h-0 grow overflow-y-auto px-2 pb-4">
         {query.isPending && <Skeleton lines={5} />}
         {query.isError && (
@@ -253,8 +257,7 @@ function RenameField({ chat, onDone }: { chat: Chat; onDone: () => void }) {
 }
 
 function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRename: () => void }) {
-  const queries = useQueryClient();
-  const navigate = useNavigate();
+  const { archive, unarchive } = useArchive(isOpen ? chat.id : null);
   const path = { params: { path: { chat: chat.id } } };
   const pin = async (place: number) => {
     try {
@@ -270,25 +273,6 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
     } catch (error) {
       toast(`Not marked: ${asFailure(error).message}`);
     }
-  };
-  const unarchive = async () => {
-    try {
-      await unwrap(client.POST("/api/experimental/chats/{chat}/unarchive", path));
-    } catch (error) {
-      toast(`Not brought back: ${asFailure(error).message}`);
-    }
-  };
-  const archive = async () => {
-    chatArchived(queries, chat);
-    try {
-      await unwrap(client.POST("/api/experimental/chats/{chat}/archive", path));
-    } catch (error) {
-      void queries.invalidateQueries({ queryKey: ["chats"] });
-      toast(`Not archived: ${asFailure(error).message}`);
-      return;
-    }
-    toast("Archived", { label: "Undo", run: () => void unarchive() });
-    if (isOpen) await navigate({ to: paths.chats });
   };
   const isBusy = chat.status !== "waiting" && chat.status !== "error";
   return (
@@ -322,11 +306,11 @@ function RowMenu({ chat, isOpen, onRename }: { chat: Chat; isOpen: boolean; onRe
         </MenuItem>
         <MenuLine />
         {chat.archived ? (
-          <MenuItem onSelect={() => void unarchive()}>
+          <MenuItem onSelect={() => void unarchive(chat)}>
             <ArchiveRestore aria-hidden className="size-4" /> Unarchive
           </MenuItem>
         ) : (
-          <MenuItem onSelect={() => void archive()}>
+          <MenuItem onSelect={() => void archive(chat)}>
             <Archive aria-hidden className="size-4" /> {isBusy ? "Stop and archive" : "Archive"}
           </MenuItem>
         )}

@@ -14,6 +14,10 @@ export function inListOrder(one: Chat, other: Chat): number {
   return one.id < other.id ? 1 : -1;
 }
 
+/** Whether it was answered unseen, has failed, or waits for an answer. */
+export const needsYou = (chat: Chat): boolean =>
+  chat.has_unread || chat.status === "error" || chat.status === "requires_action";
+
 /** All rows, each once, in the order of the server. A row on two pages is the newer of the two. */
 export function rowsOf(pages: readonly (readonly Chat[])[]): Chat[] {
   const rows = new Map<string, Chat>();

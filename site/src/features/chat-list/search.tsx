@@ -1,6 +1,7 @@
 import { Search, X } from "lucide-react";
-import { useEffect, useEffectEvent, useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import type { Schemas } from "../../api/client";
+import { useCommand } from "../../commands/registry";
 import { IconButton } from "../../ui/button";
 
 /** Typing rests so long before the server is asked. */
@@ -12,7 +13,14 @@ const CHIPS = [
 ] as const;
 
 /** The search of the chat list: words, keys as the server knows them, and two of these keys as switches. */
-export function SearchBox({ q, onSearch }: { q: string; onSearch: (q: string) => void }) {
+export function SearchBox(props: {
+  q: string;
+  onSearch: (q: string) => void;
+  /** It was opened to be searched in. */
+  isSearching: boolean;
+}) {
+  const { q, onSearch, isSearching } = props;
+  const field = useRef<HTMLInputElement>(null);
   const [typed, setTyped] = useState(q);
   const [shown, setShown] = useState(q);
   if (shown !== q) {
@@ -28,6 +36,10 @@ export function SearchBox({ q, onSearch }: { q: string; onSearch: (q: string) =>
     const timer = setTimeout(() => search(typed.trim()), REST_MS);
     return () => clearTimeout(timer);
   }, [typed]);
+  useCommand("search.focus", () => field.current?.focus());
+  useEffect(() => {
+    if (isSearching) field.current?.focus();
+  }, [isSearching]);
   const terms = typed.split(/\s+/).filter((term) => term !== "");
   const toggle = (term: string) => {
     const next = terms.includes(term) ? terms.filter((each) => each !== term) : [...terms, term];
@@ -39,6 +51,7 @@ export function SearchBox({ q, onSearch }: { q: string; onSearch: (q: string) =>
       <div className="flex items-center rounded-control border border-line bg-raised focus-within:outline-2 focus-within:outline-offset-1 focus-within:outline-focus">
         <Search aria-hidden className="ml-2 size-4 shrink-0 text-faint" />
         <input
+          ref={field}
           type="search"
           aria-label="Search chats"
           placeholder="Search"

@@ -13,8 +13,10 @@ import {
 import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
 import { chatQuery } from "../../api/queries";
 import { text } from "../../app/text";
+import { useCommand } from "../../commands/registry";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
+import { copyText } from "../../ui/clipboard";
 import { Handle, usePane } from "../../ui/handle";
 import { QueryFailure } from "../../ui/query-failure";
 import { Sheet } from "../../ui/sheet";
@@ -35,6 +37,7 @@ import { MessageWindow } from "./message-window";
 import { ModelPicker, rememberModel, useModelChoice } from "./model-picker";
 import { chatActions } from "./model/chat-actions";
 import { initialChatState, shownQueue } from "./model/chat-stream-reducer";
+import { lastAnswer } from "./model/last-answer";
 import type { OpenChat } from "./model/open-chat";
 import { reason } from "./model/status-line";
 import type { SettledState } from "./model/settled";
@@ -124,6 +127,20 @@ function Conversation(props: ConversationProps) {
   useLayoutEffect(() => {
     if (isLoaded) store.chatShown();
   }, [isLoaded, store]);
+
+  const answer = lastAnswer(state);
+  const copyAnswer = (answer: string) =>
+    void copyText(answer).then(
+      () => toast("Answer copied"),
+      () => toast("The browser did not allow copying"),
+    );
+  useCommand("answer.copy", answer === null ? null : () => copyAnswer(answer));
+  const togglePanel = () => {
+    if (isPhone) setSummaryShown(!isSummaryShown);
+    else if (isWide) panel.setOpen(!panel.isOpen);
+    else setSheetOpen(true);
+  };
+  useCommand("panel.toggle", chatId === null ? null : togglePanel);
 
   const failure = failureOf(state, chat === null ? query.error : null);
   if (isGone(state) || (failure?.status === 404 && chat === null)) return props.notFound;

@@ -1,5 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { modelConfigsQuery } from "../../api/queries";
+import { useCommand } from "../../commands/registry";
 import { tokens } from "../../format/quantity";
 import { Picker, type PickerGroup } from "../../ui/picker";
 import { pageStorage } from "./composer/storage";
@@ -33,6 +35,8 @@ export function ModelPicker(props: {
   onChange: (model: string) => void;
 }) {
   const usable = props.models.filter((model) => model.enabled);
+  const [isOpen, setOpen] = useState(false);
+  useCommand("model.pick", usable.length === 0 ? null : () => setOpen(true));
   const groups: PickerGroup[] = [...new Set(usable.map((model) => model.provider_name))].map((provider) => ({
     label: provider,
     items: usable
@@ -43,5 +47,15 @@ export function ModelPicker(props: {
         detail: `${tokens(model.context_limit)}${model.is_default ? ", default" : ""}`,
       })),
   }));
-  return <Picker label="Model" placeholder="No model" value={props.model} groups={groups} onChange={props.onChange} />;
+  return (
+    <Picker
+      label="Model"
+      placeholder="No model"
+      value={props.model}
+      groups={groups}
+      onChange={props.onChange}
+      isOpen={isOpen}
+      onOpenChange={setOpen}
+    />
+  );
 }

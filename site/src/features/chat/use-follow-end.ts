@@ -14,6 +14,7 @@ import {
   type WheelEvent,
 } from "react";
 import type { VListHandle } from "virtua";
+import { useCommand } from "../../commands/registry";
 
 /** Within so many pixels of the end the list follows it. */
 const FOLLOW_WITHIN = 48;
@@ -40,7 +41,7 @@ export interface FollowEnd {
   };
 }
 
-export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () => void): FollowEnd {
+export function useFollowEnd(rows: readonly { key: string; kind: string }[], onNearStart: () => void): FollowEnd {
   const list = useRef<VListHandle>(null);
   const section = useRef<HTMLElement>(null);
   const place = useRef({ isFollowing: true, isHeld: false, offset: 0, upUntil: 0 });
@@ -98,6 +99,24 @@ export function useFollowEnd(rows: readonly { key: string }[], onNearStart: () =
   const hold = () => {
     place.current.isHeld = true;
   };
+
+  // one row is in front of these: the way to older ones
+  const turns = rows.flatMap((row, at) => (row.kind === "user" ? [at + 1] : []));
+  const toTurn = (by: 1 | -1) => {
+    const handle = list.current;
+    if (handle === null) return;
+    const isBeyond = (at: number) =>
+      by > 0 ? handle.getItemOffset(at) > handle.scrollOffset + 1 : handle.getItemOffset(at) < handle.scrollOffset - 1;
+    const next = by > 0 ? turns.find(isBeyond) : turns.findLast(isBeyond);
+    if (next === undefined) {
+      if (by < 0) onNearStart();
+      return;
+    }
+    leave();
+    handle.scrollToIndex(next, { align: "start" });
+  };
+  useCommand("turn.previous", turns.length === 0 ? null : () => toTurn(-1));
+  useCommand("turn.next", turns.length === 0 ? null : () => toTurn(1));
 
   return {
     list,

@@ -10,6 +10,7 @@ import {
   useSyncExternalStore,
 } from "react";
 import { lookRead } from "../../../app/look";
+import { useCommand } from "../../../commands/registry";
 import { Button, IconButton } from "../../../ui/button";
 import { sendRefusal } from "../model/chat-actions";
 import { DraftTiles } from "./attachment-tiles";
@@ -96,6 +97,17 @@ export function Composer(props: ComposerProps) {
     if (!props.isLoadingModels) sendAsked();
   }, [props.isLoadingModels]);
 
+  /** Gives false if there is nothing to leave and nothing to stop. */
+  const escape = (): boolean => {
+    if (props.onEscape?.() === true || props.onStop === null) return false;
+    if (isArmed) props.onStop();
+    setArmed(!isArmed);
+    return true;
+  };
+  useCommand("composer.focus", () => field.current?.focus());
+  useCommand("turn.escape", () => escape());
+  useCommand("turn.stop", props.onStop);
+
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.nativeEvent.isComposing) return;
     const isMod = event.ctrlKey || event.metaKey;
@@ -105,10 +117,7 @@ export function Composer(props: ComposerProps) {
       event.preventDefault();
       send(isMod && event.shiftKey);
     } else if (event.key === "Escape") {
-      if (props.onEscape?.() === true || props.onStop === null) return;
-      event.preventDefault();
-      if (isArmed) props.onStop();
-      setArmed(!isArmed);
+      if (escape()) event.preventDefault();
     } else if (event.key === "ArrowUp" && text === "" && props.onUp !== undefined) {
       event.preventDefault();
       props.onUp();

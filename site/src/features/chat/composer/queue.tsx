@@ -1,4 +1,6 @@
 import { ArrowUp, Pencil, X } from "lucide-react";
+import { useRef } from "react";
+import { useCommand } from "../../../commands/registry";
 import { count } from "../../../format/quantity";
 import { IconButton } from "../../../ui/button";
 import type { ChatQueuedMessage } from "../model/types";
@@ -17,9 +19,16 @@ export function Queue(props: {
   onEdit: (entry: ChatQueuedMessage) => void;
   onRemove: (entry: ChatQueuedMessage) => void;
 }) {
+  const list = useRef<HTMLUListElement>(null);
+  useCommand("queue.focus", props.entries.length === 0 ? null : () => list.current?.focus());
   if (props.entries.length === 0) return null;
   return (
-    <ul aria-label="Queued messages" className="mb-2 flex max-h-40 flex-col gap-1 overflow-auto">
+    <ul
+      ref={list}
+      tabIndex={-1}
+      aria-label="Queued messages"
+      className="mb-2 flex max-h-40 flex-col gap-1 overflow-auto"
+    >
       {props.entries.map((entry) => (
         <li key={entry.id} className="flex items-center gap-1 rounded-control bg-sunken py-0.5 pr-1 pl-3 text-sm">
           <span className="shrink-0 text-xs text-faint">Queued</span>

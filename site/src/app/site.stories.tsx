@@ -1,0 +1,181 @@
+/** The whole site, in a window of its own: what only shows when routes, panes and commands come together. */
+import { useQueryClient } from "@tanstack/react-query";
+import { createMemoryHistory, RouterProvider } from "@tanstack/react-router";
+import { useState } from "react";
+import type { BrowserPage } from "vitest/browser";
+import { CHAT, chat, message, model, text, user } from "../testing/fixtures";
+import type { MockServer } from "../testing/mock-server";
+import type { Played, Story, StorySet } from "../testing/story";
+import { makeRouter } from "./router";
+
+function Site({ path }: { path: string }) {
+  const queries = useQueryClient();
+  const [router] = useState(() => makeRouter(queries, createMemoryHistory({ initialEntries: [path] })));
+  return (
+    <div className="-m-4 h-[calc(100%+2rem)]">
+      <RouterProvider router={router} />
+    </div>
+  );
+}
+
+const OTHER = "01940000-0000-7000-8000-0000000000c2";
+const ANSWER = "Here is code:\n\n```rust\nfn main() {}\n```\n\nDone.";
+
+/** A server with two chats; the second one waits to be looked at. */
+function usual(server: MockServer): MockServer {
+  const said = [message("user", [text("Make the tests pass")]), message("assistant", [text(ANSWER)])];
+  const other = { id: OTHER, root_chat_id: OTHER, title: "Write the docs", has_unread: true };
+  const chats = [chat(), chat({ ...other, updated_at: "2026-11-24T09:30:00.000000Z" })];
+  return server
+    .on("get", "/api/v2/users/{user}", user())
+    .on("get", "/api/experimental/chats", chats)
+    .on("get", "/api/experimental/chats/{chat}", ({ path }) => (path.endsWith(OTHER) ? chats[1] : chats[0]) ?? chat())
+    .on("get", "/api/experimental/chats/model-configs", [model()])
+    .on("get", "/api/v2/workspaces", { workspaces: [], count: 0 })
+    .on("get", "/api/experimental/chats/{chat}/messages", { messages: said, queued_messages: [], has_more: false })
+    .socket("/api/experimental/chats/watch", [])
+    .socket("/api/experimental/chats/{chat}/stream", [
+      [
+        { chat_id: CHAT, type: "status", status: { status: "waiting" } },
+        { chat_id: CHAT, type: "ready", ready: {} },
+      ],
+    ]);
+}
+
+function site(path: string, play: Story["play"], server: (server: MockServer) => MockServer = usual): Story {
+  return { height: 700, render: () => <Site path={path} />, server, ...(play === undefined ? {} : { play }) };
+}
+
+const title = (page: BrowserPage, name: string) => page.getByRole("heading", { name, level: 1 });
+const composer = (page: BrowserPage) => page.getByRole("textbox", { name: "Message" });
+
+/** The chat is there, and the focus is on its title, where letters are commands. */
+async function opened({ expect, page }: Pick<Played, "expect" | "page">): Promise<void> {
+  await expect.element(page.getByText("Done.")).toBeVisible();
+  const heading = title(page, "Make the tests pass").element();
+  if (heading instanceof HTMLElement) heading.focus();
+}
+
+/** Runs a story in a window of this width. */
+async function inWindow(page: BrowserPage, width: number, look: () => Promise<void>): Promise<void> {
+  const { innerWidth, innerHeight } = window;
+  await page.viewport(width, 800);
+  await look();
+  await page.viewport(innerWidth, innerHeight);
+}
+
+export default {
+  title: "Site",
+  stories: {
+    "Y copies the answer's Markdown": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      let copied = "";
+      const clipboard = { writeText: (words: string) => Promise.resolve(void (copied = words)) };
+      Object.defineProperty(navigator, "clipboard", { value: clipboard, configurable: true });
+      await opened(story);
+      await userEvent.keyboard("y");
+      await expect.element(page.getByText("Answer copied")).toBeVisible();
+      expect(copied).toBe(ANSWER);
+      Reflect.deleteProperty(navigator, "clipboard");
+    }),
+    "keys lead to chats, settings, the composer and the model": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      await opened(story);
+      await userEvent.keyboard("r");
+      await expect.element(composer(page)).toHaveFocus();
+      await userEvent.keyboard("{Alt>}m{/Alt}");
+      await expect.element(page.getByRole("option", { name: /Fable 4/ })).toBeVisible();
+      await userEvent.keyboard("{Escape}");
+      await expect.element(page.getByRole("option", { name: /Fable 4/ })).not.toBeInTheDocument();
+      await userEvent.keyboard("{Alt>}j{/Alt}");
+      await expect.element(title(page, "Write the docs")).toBeVisible();
+      await userEvent.keyboard("{Alt>}k{/Alt}");
+      await expect.element(title(page, "Make the tests pass")).toBeVisible();
+      await userEvent.keyboard("{Alt>}w{/Alt}");
+      await expect.element(title(page, "Write the docs")).toBeVisible();
+      await userEvent.keyboard("{Alt>},{/Alt}");
+      await expect.element(title(page, "Settings")).toBeVisible();
+      await userEvent.keyboard("{Alt>}c{/Alt}");
+      await expect.element(title(page, "What should we work on?")).toBeVisible();
+      await expect.element(composer(page)).toHaveFocus();
+    }),
+    "the list of keys has the commands of the page": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      await opened(story);
+      await userEvent.keyboard("?");
+      const list = page.getByRole("dialog", { name: "Keys" });
+      await expect.element(list.getByText("Copy the last answer")).toBeVisible();
+      await expect.element(list.getByText("Go to the queue")).not.toBeInTheDocument();
+      await userEvent.keyboard("{Escape}");
+      await expect.element(list).not.toBeInTheDocument();
+      await userEvent.keyboard("{Control>}/{/Control}");
+      await expect.element(list).toBeVisible();
+    }),
+    "/ opens the list to search in it, L shows and hides it": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      const search = page.getByRole("searchbox", { name: "Search chats" });
+      await opened(story);
+      await userEvent.keyboard("/");
+      await expect.element(search).toHaveFocus();
+      await inWindow(page, 1280, async () => {
+        await expect.element(page.getByRole("navigation", { name: "Chats" })).toBeVisible();
+        await userEvent.keyboard("{Escape}");
+        if (title(page, "Make the tests pass").query() === null) throw new Error("the chat is gone");
+        await composer(page).click();
+        await userEvent.keyboard("{Alt>}l{/Alt}");
+        await expect.element(search).not.toBeInTheDocument();
+        await userEvent.keyboard("{Alt>}/{/Alt}");
+        await expect.element(search).toHaveFocus();
+      });
+    }),
+    "A archives the open chat, Undo brings it back and opens it": site(
+      `/agents/${CHAT}`,
+      async (story) => {
+        const { expect, page, userEvent, server } = story;
+        await opened(story);
+        await userEvent.keyboard("a");
+        await expect.element(title(page, "What should we work on?")).toBeVisible();
+        await page.getByRole("button", { name: "Undo" }).click();
+        await expect.element(title(page, "Make the tests pass")).toBeVisible();
+        expect(server.asked).toContain(`POST /api/experimental/chats/${CHAT}/unarchive`);
+      },
+      (server) =>
+        usual(server)
+          .on("post", "/api/experimental/chats/{chat}/archive", undefined)
+          .on("post", "/api/experimental/chats/{chat}/unarchive", undefined),
+    ),
+    "Escape twice stops the turn from anywhere on the page": site(
+      `/agents/${CHAT}`,
+      async (story) => {
+        const { expect, page, userEvent, server } = story;
+        await opened(story);
+        await userEvent.keyboard("{Escape}");
+        await expect.element(page.getByText("Press Esc again to stop")).toBeVisible();
+        await userEvent.keyboard("{Escape}");
+        await expect.poll(() => server.asked).toContain(`POST /api/experimental/chats/${CHAT}/interrupt`);
+      },
+      (server) =>
+        usual(server)
+          .on("get", "/api/experimental/chats/{chat}", chat({ status: "running" }))
+          .on("get", "/api/experimental/chats/model-configs", [model()])
+          .on("post", "/api/experimental/chats/{chat}/interrupt", chat({ status: "running" }))
+          .socket("/api/experimental/chats/{chat}/stream", [
+            [
+              { chat_id: CHAT, type: "status", status: { status: "running" } },
+              { chat_id: CHAT, type: "ready", ready: {} },
+            ],
+          ]),
+    ),
+    "F6 walks the panes and comes back to where one was": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      await inWindow(page, 1440, async () => {
+        await expect.element(page.getByText("Done.")).toBeVisible();
+        await expect.element(composer(page)).toHaveFocus();
+        await userEvent.keyboard("{F6}");
+        await expect.element(page.getByRole("navigation", { name: "Chats" })).toHaveFocus();
+        await userEvent.keyboard("{Shift>}{F6}{/Shift}");
+        await expect.element(composer(page)).toHaveFocus();
+      });
+    }),
+  },
+} satisfies StorySet;
