@@ -15,8 +15,11 @@ export default defineConfig({
   ],
   // the weight that counts is that of a chat's first load, compressed: e2e/long-chat.spec.ts
   build: { target: "es2023", assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
-  // what only the worker imports is found too late to be prepared without a reload
-  optimizeDeps: { include: ["shiki/core", "shiki/engine/javascript"], exclude: ["@shikijs/langs"] },
+  // what only the worker or a part that is loaded later imports is found too late to be prepared without a reload
+  optimizeDeps: {
+    include: ["shiki/core", "shiki/engine/javascript", "@base-ui/react/autocomplete", "@base-ui/react/tabs"],
+    exclude: ["@shikijs/langs"],
+  },
   worker: { format: "es" },
   // `Host` stays as the browser sent it, so that the server's check of the origin holds
   server: { port: 5173, proxy: { "/api": { target: server, ws: true, changeOrigin: false } } },

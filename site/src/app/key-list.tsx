@@ -3,6 +3,7 @@ import { COMMAND_GROUPS, COMMANDS, COMPOSER_KEYS, keyNames } from "../commands/c
 import { useAvailableCommands } from "../commands/registry";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
+import { Keys } from "../ui/keys";
 
 /** The keys of what can be done at present. */
 export function KeyList({ onClose }: { onClose: () => void }) {
@@ -32,9 +33,7 @@ export function KeyList({ onClose }: { onClose: () => void }) {
               {rows.map(({ keys, does }) => (
                 <Fragment key={does}>
                   <dt className="flex flex-wrap items-start gap-1">
-                    {keys.map((key) => (
-                      <Key key={key} name={key} />
-                    ))}
+                    <Keys names={keys} />
                   </dt>
                   <dd>{does}</dd>
                 </Fragment>
@@ -48,8 +47,4 @@ export function KeyList({ onClose }: { onClose: () => void }) {
       </div>
     </Dialog>
   );
-}
-
-function Key({ name }: { name: string }) {
-  return <kbd className="rounded-chip bg-sunken px-1.5 py-0.5 font-mono text-xs">{name}</kbd>;
 }

@@ -16,6 +16,7 @@ export function useShellCommands(shell: {
   /** Shows the list with the focus in its search. */
   search: () => void;
   listKeys: () => void;
+  openPalette: () => void;
 }): void {
   const { openChatId, isListShown } = shell;
   const { chats } = useChats();
@@ -40,6 +41,7 @@ export function useShellCommands(shell: {
   useCommand("search.focus", isListShown ? null : shell.search);
   useCommand("list.toggle", () => shell.showList(!isListShown));
   useCommand("keys.list", shell.listKeys);
+  useCommand("palette.open", shell.openPalette);
   useCommand("pane.next", () => panes.walk(1));
   useCommand("pane.previous", () => panes.walk(-1));
 }

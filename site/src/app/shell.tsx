@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { LogOut, Menu as MenuIcon, Settings } from "lucide-react";
-import { type CSSProperties, type ReactNode, useEffect, useState } from "react";
+import { type CSSProperties, lazy, type ReactNode, Suspense, useEffect, useState } from "react";
 import { client, sessionRenewed } from "../api/client";
 import { meQuery } from "../api/queries";
 import { useCommandKeys, useCommands } from "../commands/registry";
@@ -23,6 +23,8 @@ import { paths } from "./paths";
 import { useShellCommands } from "./shell-commands";
 import { text } from "./text";
 
+const CommandPalette = lazy(async () => ({ default: (await import("./command-palette")).CommandPalette }));
+
 const LIST = { initial: 272, min: 220, max: 400 };
 
 /** The chat list beside whatever is open; a drawer over it on narrow screens. */
@@ -40,7 +42,8 @@ export function Shell() {
   const openChatId = chatId ?? null;
   const commands = useCommands();
   const main = usePaneElement<HTMLElement>("conversation", () => commands.run("composer.focus"));
-  const [over, setOver] = useState<"keys" | null>(null);
+  const [isKeyListOpen, setKeyListOpen] = useState(false);
+  const palette = usePalette();
   const [isSearching, setSearching] = useState(false);
   const isListShown = isWide ? list.isOpen : isListOpen;
   const showList = (isShown: boolean) => {
@@ -58,7 +61,11 @@ export function Shell() {
       showList(true);
       setSearching(true);
     },
-    listKeys: () => setOver("keys"),
+    listKeys: () => setKeyListOpen(true),
+    openPalette: () => {
+      setListOpen(false);
+      palette.open();
+    },
   });
 
   useEffect(() => {
@@ -129,7 +136,12 @@ export function Shell() {
           </main>
         </div>
       </div>
-      {over === "keys" && <KeyList onClose={() => setOver(null)} />}
+      {isKeyListOpen && <KeyList onClose={() => setKeyListOpen(false)} />}
+      {palette.isOpen && (
+        <Suspense fallback={null}>
+          <CommandPalette onClose={palette.close} />
+        </Suspense>
+      )}
       <SessionEndedDialog
         onRenewed={() => {
           sessionRenewed.dispatchEvent(new Event("renewed"));
@@ -138,6 +150,25 @@ export function Shell() {
       />
     </LeadContext>
   );
+}
+
+/** The palette gives the focus back before what was chosen is done, which may take it elsewhere. */
+function usePalette() {
+  const [before, setBefore] = useState<Element | null>(null);
+  const [closed, setClosed] = useState<{ before: Element; then: (() => void) | undefined } | null>(null);
+  useEffect(() => {
+    if (closed === null) return;
+    if (closed.before instanceof HTMLElement && closed.before.isConnected) closed.before.focus();
+    closed.then?.();
+  }, [closed]);
+  return {
+    isOpen: before !== null,
+    open: () => setBefore(document.activeElement ?? document.body),
+    close: (then?: () => void) => {
+      if (before !== null) setClosed({ before, then });
+      setBefore(null);
+    },
+  };
 }
 
 /** Messages that were not confirmed before a reload go out again. */

@@ -4,7 +4,7 @@ import { createMemoryHistory, RouterProvider } from "@tanstack/react-router";
 import { useState } from "react";
 import type { BrowserPage } from "vitest/browser";
 import { CHAT, chat, message, model, text, user } from "../testing/fixtures";
-import type { MockServer } from "../testing/mock-server";
+import { type MockServer, Refusal } from "../testing/mock-server";
 import type { Played, Story, StorySet } from "../testing/story";
 import { makeRouter } from "./router";
 
@@ -165,6 +165,88 @@ export default {
               { chat_id: CHAT, type: "ready", ready: {} },
             ],
           ]),
+    ),
+    "the palette runs commands, and the focus is where it was before": site(`/agents/${CHAT}`, async (story) => {
+      const { expect, page, userEvent } = story;
+      await opened(story);
+      const field = page.getByRole("combobox", { name: "Command palette" });
+      await userEvent.keyboard("{Control>}k{/Control}");
+      await expect.element(field).toHaveFocus();
+      await userEvent.keyboard("{Control>}k{/Control}");
+      await expect.element(field).not.toBeInTheDocument();
+      await expect.element(title(page, "Make the tests pass")).toHaveFocus();
+      await userEvent.keyboard("{Control>}k{/Control}");
+      await expect.element(field).toHaveFocus();
+      await userEvent.keyboard("repl");
+      await expect.element(page.getByRole("option", { name: /^Reply/ })).toHaveAttribute("data-highlighted");
+      await userEvent.keyboard("{Enter}");
+      await expect.element(field).not.toBeInTheDocument();
+      await expect.element(composer(page)).toHaveFocus();
+    }),
+    "the palette finds chats and settings, by keys": site(
+      `/agents/${CHAT}`,
+      async (story) => {
+        const { expect, page, userEvent } = story;
+        await opened(story);
+        await userEvent.keyboard("{Control>}k{/Control}");
+        await expect.element(page.getByRole("combobox", { name: "Command palette" })).toHaveFocus();
+        await userEvent.keyboard("old parser");
+        await expect.element(page.getByRole("option", { name: /^The old parser/ })).toBeVisible();
+        await userEvent.keyboard("{Control>}a{/Control}{Backspace}mod");
+        await expect.element(page.getByRole("option", { name: /^Models/ })).toBeVisible();
+        await expect.element(page.getByRole("option", { name: /^The old parser/ })).not.toBeInTheDocument();
+        await userEvent.keyboard("{ArrowDown}");
+        await expect.element(page.getByRole("option", { name: /^Models/ })).toHaveAttribute("data-highlighted");
+        await userEvent.keyboard("{Enter}");
+        await expect.element(page.getByRole("heading", { name: "Models", level: 2 })).toBeVisible();
+      },
+      (server) =>
+        usual(server)
+          .on("get", "/api/experimental/chats", ({ query }) => {
+            const q = query.get("q");
+            const found = chat({ id: OTHER, root_chat_id: OTHER, title: "The old parser" });
+            return q === null ? [chat()] : q === "old parser" ? [found] : [];
+          })
+          .on("get", "/api/experimental/chats/providers", []),
+    ),
+    "the palette says why the server finds no chats": site(
+      `/agents/${CHAT}`,
+      async (story) => {
+        const { expect, page, userEvent } = story;
+        await opened(story);
+        await userEvent.keyboard("{Control>}k{/Control}");
+        await expect.element(page.getByRole("combobox", { name: "Command palette" })).toHaveFocus();
+        await userEvent.keyboard("colour:red");
+        await expect.element(page.getByText("Chats: is no search key")).toBeVisible();
+      },
+      (server) =>
+        usual(server).on("get", "/api/experimental/chats", ({ query }) =>
+          query.get("q") === null
+            ? [chat()]
+            : new Refusal(400, {
+                code: "validation_failed",
+                message: "The request has faults.",
+                validations: [{ field: "colour", detail: "is no search key" }],
+              }),
+        ),
+    ),
+    "the palette opens by touch from the list, and leads to every page of the settings": site(
+      "/agents/settings/general",
+      async ({ expect, page }) => {
+        const links = page.getByRole("navigation", { name: "Settings" }).getByRole("link");
+        await expect.element(links.first()).toBeVisible();
+        const names = links.elements().map((link) => link.textContent);
+        const list = page.getByRole("button", { name: "Open the list of chats" });
+        if (list.query() !== null) await list.click();
+        await page.getByRole("button", { name: "Command palette" }).click();
+        await page.getByRole("combobox", { name: "Command palette" }).fill("settings");
+        await expect.element(page.getByRole("option", { name: /^Users/ })).toBeVisible();
+        const offered = page.getByRole("option", { name: /Settings$/ }).elements();
+        expect(offered.map((option) => option.textContent.replace(/Settings$/, ""))).toEqual(names);
+        await page.getByRole("option", { name: /^Users/ }).click();
+        await expect.element(page.getByRole("heading", { name: "Users", level: 2 })).toBeVisible();
+      },
+      (server) => usual(server).on("get", "/api/v2/users", { users: [user()], count: 1 }),
     ),
     "F6 walks the panes and comes back to where one was": site(`/agents/${CHAT}`, async (story) => {
       const { expect, page, userEvent } = story;

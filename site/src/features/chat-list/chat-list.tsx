@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import {
   Archive,
   ArchiveRestore,
+  Command,
   Ellipsis,
   Link as LinkIcon,
   Mail,
@@ -14,6 +15,7 @@ import {
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
 import { usePaneElement } from "../../commands/panes";
+import { useCommands } from "../../commands/registry";
 import { paths } from "../../app/paths";
 import { text } from "../../app/text";
 import { dayGroup, when } from "../../format/quantity";
@@ -43,6 +45,7 @@ export interface ChatListProps {
 
 export function ChatList({ openChatId, foot, q, onSearch, isSearching = false }: ChatListProps) {
   const pane = usePaneElement<HTMLElement>("list");
+  const commands = useCommands();
   const { query, chats } = useChats(q);
   const now = useMinute();
   const groupOf = (chat: Chat) => (chat.pin_order > 0 ? "Pinned" : dayGroup(chat.updated_at, now));
@@ -51,6 +54,9 @@ export function ChatList({ openChatId, foot, q, onSearch, isSearching = false }:
       <div className="flex items-center gap-2 p-3">
         <img src="/favicon.svg" alt="" className="size-6" />
         <span className="grow font-semibold">{text.product}</span>
+        <IconButton label="Command palette" onClick={() => commands.run("palette.open")}>
+          <Command aria-hidden className="size-4" />
+        </IconButton>
         <Link
           to={paths.chats}
           className="inline-flex min-h-8 items-center gap-1 rounded-control bg-accent px-3 text-sm font-medium text-on-accent hover:opacity-90 pointer-coarse:min-h-11"
