@@ -1,6 +1,7 @@
-import { useQueryClient } from "@tanstack/react-query";
 import { type SyntheticEvent, useState } from "react";
-import { type ApiFailure, asFailure, client, unwrap } from "../../api/client";
+import { type ApiFailure, client, unwrap } from "../../api/client";
+import { meQuery } from "../../api/queries";
+import { useApiMutation } from "../../api/use-api-mutation";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { CheckField, TextField } from "../../ui/field";
@@ -11,32 +12,26 @@ export interface GivenLogin {
   password?: string;
 }
 
-/** Email and password. A login that a link carries is filled in; a person decides to sign in with it. */
+/** Email and password. A login that a link carries is filled in; a person decides to sign in with it.
+ *  It is part of the first load, so it does without the form kit. */
 export function LoginForm({ given, onDone }: { given: GivenLogin; onDone: () => void }) {
-  const queries = useQueryClient();
   const [typed, setTyped] = useState<{ email?: string; password?: string }>({});
   const [isShown, setShown] = useState(false);
-  const [failure, setFailure] = useState<ApiFailure | null>(null);
-  const [isBusy, setBusy] = useState(false);
   const email = typed.email ?? given.email ?? "";
   const password = typed.password ?? given.password ?? "";
+  const login = useApiMutation({
+    call: (body: { email: string; password: string }) => unwrap(client.POST("/api/v2/users/login", { body })),
+    changes: [meQuery.queryKey],
+    onSuccess: onDone,
+  });
 
-  const submit = async (event: SyntheticEvent) => {
+  const submit = (event: SyntheticEvent) => {
     event.preventDefault();
-    setBusy(true);
-    setFailure(null);
-    try {
-      await unwrap(client.POST("/api/v2/users/login", { body: { email, password } }));
-      await queries.invalidateQueries({ queryKey: ["me"] });
-      onDone();
-    } catch (error) {
-      setFailure(asFailure(error));
-    }
-    setBusy(false);
+    login.run({ email, password });
   };
 
   return (
-    <form onSubmit={(event) => void submit(event)} className="flex flex-col gap-4">
+    <form onSubmit={submit} className="flex flex-col gap-4">
       {given.password !== undefined && <Banner tone="info">Your link has filled in this login.</Banner>}
       <TextField
         label="Email"
@@ -57,9 +52,9 @@ export function LoginForm({ given, onDone }: { given: GivenLogin; onDone: () => 
         onChange={(event) => setTyped({ ...typed, password: event.target.value })}
       />
       <CheckField label="Show password" checked={isShown} onChange={(event) => setShown(event.target.checked)} />
-      {failure !== null && <LoginFailure failure={failure} />}
-      <Button tone="primary" type="submit" disabledReason={isBusy ? "Signing in" : null}>
-        {isBusy ? "Signing in" : "Sign in"}
+      {login.failure !== null && <LoginFailure failure={login.failure} />}
+      <Button tone="primary" type="submit" disabledReason={login.isPending ? "Signing in" : null}>
+        {login.isPending ? "Signing in" : "Sign in"}
       </Button>
     </form>
   );
