@@ -17,7 +17,14 @@ export default defineConfig({
   build: { target: "es2023", assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
   // what only the worker or a part that is loaded later imports is found too late to be prepared without a reload
   optimizeDeps: {
-    include: ["shiki/core", "shiki/engine/javascript", "@base-ui/react/autocomplete", "@base-ui/react/tabs"],
+    include: [
+      "shiki/core",
+      "shiki/engine/javascript",
+      "@base-ui/react/autocomplete",
+      "@base-ui/react/tabs",
+      "react-hook-form",
+      "zod",
+    ],
     exclude: ["@shikijs/langs"],
   },
   worker: { format: "es" },

@@ -94,6 +94,21 @@ export const provider = (changed: Partial<Schemas["Provider"]> = {}): Schemas["P
   ...changed,
 });
 
+export const user = (changed: Partial<Schemas["User"]> = {}): Schemas["User"] => ({
+  id: USER,
+  username: "ada",
+  name: "Ada",
+  email: "ada@example.com",
+  avatar_url: "",
+  status: "active",
+  roles: [{ name: "owner", display_name: "Owner" }],
+  organization_ids: [ORGANIZATION],
+  last_seen_at: AT,
+  created_at: AT,
+  updated_at: AT,
+  ...changed,
+});
+
 export const workspace = (changed: Partial<Schemas["Workspace"]> = {}): Schemas["Workspace"] => {
   const id = "01940000-0000-7000-8000-0000000000e1";
   return {

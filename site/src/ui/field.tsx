@@ -1,27 +1,37 @@
 import {
+  type ComponentProps,
   type InputHTMLAttributes,
   type ReactNode,
-  type SelectHTMLAttributes,
   type TextareaHTMLAttributes,
   useId,
 } from "react";
 
-const CONTROL =
+/** The look of what a value is typed into or chosen from. */
+export const CONTROL =
   "w-full rounded-control border border-line-strong bg-raised px-3 py-1.5 text-md text-text placeholder:text-faint aria-invalid:border-bad pointer-coarse:min-h-11";
 
-interface Labelled {
+export interface Labelled {
   label: string;
   hint?: ReactNode;
   error?: string | undefined;
 }
 
-function Frame({ id, label, hint, error, children }: Labelled & { id: string; children: ReactNode }) {
+export function Frame(props: Labelled & { id: string; isWide?: boolean; children: ReactNode }) {
+  const { id, label, hint, error, children } = props;
   return (
-    <div className="flex flex-col gap-1">
+    <div className={`flex flex-col gap-1 ${props.isWide === true ? "max-w-[72ch]" : "max-w-100"}`}>
       <label htmlFor={id} className="text-sm font-medium">
         {label}
       </label>
       {children}
+      <Notes id={id} hint={hint} error={error} />
+    </div>
+  );
+}
+
+function Notes({ id, hint, error }: Omit<Labelled, "label"> & { id: string }) {
+  return (
+    <>
       {hint !== undefined && (
         <p id={`${id}-hint`} className="text-sm text-faint">
           {hint}
@@ -32,11 +42,11 @@ function Frame({ id, label, hint, error, children }: Labelled & { id: string; ch
           {error}
         </p>
       )}
-    </div>
+    </>
   );
 }
 
-function described(id: string, { hint, error }: Labelled): { "aria-describedby"?: string; "aria-invalid"?: true } {
+export function described(id: string, { hint, error }: Omit<Labelled, "label">) {
   const ids = [hint === undefined ? "" : `${id}-hint`, error === undefined ? "" : `${id}-error`].filter(
     (each) => each !== "",
   );
@@ -46,42 +56,32 @@ function described(id: string, { hint, error }: Labelled): { "aria-describedby"?
   };
 }
 
-export function TextField({ label, hint, error, ...rest }: Labelled & InputHTMLAttributes<HTMLInputElement>) {
+type InputRef = Pick<ComponentProps<"input">, "ref">;
+
+export function TextField(props: Labelled & InputHTMLAttributes<HTMLInputElement> & InputRef) {
+  const { label, hint, error, ...rest } = props;
   const id = useId();
   return (
     <Frame id={id} label={label} hint={hint} error={error}>
-      <input id={id} {...rest} {...described(id, { label, hint, error })} className={CONTROL} />
+      <input id={id} {...rest} {...described(id, { hint, error })} className={CONTROL} />
     </Frame>
   );
 }
 
-export function TextArea({ label, hint, error, ...rest }: Labelled & TextareaHTMLAttributes<HTMLTextAreaElement>) {
+export function TextArea(
+  props: Labelled & TextareaHTMLAttributes<HTMLTextAreaElement> & Pick<ComponentProps<"textarea">, "ref">,
+) {
+  const { label, hint, error, ...rest } = props;
   const id = useId();
   return (
-    <Frame id={id} label={label} hint={hint} error={error}>
-      <textarea id={id} rows={8} {...rest} {...described(id, { label, hint, error })} className={CONTROL} />
+    <Frame id={id} label={label} hint={hint} error={error} isWide>
+      <textarea id={id} rows={8} {...rest} {...described(id, { hint, error })} className={CONTROL} />
     </Frame>
   );
 }
 
-export function SelectField({
-  label,
-  hint,
-  error,
-  children,
-  ...rest
-}: Labelled & SelectHTMLAttributes<HTMLSelectElement>) {
-  const id = useId();
-  return (
-    <Frame id={id} label={label} hint={hint} error={error}>
-      <select id={id} {...rest} {...described(id, { label, hint, error })} className={CONTROL}>
-        {children}
-      </select>
-    </Frame>
-  );
-}
-
-export function CheckField({ label, hint, ...rest }: Omit<Labelled, "error"> & InputHTMLAttributes<HTMLInputElement>) {
+export function CheckField(props: Labelled & InputHTMLAttributes<HTMLInputElement> & InputRef) {
+  const { label, hint, error, ...rest } = props;
   const id = useId();
   return (
     <div className="flex gap-2">
@@ -89,19 +89,26 @@ export function CheckField({ label, hint, ...rest }: Omit<Labelled, "error"> & I
         id={id}
         type="checkbox"
         {...rest}
-        {...described(id, { label, hint })}
-        className="mt-1 size-4 accent-accent"
+        {...described(id, { hint, error })}
+        className="mt-1 size-4 shrink-0 accent-accent"
       />
       <div>
         <label htmlFor={id} className="text-sm font-medium">
           {label}
         </label>
-        {hint !== undefined && (
-          <p id={`${id}-hint`} className="text-sm text-faint">
-            {hint}
-          </p>
-        )}
+        <Notes id={id} hint={hint} error={error} />
       </div>
     </div>
+  );
+}
+
+export function SelectField({ label, hint, error, children, ...rest }: Labelled & ComponentProps<"select">) {
+  const id = useId();
+  return (
+    <Frame id={id} label={label} hint={hint} error={error}>
+      <select id={id} {...rest} {...described(id, { hint, error })} className={CONTROL}>
+        {children}
+      </select>
+    </Frame>
   );
 }
