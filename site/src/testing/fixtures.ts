@@ -40,6 +40,7 @@ export const user = (changed: Partial<Schemas["User"]> = {}): Schemas["User"] =>
   status: "active",
   roles: [{ name: "owner", display_name: "Owner" }],
   organization_ids: [ORGANIZATION],
+  last_seen_at: AT,
   created_at: AT,
   updated_at: AT,
   ...changed,
@@ -91,21 +92,6 @@ export const provider = (changed: Partial<Schemas["Provider"]> = {}): Schemas["P
   allow_central_api_key_fallback: false,
   warnings: [],
   source: "database",
-  ...changed,
-});
-
-export const user = (changed: Partial<Schemas["User"]> = {}): Schemas["User"] => ({
-  id: USER,
-  username: "ada",
-  name: "Ada",
-  email: "ada@example.com",
-  avatar_url: "",
-  status: "active",
-  roles: [{ name: "owner", display_name: "Owner" }],
-  organization_ids: [ORGANIZATION],
-  last_seen_at: AT,
-  created_at: AT,
-  updated_at: AT,
   ...changed,
 });
 

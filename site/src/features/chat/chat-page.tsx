@@ -128,13 +128,19 @@ function Conversation(props: ConversationProps) {
     if (isLoaded) store.chatShown();
   }, [isLoaded, store]);
 
-  const answer = lastAnswer(state);
-  const copyAnswer = (answer: string) =>
+  const copyAnswer = () => {
+    // as it is now: the page is not rendered again for each letter of an answer
+    const answer = open === null ? null : lastAnswer(open.getSnapshot());
+    if (answer === null) {
+      toast("There is no answer yet");
+      return;
+    }
     void copyText(answer).then(
       () => toast("Answer copied"),
       () => toast("The browser did not allow copying"),
     );
-  useCommand("answer.copy", answer === null ? null : () => copyAnswer(answer));
+  };
+  useCommand("answer.copy", chatId === null ? null : copyAnswer);
   const togglePanel = () => {
     if (isPhone) setSummaryShown(!isSummaryShown);
     else if (isWide) panel.setOpen(!panel.isOpen);
