@@ -74,8 +74,9 @@ impl Builder {
             admin.post("/api/experimental/chats/providers", json!({"provider": "scripted"})).await.expect(201);
         }
         for (n, script) in server.scripts.iter().enumerate() {
+            let is_default = n == 0 && script != HELD;
             let model =
-                json!({"provider": "scripted", "model": script, "context_limit": 200_000, "is_default": n == 0});
+                json!({"provider": "scripted", "model": script, "context_limit": 200_000, "is_default": is_default});
             admin.post("/api/experimental/chats/model-configs", model).await.expect(201);
         }
         server
