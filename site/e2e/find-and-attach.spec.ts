@@ -1,5 +1,5 @@
 /** Finding chats, and files in messages (E13, E14, E17 of ui.md 10.3). */
-import type { Page } from "@playwright/test";
+import type { Page, Route } from "@playwright/test";
 import { PICTURE } from "./picture";
 import { composer, expect, say, script, shots, signIn, test } from "./server";
 
@@ -130,7 +130,7 @@ test(
     await shots(page, "attach-1-tiles");
     // what is attached outlives a reload, as what is typed does
     await composer(page).fill("Look at these");
-    await page.waitForTimeout(500);
+    await expect(page.getByRole("button", { name: "Send" })).not.toHaveAttribute("aria-disabled", "true");
     await page.reload();
     await expect(tiles).toHaveCount(3);
     await page.keyboard.press("Enter");
@@ -195,15 +195,19 @@ test(
     // T15: removed while it is on its way
     let release = (): void => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
-    await page.route("**/chats/files?*", async (route) => {
-      await held;
-      await route.continue().catch(() => undefined);
+    const gone = new Promise<void>((resolve, reject) => {
+      const letGo = async (route: Route): Promise<void> => {
+        await held;
+        await route.continue().catch(() => undefined);
+        resolve();
+      };
+      page.route("**/chats/files?*", letGo).catch(reject);
     });
     await pick("slow.txt", "text/plain", Buffer.from("slow"));
     await expect(tiles).toHaveCount(2);
     await page.getByRole("button", { name: "Remove slow.txt" }).click();
     release();
-    await page.waitForTimeout(300);
+    await gone;
     await expect(tiles).toHaveCount(1);
     await say(page, "words");
     await expect(page.getByText("Seen.")).toBeVisible();

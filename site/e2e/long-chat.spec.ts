@@ -1,5 +1,6 @@
 /** Long chats: place is kept, few rows are mounted, nothing is left behind. What can be counted is asserted here;
  *  times belong to benchmarks. */
+import { gzipSync } from "node:zlib";
 import type { Page } from "@playwright/test";
 import { composer, expect, say, script, signIn, test } from "./server";
 
@@ -33,39 +34,39 @@ async function anchor(page: Page): Promise<{ text: string; top: number }> {
   });
 }
 
-/** The wheel scrolls smoothly, slower on a busy machine. */
-async function wheelEnds(page: Page): Promise<void> {
+/** Turns the wheel, until what it brought on screen stays; gives the first row of that. */
+async function wheel(page: Page, by: number): Promise<Awaited<ReturnType<typeof anchor>>> {
+  let last = await anchor(page);
+  await page.mouse.wheel(0, by);
+  await expect.poll(() => anchor(page)).not.toEqual(last);
   await expect(async () => {
-    const before = await anchor(page);
-    await page.waitForTimeout(250);
-    expect(await anchor(page)).toEqual(before);
-  }).toPass();
+    const before = last;
+    last = await anchor(page);
+    expect(last).toEqual(before);
+  }).toPass({ intervals: [250] });
+  return last;
 }
 
 test(
   "B4, B5: a long chat mounts few rows, and older ones come in without moving what is read",
   script(ANSWER),
   async ({ page, demo }) => {
+    test.setTimeout(300_000);
     const id = await demo.longChat(TURNS);
     await signIn(page, demo);
     await page.goto(`${demo.url}/agents/${id}`);
     await expect(question(page, `Question ${TURNS}`)).toBeInViewport();
     expect(await mountedRows(page)).toBeLessThanOrEqual(80);
-    let isFirstSeen = false;
-    for (let scroll = 0; scroll < 80 && !isFirstSeen; scroll += 1) {
+    while (!(await question(page, "Question 1").isVisible())) {
       await list(page).hover();
       await page.mouse.wheel(0, -1500);
-      await page.waitForTimeout(60);
-      isFirstSeen = await question(page, "Question 1").isVisible();
       expect(await mountedRows(page)).toBeLessThanOrEqual(80);
     }
-    expect(isFirstSeen).toBe(true);
     // what is read keeps its place while an answer is written below
-    await page.mouse.wheel(0, 600);
-    await wheelEnds(page);
-    const before = await anchor(page);
-    await demo.api("POST", `/api/experimental/chats/${id}/messages`, { content: [{ type: "text", text: "slowly" }] });
-    await page.waitForTimeout(2000);
+    const before = await wheel(page, 600);
+    await demo.message(id, "slowly");
+    await demo.isAtRest(id);
+    await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
     const after = await anchor(page);
     expect(after.text).toBe(before.text);
     expect(Math.abs(after.top - before.top)).toBeLessThanOrEqual(1);
@@ -87,45 +88,46 @@ test(
       await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
     }
     await say(page, "slowly");
-    await expect(page.getByText(/Slow sentence 10\./)).toBeVisible();
+    // so high that it stays on screen
+    await expect(page.getByText(/Slow sentence 100\./)).toBeVisible();
     await list(page).hover();
-    await page.mouse.wheel(0, -500);
-    await wheelEnds(page);
-    const before = await anchor(page);
-    await page.waitForTimeout(1500);
+    const before = await wheel(page, -400);
+    await expect(page.getByText(/Slow sentence 200\./)).toBeAttached();
     expect(Math.abs((await anchor(page)).top - before.top)).toBeLessThanOrEqual(1);
     await page.getByRole("button", { name: "Latest" }).click();
-    await expect(page.getByText(/Slow sentence 300\./)).toBeInViewport({ timeout: 20_000 });
+    await expect(page.getByText(/Slow sentence 300\./)).toBeInViewport();
     await expect(page.getByRole("button", { name: "Latest" })).toBeHidden();
   },
 );
 
 test("B1: what the first load of a chat weighs", async ({ page, demo }) => {
-  const { id } = (await demo.api("POST", "/api/experimental/chats", { content: [{ type: "text", text: "hi" }] })) as {
-    id: string;
-  };
+  const id = await demo.chat("hi");
   await signIn(page, demo);
   const weights = { js: 0, css: 0 };
+  const weighed: Promise<void>[] = [];
   page.on("response", (response) => {
     const path = new URL(response.url()).pathname;
     const kind = path.endsWith(".js") ? "js" : path.endsWith(".css") ? "css" : null;
     if (kind === null) return;
     // compressed with gzip whatever the browser asked for: the budget is in gzip
-    void fetch(response.url(), { headers: { "Accept-Encoding": "gzip" } }).then(async (answer) => {
-      const { gzipSync } = await import("node:zlib");
+    const weigh = async (): Promise<void> => {
+      const answer = await fetch(response.url(), { headers: { "Accept-Encoding": "gzip" } });
       weights[kind] += gzipSync(Buffer.from(await answer.arrayBuffer())).length;
-    });
+    };
+    weighed.push(weigh());
   });
   await page.goto(`${demo.url}/agents/${id}`);
   await expect(composer(page)).toBeEditable();
   await expect(page.getByText("I am the scripted demo model")).toBeVisible();
-  await page.waitForTimeout(500);
+  await page.waitForLoadState("networkidle");
+  await Promise.all(weighed);
   expect(weights.js).toBeGreaterThan(50_000);
   expect(weights.js).toBeLessThanOrEqual(350_000);
   expect(weights.css).toBeLessThanOrEqual(40_000);
 });
 
 test("B11: 50 switches of chats leave no socket and little memory", script(ANSWER), async ({ page, demo }) => {
+  test.setTimeout(300_000);
   const ids = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => demo.longChat(4)));
   const open = new Set<string>();
   let sockets = 0;

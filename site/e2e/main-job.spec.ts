@@ -1,4 +1,7 @@
 import AxeBuilder from "@axe-core/playwright";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Page } from "@playwright/test";
 import { composer, expect, provokes, say, script, Server, shots, signIn, test } from "./server";
 
 test("E1: a first run with the demo model ends in an answer", async ({ page, errors }) => {
@@ -91,6 +94,13 @@ rules:
       - {text: "Sentence {n} of a long answer. ", repeat: 200, delay_ms: 20}
       - usage: {input_tokens: 1000, output_tokens: 500}
 `;
+/** Says ten sentences and is never done. */
+const ENDLESS = `
+rules:
+  - steps:
+      - {text: "Sentence {n} of a long answer. ", repeat: 10}
+      - hang: true
+`;
 const WHOLE = Array.from({ length: 200 }, (_, at) => `Sentence ${at + 1} of a long answer.`).join(" ");
 
 test(
@@ -101,10 +111,10 @@ test(
     await say(page, "talk");
     await expect(page.getByText("Sentence 10 of a long answer.")).toBeVisible();
     await demo.kill();
-    await page.waitForTimeout(500);
+    await expect(page.getByText("Reconnecting")).toBeVisible();
     await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
     await demo.launch();
-    await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 40_000 });
+    await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE);
     await expect(page.getByText(/1 step/)).toBeVisible();
   },
 );
@@ -121,17 +131,23 @@ test("E7: ten cuts of the connection leave the same text", script(SLOW, "cut"), 
     await expect(page.getByText(`Sentence ${cut * 15} of a long answer.`)).toBeVisible();
     await sockets.at(-1)?.close();
   }
-  await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE, { timeout: 30_000 });
+  await expect(page.getByRole("article", { name: "Answer" }).last()).toHaveText(WHOLE);
 });
 
-test("E10: stop keeps what there is, and the next turn shows no old text", script(SLOW), async ({ page, demo }) => {
+test("E10: stop keeps what there is, and the next turn shows no old text", script(ENDLESS), async ({ page, demo }) => {
   await signIn(page, demo);
   await say(page, "talk");
   await expect(page.getByText("Sentence 5 of a long answer.")).toBeVisible();
-  await composer(page).press("Escape");
-  await expect(page.getByText("Press Esc again to stop")).toBeVisible();
-  await composer(page).press("Escape");
-  await expect(page.getByText("Stopped here")).toBeVisible();
+  // the question is there for two seconds: who comes too late is asked again
+  const isAsked = async () => {
+    await composer(page).press("Escape");
+    return page.getByText("Press Esc again to stop").isVisible();
+  };
+  await expect.poll(isAsked).toBe(true);
+  await expect(async () => {
+    if (await isAsked()) await composer(page).press("Escape");
+    await expect(page.getByText("Stopped here")).toBeVisible({ timeout: 20_000 });
+  }).toPass();
   await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
   await say(page, "again");
   await expect(page.getByRole("article", { name: "Answer" })).toHaveCount(2);
@@ -140,7 +156,7 @@ test("E10: stop keeps what there is, and the next turn shows no old text", scrip
 
 test(
   "E9: three messages wait: one is edited, one removed and put back, one sent now",
-  script(SLOW),
+  script(ENDLESS),
   async ({ page, demo }) => {
     await signIn(page, demo);
     await say(page, "talk");
@@ -167,7 +183,7 @@ test(
 test(
   "T14: a message promoted from two tabs is sent once, and neither says an error",
   {
-    ...script(SLOW, "not found"),
+    ...script(ENDLESS, "not found"),
   },
   async ({ page, demo, context }) => {
     await signIn(page, demo);
@@ -212,10 +228,13 @@ test("E11: an edit takes away all behind it", async ({ page, demo }) => {
 
 const FAILS = `
 rules:
+  - when: {user_contains: "waits", attempt: 1}
+    steps:
+      - error: {kind: overloaded, retry_after_ms: 1200000}
   - when: {user_contains: "once", attempt: 1}
     steps:
       - text: "lost words"
-      - error: {kind: overloaded, retry_after_ms: 1500}
+      - error: {kind: overloaded}
   - when: {user_contains: "once"}
     steps:
       - text: "Here it is."
@@ -228,8 +247,12 @@ test(
   script(FAILS),
   async ({ page, demo }) => {
     await signIn(page, demo);
-    await say(page, "fail once");
+    await say(page, "it waits");
     await expect(page.getByText("The provider is overloaded. Attempt 2")).toBeVisible();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
+    await page.getByRole("link", { name: "New chat" }).click();
+    await say(page, "fail once");
     await expect(page.getByText("Here it is.")).toBeVisible();
     await expect(page.getByText("lost words")).toBeHidden();
     await say(page, "fail for good");
@@ -237,6 +260,9 @@ test(
     await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
   },
 );
+
+/** The offer to take something back goes after some seconds, but not from under the pointer. */
+const keepOffer = (page: Page) => page.getByRole("button", { name: "Undo" }).hover();
 
 test("E16: status, title and archive follow in another tab without reload", async ({ page, demo, context }) => {
   await signIn(page, demo);
@@ -254,6 +280,7 @@ test("E16: status, title and archive follow in another tab without reload", asyn
   await expect(other.getByRole("link", { name: /Greetings/ })).toBeVisible();
   await page.getByRole("button", { name: "More about Greetings" }).click();
   await page.getByRole("menuitem", { name: "Archive" }).click();
+  await keepOffer(page);
   await expect(other.getByRole("link", { name: /Greetings/ })).toBeHidden();
   await page.getByRole("button", { name: "Undo" }).click();
   await expect(other.getByRole("link", { name: /Greetings/ })).toBeVisible();
@@ -261,7 +288,7 @@ test("E16: status, title and archive follow in another tab without reload", asyn
 
 test(
   "E15: archiving a chat that runs stops it and keeps what it said; Undo brings it back to its place",
-  script(SLOW),
+  script(ENDLESS),
   async ({ page, demo }) => {
     await signIn(page, demo);
     await say(page, "talk");
@@ -269,6 +296,7 @@ test(
     const row = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /talk/ });
     await page.getByRole("button", { name: "More about talk" }).click();
     await page.getByRole("menuitem", { name: "Stop and archive" }).click();
+    await keepOffer(page);
     await expect(row).toBeHidden();
     await expect(page.getByRole("heading", { name: "What should we work on?" })).toBeVisible();
     // the turn that was stopped tells the list of its end
@@ -286,11 +314,9 @@ test(
 
 test("E17: 120 chats come page by page, each once", async ({ page, demo }) => {
   for (let at = 0; at < 120; at += 10) {
-    await Promise.all(
-      Array.from({ length: 10 }, (_, n) =>
-        demo.api("POST", "/api/experimental/chats", { content: [{ type: "text", text: `Chat number ${at + n}` }] }),
-      ),
-    );
+    const chats = Array.from({ length: 10 }, (_, n) => demo.chat(`Chat number ${at + n}`));
+    // a chat that changes comes into the list from behind its page
+    await Promise.all(chats.map(async (id) => demo.isAtRest(await id)));
   }
   await signIn(page, demo);
   const rows = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /Chat number/ });
@@ -314,7 +340,6 @@ test("E4: an admin adds a model, and a draft of a chat survives a reload", async
   await expect(page.getByRole("cell", { name: "Second demo" })).toBeVisible();
   await page.goto(`${demo.url}/agents`);
   await composer(page).fill("not sent yet");
-  await page.waitForTimeout(400);
   await page.reload();
   await expect(composer(page)).toHaveValue("not sent yet");
   await page.getByRole("combobox", { name: /^Model/ }).click();
@@ -355,12 +380,14 @@ rules:
     await demo.api("POST", "/api/v2/organizations/default/templates", {
       name: "slow",
       driver: "local",
-      spec: { startup_script: "sleep 3; echo by the script > ~/made" },
+      spec: { startup_script: "while [ ! -e ~/go ]; do sleep 0.1; done; echo by the script > ~/made" },
     });
     await signIn(page, demo);
     await say(page, "work, please");
     const row = page.getByRole("button", { name: /workspace/ }).first();
     await expect(row).toContainText("scripts");
+    const { workspaces } = (await demo.api("GET", "/api/v2/workspaces")) as { workspaces: { id: string }[] };
+    writeFileSync(join(demo.dataFolder, "workspaces", workspaces[0]?.id ?? "", "home", "go"), "");
     await expect(row).toContainText("Created workspace calm-fox");
     await expect(page.getByText("All is there.")).toBeVisible();
     await page.getByRole("button", { name: /cat ~\/made/ }).click();

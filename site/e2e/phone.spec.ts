@@ -40,6 +40,7 @@ rules:
   - when: {user_contains: "slowly"}
     steps:
       - {text: "Slow sentence {n}. ", repeat: 2000, delay_ms: 25}
+      - hang: true
   - steps:
       - {text: "Line {n} of the answer.\\n\\n", repeat: 30}
       - usage: {input_tokens: 10, output_tokens: 10}
@@ -53,17 +54,11 @@ test(
     await tapSend(page, "a long one");
     await expect(page.getByText("Line 30 of the answer.")).toBeInViewport();
     await tapSend(page, "slowly");
-    await expect(page.getByText(/Slow sentence 40\./)).toBeInViewport();
+    // so high that it stays on screen
+    await expect(page.getByText(/Slow sentence 150\./)).toBeInViewport();
     // a finger on the list drags it down
     const list = page.getByRole("region", { name: "Conversation" });
     const session = await page.context().newCDPSession(page);
-    const touch = (type: "touchStart" | "touchMove" | "touchEnd", y: number) =>
-      session.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: 180, y }] });
-    await touch("touchStart", 200);
-    for (let y = 220; y <= 620; y += 20) await touch("touchMove", y);
-    await touch("touchEnd", 620);
-    await expect(page.getByRole("button", { name: "Latest" })).toBeVisible();
-    await page.waitForTimeout(800);
     // the first paragraph on screen keeps its place while the answer grows below
     const place = () =>
       list.evaluate((node) => {
@@ -71,9 +66,24 @@ test(
         const first = [...node.querySelectorAll("p")].find((each) => each.getBoundingClientRect().bottom > top);
         return `${first?.textContent.slice(0, 20)} at ${Math.round(first?.getBoundingClientRect().top ?? 0)}`;
       });
-    const before = await place();
+    const touch = (type: "touchStart" | "touchMove" | "touchEnd", y: number) =>
+      session.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: 180, y }] });
+    await touch("touchStart", 200);
+    for (let y = 220; y <= 620; y += 20) await touch("touchMove", y);
+    await touch("touchEnd", 620);
+    await expect(page.getByRole("button", { name: "Latest" })).toBeVisible();
+    // it rolls on for a while
+    let before = await place();
+    await expect(async () => {
+      const last = before;
+      before = await place();
+      expect(before).toBe(last);
+    }).toPass({ intervals: [250] });
     expect(before).toMatch(/^(Line|Slow)/);
-    await page.waitForTimeout(1500);
+    const written = async () =>
+      Math.max(...[...(await list.innerText()).matchAll(/Slow sentence (\d+)/g)].map(([, n]) => Number(n)));
+    const soFar = await written();
+    await expect.poll(written).toBeGreaterThan(soFar + 40);
     expect(await place()).toBe(before);
     await page.getByRole("button", { name: "Latest" }).tap();
     await expect(page.getByRole("button", { name: "Latest" })).toBeHidden();
@@ -164,9 +174,10 @@ test(
     const row = page.getByRole("navigation", { name: "Chats" }).getByRole("link", { name: /slowly/ });
     await tapMenu(page, "slowly", "Stop and archive");
     await expect(row).toBeHidden();
-    await shots(page, "phone-11-archived");
+    // at once: the offer goes after some seconds
     await page.getByRole("button", { name: "Undo" }).tap();
     await expect(row).toBeVisible();
+    await shots(page, "phone-11-back");
     await tapMenu(page, "slowly", "Archive");
     await expect(row).toBeHidden();
     await page.getByRole("button", { name: "Archived" }).tap();

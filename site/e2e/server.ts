@@ -14,7 +14,8 @@ const ALWAYS = [/status of 401/, /status of 404 .*users\/first/];
 /** What it prints beside that when a scenario provokes it; each scenario names its own. */
 const PROVOKED = {
   "not found": /status of 404/,
-  "server away": /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to/,
+  "server away":
+    /ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH|SOCKET_NOT_CONNECTED)|WebSocket connection to/,
   cut: /WebSocket connection to/,
   refused: /status of 400/,
   "upload cut": /ERR_FAILED/,
@@ -22,18 +23,31 @@ const PROVOKED = {
 
 type Provoked = keyof typeof PROVOKED;
 
+/** Ports of a worker lie below those that the system gives to connections, so that no connection takes the port of
+ *  a server that is away for a moment. Where they begin is left to chance: other tests may run on this machine. */
+const PORTS = 1000;
+const FIRST_PORT = 20_000 + Number(process.env.TEST_PARALLEL_INDEX ?? 0) * PORTS;
+let lastPort = Math.floor(Math.random() * PORTS);
+
 async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+  for (let tried = 0; tried < PORTS; tried += 1) {
+    lastPort = (lastPort + 1) % PORTS;
+    if (await isFree(FIRST_PORT + lastPort)) return FIRST_PORT + lastPort;
+  }
+  throw new Error("no port is free");
+}
+
+async function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
+
+const CHATS = "/api/experimental/chats";
+
+const content = (words: string) => ({ content: [{ type: "text", text: words }] });
 
 export class Server {
   readonly #folder = mkdtempSync(join(tmpdir(), "atelier-e2e-"));
@@ -62,13 +76,17 @@ export class Server {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  get dataFolder(): string {
+    return join(this.#folder, "data");
+  }
+
   async launch(): Promise<void> {
     if (BINARY === "") throw new Error("ATELIER_BINARY names no program: run ./dev e2e");
     this.#process = spawn(BINARY, ["server", ...(this.#isDemo ? ["--demo"] : [])], {
       env: {
         PATH: process.env.PATH,
         ATELIER_HTTP_ADDRESS: `127.0.0.1:${this.#port}`,
-        ATELIER_DATA_DIR: join(this.#folder, "data"),
+        ATELIER_DATA_DIR: this.dataFolder,
         ATELIER_SCRIPTS_DIR: this.#folder,
         ATELIER_EGRESS_ALLOW: "loopback",
         ATELIER_RATE_LOGINS: "0",
@@ -84,24 +102,24 @@ export class Server {
     this.#printed = "";
     this.#process.stdout?.on("data", (text) => (this.#printed += String(text)));
     // the last line of what it prints at its start
-    await expect.poll(() => this.#printed, { timeout: 20_000 }).toContain("Listening on ");
-    await expect
-      .poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status, { timeout: 20_000 })
-      .toBe(200);
+    await expect.poll(() => this.#printed).toContain("Listening on ");
+    await expect.poll(async () => (await fetch(`${this.url}/healthz`).catch(() => null))?.status).toBe(200);
   }
 
   async kill(): Promise<void> {
     const process = this.#process;
     if (process === null) return;
+    this.#process = null;
+    if (process.exitCode !== null || process.signalCode !== null) return;
     const ended = new Promise((resolve) => process.once("exit", resolve));
     process.kill("SIGKILL");
     await ended;
-    this.#process = null;
   }
 
   async stop(): Promise<void> {
     await this.kill();
-    rmSync(this.#folder, { recursive: true, force: true });
+    // processes of a workspace may still write while they end
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
   /** The link that the server has printed for a page of its site. */
@@ -133,17 +151,30 @@ export class Server {
     return text === "" ? null : (JSON.parse(text) as unknown);
   }
 
+  /** A chat of one message, made by a request; gives its id. */
+  async chat(words: string): Promise<string> {
+    return ((await this.api("POST", CHATS, content(words))) as { id: string }).id;
+  }
+
+  /** Sends a message to a chat. */
+  async message(id: string, words: string): Promise<void> {
+    await this.api("POST", `${CHATS}/${id}/messages`, content(words));
+  }
+
+  /** Ends once a chat's turn has ended. */
+  async isAtRest(id: string): Promise<void> {
+    const status = async () => ((await this.api("GET", `${CHATS}/${id}`)) as { status: string }).status;
+    await expect.poll(status, { intervals: [5] }).toBe("waiting");
+  }
+
   /** A chat of so many turns, made by requests; gives its id. */
   async longChat(turns: number): Promise<string> {
-    const chats = "/api/experimental/chats";
-    const content = (at: number) => ({ content: [{ type: "text", text: `Question ${at}` }] });
-    const { id } = (await this.api("POST", chats, content(1))) as { id: string };
-    const waits = async () => ((await this.api("GET", `${chats}/${id}`)) as { status: string }).status === "waiting";
+    const id = await this.chat("Question 1");
+    await this.isAtRest(id);
     for (let at = 2; at <= turns; at += 1) {
-      while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
-      await this.api("POST", `${chats}/${id}/messages`, content(at));
+      await this.message(id, `Question ${at}`);
+      await this.isAtRest(id);
     }
-    while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 5));
     return id;
   }
 
