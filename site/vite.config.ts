@@ -39,6 +39,7 @@ export default defineConfig({
           include: ["src/**/*.test.{ts,tsx}"],
           exclude: ["src/**/*.browser.test.tsx"],
           environment: "node",
+          testTimeout: 60_000,
         },
       },
       {

@@ -39,7 +39,7 @@ for (const set of Object.values(allStories)) {
         lookApply({ theme, textSize: 100, motion: "reduced", sendKey: "enter" });
         story.server?.(server);
         const { container } = await render(<StoryPlace story={story} />);
-        await vi.waitFor(() => expect(container.textContent + container.innerHTML).not.toBe(""));
+        await expect.poll(() => container.innerHTML).not.toBe("");
         await story.play?.({ expect, page, userEvent, element: container, server });
         const report = await axe.run(document.body, {
           runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"],

@@ -25,8 +25,6 @@ function Place({ first }: { first: string | null }) {
   );
 }
 
-const SLOW = { timeout: 15_000 };
-
 const field = (page: BrowserPage) => page.getByRole("textbox", { name: "Message" });
 
 /** What a chat at rest, or one that runs, answers. */
@@ -72,11 +70,13 @@ export default {
   stories: {
     "typing goes on while the chat is created": story(
       null,
-      (server) =>
+      (server) => {
+        release = undefined;
         usual(server).on("post", "/api/experimental/chats", async () => {
           await new Promise<void>((resolve) => (release = resolve));
           return chat();
-        }),
+        });
+      },
       async ({ expect, page, userEvent }) => {
         await expect.element(field(page)).toHaveFocus();
         await expect
@@ -86,6 +86,7 @@ export default {
         await userEvent.keyboard("make the tests pass{Enter}just check");
         await expect.element(page.getByText("make the tests pass")).toBeVisible();
         await expect.element(page.getByText("Sending", { exact: true })).toBeVisible();
+        await expect.poll(() => release).toBeDefined();
         release?.();
         await expect.element(page.getByRole("heading", { name: "Make the tests pass" })).toBeVisible();
         await userEvent.keyboard(" the click handler");
@@ -125,7 +126,7 @@ export default {
         await expect.element(field(page)).toHaveFocus();
         await userEvent.keyboard("once and only once{Enter}");
         await expect.element(page.getByText("once and only once")).toBeVisible();
-        await expect.poll(() => keys, SLOW).toHaveLength(2);
+        await expect.poll(() => keys).toHaveLength(2);
         expect(new Set(keys).size).toBe(1);
         expect(bodies[0]).toEqual(bodies[1]);
       },

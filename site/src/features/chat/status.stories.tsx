@@ -105,7 +105,7 @@ export default {
     reconnecting: line("Reconnecting", () =>
       running([], { connection: { phase: "reconnecting", since: Date.now() - 5000, retryAt: Date.now() + 5000 } }),
     ),
-    moved: line("Continued on another server", () => running([], { movedAt: Date.now() })),
+    moved: line("Continued on another server", () => running([], { movedAt: Date.now() + 3_600_000 })),
     "summary without a workspace": summary({}, 30_000),
     "summary, context nearly full": summary({ status: "running", workspace_id: workspace().id }, 195_000),
   },
