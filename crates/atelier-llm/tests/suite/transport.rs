@@ -206,10 +206,14 @@ async fn an_error_body_that_trickles_keeps_its_status() {
     let clock = Arc::new(ManualClock::default());
     let provider = fake.provider_with(ProviderKind::OpenAiCompat, &clock);
     let asked = tokio::spawn(async move { failure(&provider, hello()).await });
-    // the wait for a first event, and within it that for the body of an error, which is far shorter
-    clock.slept_on_by(2).await;
-    clock.advance(Duration::from_secs(5));
-    let error = asked.await.unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(60), async {
+        // the wait for a first event, and within it that for the body of an error, which is far shorter
+        clock.slept_on_by(2).await;
+        clock.advance(Duration::from_secs(5));
+        asked.await.unwrap()
+    })
+    .await
+    .unwrap();
     assert_eq!((error.kind, error.status_code), (ErrorKind::Config, Some(400)), "{error:?}");
 }
 
