@@ -9,7 +9,11 @@ export function Surroundings({ queries, children }: { queries: QueryClient; chil
   const [stores] = useState(() => new ChatStores());
   useEffect(() => {
     window.addEventListener("pagehide", stores.flush);
-    return () => window.removeEventListener("pagehide", stores.flush);
+    return () => {
+      window.removeEventListener("pagehide", stores.flush);
+      // a save that is due would come after the end of this page, in the midst of the next story
+      stores.flush();
+    };
   }, [stores]);
   return (
     <StrictMode>
