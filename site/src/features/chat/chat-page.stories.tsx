@@ -182,6 +182,41 @@ export default {
         await expect.element(field(page)).toHaveValue("my draft");
       },
     ),
+    "a turn that failed goes on": story(
+      CHAT,
+      (server) => {
+        bodies = [];
+        usual(server, { status: "error" }).on("post", "/api/experimental/chats/{chat}/retry", ({ body }) => {
+          bodies.push(body);
+          return chat({ status: "running" });
+        });
+      },
+      async ({ expect, page }) => {
+        const turn = page.getByRole("region", { name: "Conversation" });
+        await expect.element(turn.getByText("This turn failed.")).toBeVisible();
+        await turn.getByRole("button", { name: "Try again" }).click();
+        await expect.poll(() => bodies).toEqual([{}]);
+      },
+    ),
+    "an answer is replaced": story(
+      CHAT,
+      (server) => {
+        bodies = [];
+        usual(server).on("patch", "/api/experimental/chats/{chat}/messages/{message}", ({ body }) => {
+          bodies.push(body);
+          return sentMessage.message;
+        });
+      },
+      async ({ expect, page }) => {
+        const turn = page.getByRole("region", { name: "Conversation" });
+        await expect.element(turn.getByText("You stopped this turn.")).toBeVisible();
+        await turn.getByRole("button", { name: "Try again" }).click();
+        const dialog = page.getByRole("dialog", { name: "Try again" });
+        await expect.element(dialog.getByText("The answer is replaced. Money spent stays counted.")).toBeVisible();
+        await dialog.getByRole("button", { name: "Try again" }).click();
+        await expect.poll(() => bodies).toEqual([{ content: [{ type: "text", text: "Make the tests pass" }] }]);
+      },
+    ),
     "an earlier message is edited while a draft is there": story(
       CHAT,
       (server) => {

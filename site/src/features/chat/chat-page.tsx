@@ -24,6 +24,7 @@ import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
 import { useMedia } from "../../ui/use-media";
+import type { Again } from "./answer/again";
 import { useChatStores } from "./chat-stores";
 import { Composer } from "./composer/composer";
 import type { ComposerStore } from "./composer/composer-store";
@@ -250,6 +251,21 @@ function Conversation(props: ConversationProps) {
     open?.tryAgain(choice.model).catch(report);
   };
 
+  const again: Again = {
+    models: choice.models,
+    queued: queue.length,
+    isRetry: state.status === "error",
+    run: ({ user }, model) => {
+      setProblem(null);
+      if (state.status === "error") open?.tryAgain(model).catch(report);
+      else if (user !== null) {
+        const parts = partsOf(user.content);
+        const body = { content: inputParts(parts), ...(model === null ? {} : { model_config_id: model }) };
+        store.sendOther({ kind: "edit", message: user.id, body }, parts);
+      }
+    },
+  };
+
   return (
     <div className="relative flex h-full min-h-0">
       <div className="@container flex min-w-0 grow flex-col">
@@ -302,6 +318,7 @@ function Conversation(props: ConversationProps) {
             hasOlder={state.hasOlder}
             onOlder={() => void open.loadOlder()}
             onEdit={actions.edit ? startEdit : null}
+            again={actions.edit ? again : null}
             editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
             tail={pending}
           />

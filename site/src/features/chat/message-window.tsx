@@ -9,6 +9,7 @@ import { asFailure, client, unwrap } from "../../api/client";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { Skeleton } from "../../ui/skeleton";
+import { RowActions } from "./answer/row-actions";
 import { rowOfMessage, windowRows } from "./model/message-rows";
 import type { ChatMessagePage } from "./model/types";
 import { Latest, TranscriptRow } from "./transcript";
@@ -87,33 +88,35 @@ export function MessageWindow(props: { chatId: string; message: number; onLatest
   if (query.isError) return <FailureBanner failure={asFailure(query.error)} action={<Latest onClick={onLatest} />} />;
   return (
     <section aria-label="Earlier part of the conversation" className="relative min-h-0 grow">
-      <VList ref={list} shift={isPrepended} style={{ height: "100%" }}>
-        <div className="mx-auto flex max-w-3xl justify-center p-4">
-          {query.hasPreviousPage && (
-            <Button
-              small
-              disabledReason={query.isFetchingPreviousPage ? "Loading" : null}
-              onClick={() => void query.fetchPreviousPage()}
-            >
-              Show older
-            </Button>
-          )}
-        </div>
-        {rows.map((row, index) => (
-          <TranscriptRow key={row.key} row={row} isMarked={index === at} onEdit={null} />
-        ))}
-        <div className="mx-auto flex max-w-3xl justify-center p-4 pb-16">
-          {query.hasNextPage && (
-            <Button
-              small
-              disabledReason={query.isFetchingNextPage ? "Loading" : null}
-              onClick={() => void query.fetchNextPage()}
-            >
-              Show newer
-            </Button>
-          )}
-        </div>
-      </VList>
+      <RowActions rows={rows} again={null} onEdit={null}>
+        <VList ref={list} shift={isPrepended} style={{ height: "100%" }}>
+          <div className="mx-auto flex max-w-3xl justify-center p-4">
+            {query.hasPreviousPage && (
+              <Button
+                small
+                disabledReason={query.isFetchingPreviousPage ? "Loading" : null}
+                onClick={() => void query.fetchPreviousPage()}
+              >
+                Show older
+              </Button>
+            )}
+          </div>
+          {rows.map((row, index) => (
+            <TranscriptRow key={row.key} row={row} isMarked={index === at} onEdit={null} />
+          ))}
+          <div className="mx-auto flex max-w-3xl justify-center p-4 pb-16">
+            {query.hasNextPage && (
+              <Button
+                small
+                disabledReason={query.isFetchingNextPage ? "Loading" : null}
+                onClick={() => void query.fetchNextPage()}
+              >
+                Show newer
+              </Button>
+            )}
+          </div>
+        </VList>
+      </RowActions>
       {at < 0 && (
         <div className="absolute inset-x-0 top-2 mx-auto max-w-xl px-4">
           <Banner tone="info">The message is not there any more.</Banner>

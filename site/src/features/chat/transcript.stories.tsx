@@ -1,5 +1,6 @@
-import { message, stateAfter, text } from "../../testing/fixtures";
+import { MODEL, message, model, stateAfter, text } from "../../testing/fixtures";
 import type { Story, StorySet } from "../../testing/story";
+import type { Again } from "./answer/again";
 import { transcriptRows } from "./model/transcript";
 import type { ChatMessage, MessagePart } from "./model/types";
 import { Transcript } from "./transcript";
@@ -54,6 +55,7 @@ interface Shown {
 function shown(
   { messages = [], events = [], hasOlder = false, status = "waiting" }: Shown,
   play?: Story["play"],
+  server?: Story["server"],
 ): Story {
   return {
     height: 620,
@@ -62,20 +64,51 @@ function shown(
         { type: "status", status: { status } },
         ...messages.map((each) => ({ type: "message", message: each })),
         ...events,
+        { type: "ready" },
       ]);
       return (
         <div className="@container flex h-full flex-col">
-          <Transcript rows={transcriptRows(state)} hasOlder={hasOlder} onOlder={older} onEdit={edit} editedId={null} />
+          <Transcript
+            rows={transcriptRows(state)}
+            hasOlder={hasOlder}
+            onOlder={older}
+            onEdit={edit}
+            editedId={null}
+            again={again}
+          />
         </div>
       );
     },
     ...(play === undefined ? {} : { play }),
+    ...(server === undefined ? {} : { server }),
   };
 }
 
 const done: string[] = [];
 const older = () => done.push("older");
 const edit = () => done.push("edit");
+const OTHER = "01940000-0000-7000-8000-0000000000a2";
+const again: Again = {
+  models: [model(), model({ id: OTHER, display_name: "Fable 5" })],
+  queued: 2,
+  isRetry: false,
+  run: (turn, chosen) => done.push(`again ${turn.user?.id ?? 0} ${chosen ?? "same"}`),
+};
+
+/** What is copied while this runs. */
+async function copied(act: (texts: string[]) => Promise<unknown>): Promise<void> {
+  const texts: string[] = [];
+  const writeText = (words: string) => Promise.resolve(void texts.push(words));
+  Object.defineProperty(navigator, "clipboard", { value: { writeText }, configurable: true });
+  await act(texts);
+  Reflect.deleteProperty(navigator, "clipboard");
+}
+
+const finger = (type: string, target: Element) => {
+  const { left, top } = target.getBoundingClientRect();
+  const place = { clientX: left + 10, clientY: top + 10 };
+  target.dispatchEvent(new PointerEvent(type, { pointerType: "touch", bubbles: true, ...place }));
+};
 const part = (seq: number, index: number, kind: "text" | "reasoning", words: string) => ({
   type: "message_part",
   step: 1,
@@ -147,6 +180,97 @@ export default {
     stopped: shown(
       { messages: [asked("Tell me more"), answered([text("Half of it")], { finish_reason: "interrupted" })] },
       async ({ expect, page }) => expect.element(page.getByText("Half of it")).toBeVisible(),
+    ),
+    "what can be done with an answer": shown(
+      {
+        messages: [
+          asked("Why is the last field lost?"),
+          answered([text("I **look**."), { type: "reasoning", text: "Hm." }], { model_config_id: MODEL }),
+          answered([text("Done:\n\n- one")], { model_config_id: MODEL }),
+        ],
+      },
+      async ({ expect, page }) => {
+        await copied(async (texts) => {
+          await page.getByRole("button", { name: "Copy answer" }).click();
+          await expect.poll(() => texts).toEqual(["I **look**.\n\nDone:\n\n- one"]);
+          await page.getByRole("button", { name: "Actions on this answer" }).click();
+          await page.getByRole("menuitem", { name: "Copy link" }).click();
+          await expect.poll(() => texts[1]).toMatch(/^http.*\?msg=\d+$/);
+        });
+        await page.getByRole("button", { name: "Actions on this answer" }).click();
+        await page.getByRole("menuitem", { name: "Details" }).click();
+        const details = page.getByRole("dialog", { name: "Details of this answer" });
+        await expect.element(details.getByText("Fable 4")).toBeVisible();
+        await expect.element(details.getByText("2 steps")).toBeVisible();
+        await details.getByRole("button", { name: "Close" }).click();
+        await expect.element(details).not.toBeInTheDocument();
+      },
+      (server) => server.on("get", "/api/experimental/chats/model-configs", [model()]),
+    ),
+    "an answer is asked for again by key, with another model": shown(
+      { messages: [asked("Hi"), answered([text("Hello.")], { model_config_id: MODEL })] },
+      async ({ expect, page, userEvent }) => {
+        done.length = 0;
+        const button = page.getByRole("button", { name: "Actions on this answer" });
+        await expect.element(button).toBeVisible();
+        button.element().focus();
+        await userEvent.keyboard("{Enter}");
+        await expect.element(page.getByRole("menuitem", { name: "Try again", exact: true })).toBeVisible();
+        await userEvent.keyboard("{End}{Enter}");
+        const dialog = page.getByRole("dialog", { name: "Try again with another model" });
+        await expect
+          .element(dialog.getByText("The answer is replaced, and the queue (2) is emptied. Money spent stays counted."))
+          .toBeVisible();
+        await dialog.getByRole("combobox", { name: "Model: Fable 4" }).click();
+        await page.getByRole("option", { name: "Fable 5" }).click();
+        await dialog.getByRole("button", { name: "Try again" }).click();
+        await expect.poll(() => done).toEqual([expect.stringMatching(new RegExp(`^again \\d+ ${OTHER}$`))]);
+        await expect.element(dialog).not.toBeInTheDocument();
+      },
+    ),
+    "earlier answers are not asked for again": shown(
+      { messages: [asked("Hi"), answered([text("Hello.")]), asked("And?"), answered([text("That is all.")])] },
+      async ({ expect, page }) => {
+        await page.getByRole("button", { name: "Actions on this answer" }).first().click();
+        await expect.element(page.getByRole("menuitem", { name: "Copy as Markdown" })).toBeVisible();
+        expect(page.getByRole("menuitem", { name: "Try again", exact: true }).query()).toBeNull();
+      },
+    ),
+    "the menu of a row under a finger": shown(
+      { messages: [asked("Hi"), answered([text("Hello **you**.")])] },
+      async ({ expect, page }) => {
+        await expect.element(page.getByText("Hello")).toBeVisible();
+        await copied(async (texts) => {
+          finger("pointerdown", page.getByText("Hello").element());
+          await page.getByRole("menuitem", { name: "Copy as Markdown" }).click();
+          await expect.poll(() => texts).toEqual(["Hello **you**."]);
+          finger("pointerdown", page.getByText("Hi", { exact: true }).element());
+          await page.getByRole("menuitem", { name: "Copy message" }).click();
+          await expect.poll(() => texts[1]).toBe("Hi");
+        });
+      },
+    ),
+    "turns that were stopped, that failed, and that have no answer": shown(
+      {
+        messages: [
+          asked("One"),
+          answered([text("Half of")], { finish_reason: "interrupted" }),
+          asked("Two"),
+          asked("Three"),
+        ],
+        events: [
+          { type: "error", error: { kind: "auth", message: "The key was refused.", retryable: false } },
+          { type: "status", status: { status: "error" } },
+        ],
+      },
+      async ({ expect, page }) => {
+        done.length = 0;
+        await expect.element(page.getByText("You stopped this turn.")).toBeVisible();
+        await expect.element(page.getByText("This turn ended without an answer.")).toBeVisible();
+        await expect.element(page.getByText("This turn failed: The key was refused.")).toBeVisible();
+        await expect.element(page.getByRole("button", { name: "Try again" })).toBeVisible();
+        expect(page.getByRole("button", { name: "Try again" }).elements()).toHaveLength(1);
+      },
     ),
     unpriced: shown(
       { messages: [asked("Hi"), answered([text("Hello.")], { cost_micros: null })] },

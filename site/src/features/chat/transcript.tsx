@@ -2,15 +2,18 @@ import type { Links } from "marked";
 import { ArrowDown, ChevronRight, Pencil } from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
 import { VList } from "virtua";
-import { moneyExact, money } from "../../format/money";
-import { clock, count, duration, tokens } from "../../format/quantity";
+import { clock, duration } from "../../format/quantity";
 import { Button, IconButton } from "../../ui/button";
 import { CopyButton } from "../../ui/copy-button";
+import { useLongPress } from "../../ui/use-long-press";
+import type { Again } from "./answer/again";
+import { RowActions, useRowMenu } from "./answer/row-actions";
+import { TurnFooter } from "./answer/turn-footer";
 import { FileTile } from "./composer/attachment-tiles";
 import { partsOf, textOf } from "./composer/draft";
+import { LedgerMargin } from "./ledger";
 import { Markdown } from "./markdown";
 import { hostOf, linkOf } from "./markdown/links";
-import { type Ledger, tokensIn } from "./model/ledger";
 import type { Row } from "./model/transcript";
 import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
@@ -25,35 +28,39 @@ export interface TranscriptProps {
   onEdit: ((message: ChatMessage) => void) | null;
   /** Rows behind this message go when the edit is saved. */
   editedId: number | null;
+  /** How the last turn is run again; null: not by this person. */
+  again: Again | null;
   /** Behind the last row. */
   tail?: ReactNode;
 }
 
 /** The virtual list of rows. */
-export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId, tail }: TranscriptProps) {
+export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId, again, tail }: TranscriptProps) {
   const { list, section, isFree, isPrepended, toLatest, onScroll, people } = useFollowEnd(rows, () => {
     if (hasOlder) onOlder();
   });
   const editedAt = editedId === null ? -1 : rows.findIndex((row) => row.kind === "user" && row.message.id === editedId);
   return (
     <section ref={section} aria-label="Conversation" className="relative min-h-0 grow" {...people}>
-      <VList ref={list} shift={isPrepended} onScroll={onScroll} className="h-full" style={{ height: "100%" }}>
-        {hasOlder ? (
-          <div key="older" className="mx-auto flex max-w-3xl justify-center p-4">
-            <Button small onClick={onOlder}>
-              Show older
-            </Button>
+      <RowActions rows={rows} again={again} onEdit={onEdit}>
+        <VList ref={list} shift={isPrepended} onScroll={onScroll} className="h-full" style={{ height: "100%" }}>
+          {hasOlder ? (
+            <div key="older" className="mx-auto flex max-w-3xl justify-center p-4">
+              <Button small onClick={onOlder}>
+                Show older
+              </Button>
+            </div>
+          ) : (
+            <div key="older" className="h-6" />
+          )}
+          {rows.map((row, at) => (
+            <TranscriptRow key={row.key} row={row} isInert={editedAt >= 0 && at > editedAt} onEdit={onEdit} />
+          ))}
+          <div key="end" className="min-h-6">
+            {tail}
           </div>
-        ) : (
-          <div key="older" className="h-6" />
-        )}
-        {rows.map((row, at) => (
-          <TranscriptRow key={row.key} row={row} isInert={editedAt >= 0 && at > editedAt} onEdit={onEdit} />
-        ))}
-        <div key="end" className="min-h-6">
-          {tail}
-        </div>
-      </VList>
+        </VList>
+      </RowActions>
       {isFree && (
         <div className="absolute inset-x-0 bottom-3 flex justify-center">
           <Latest onClick={toLatest} />
@@ -82,8 +89,11 @@ export interface TranscriptRowProps {
 }
 
 export function TranscriptRow({ row, onEdit, isInert = false, isMarked = false }: TranscriptRowProps) {
+  const showMenu = useRowMenu();
+  const press = useLongPress((at) => showMenu(row, at));
   return (
     <div
+      {...press}
       className={`mx-auto w-full max-w-[54rem] px-4 pb-2 ${isInert ? "opacity-40" : ""} ${isMarked ? "rounded-card bg-accent-soft" : ""}`}
       inert={isInert}
     >
@@ -148,7 +158,7 @@ const RowView = memo(function RowView({ row, onEdit }: { row: Row; onEdit: ((mes
     case "part":
       return <OtherPart part={row.part} />;
     case "turn":
-      return <TurnFooter ledger={row.ledger} wallMs={row.wallMs} files={row.files} />;
+      return <TurnFooter turn={row} />;
   }
 });
 
@@ -255,53 +265,4 @@ function OtherPart({ part }: { part: Extract<Row, { kind: "part" }>["part"] }) {
         </details>
       );
   }
-}
-
-// ---- the ledger ----
-
-function ledgerTitle(ledger: Ledger): string {
-  const cached = ledger.cacheReadTokens > 0 ? `, ${ledger.cacheReadTokens} of it from the cache` : "";
-  return `${tokensIn(ledger)} tokens in${cached}, ${ledger.outputTokens} out, ${moneyExact(ledger.costMicros)}`;
-}
-
-/** Time, tokens and cost of a step, right of its text. */
-function LedgerMargin({ ledger }: { ledger: Ledger | null }) {
-  return (
-    <div className="hidden w-24 shrink-0 pt-1 text-right text-xs text-faint @3xl:block">
-      {ledger !== null && (
-        <div title={ledgerTitle(ledger)}>
-          {ledger.runtimeMs > 0 && <p>{duration(ledger.runtimeMs)}</p>}
-          {tokensIn(ledger) + ledger.outputTokens > 0 && (
-            <p>
-              {tokens(tokensIn(ledger))} / {tokens(ledger.outputTokens)}
-            </p>
-          )}
-          <p>{money(ledger.costMicros)}</p>
-        </div>
-      )}
-    </div>
-  );
-}
-
-function TurnFooter(props: { ledger: Ledger; wallMs: number; files: readonly string[] }) {
-  const { ledger, files } = props;
-  const ms = Math.max(props.wallMs, ledger.runtimeMs);
-  const parts = [
-    count(ledger.steps, "step"),
-    ...(ms > 0 ? [duration(ms)] : []),
-    ...(tokensIn(ledger) + ledger.outputTokens > 0
-      ? [`${tokens(tokensIn(ledger))} in, ${tokens(ledger.outputTokens)} out`]
-      : []),
-    money(ledger.costMicros),
-    ...(files.length > 0 ? [`${count(files.length, "file")} changed`] : []),
-  ];
-  return (
-    <p
-      title={ledgerTitle(ledger)}
-      data-cost-micros={ledger.costMicros ?? ""}
-      className="border-b border-line pb-3 text-xs text-faint"
-    >
-      {parts.join(" · ")}
-    </p>
-  );
 }

@@ -43,13 +43,13 @@ export function answerMarkdown(answers: readonly ChatMessage[]): string {
 export function turnEnd(turn: Turn, isLast: boolean, state: ChatState): TurnEnd {
   const { user, messages } = turn;
   const failure = user === null ? undefined : state.failures.get(user.id);
-  if (isLast && (user?.id ?? 0) > state.statusFor) return DONE;
-  if (isLast && state.status === "error") return failed(failure ?? state.failure);
+  const isTold = !isLast || (user?.id ?? 0) <= state.statusFor;
+  if (isLast && isTold && state.status === "error") return failed(failure ?? state.failure);
   const last = messages.at(-1);
   if (last?.finish_reason === "interrupted" || (last?.role === "tool" && isInterrupted(last))) return STOPPED;
-  const isAnswered = last?.role === "assistant" && last.finish_reason !== "tool_calls";
-  if (isAnswered) return DONE;
+  if (last?.role === "assistant" && last.finish_reason !== "tool_calls") return DONE;
   if (failure !== undefined) return failed(failure);
+  if (!isTold) return DONE;
   return isLast ? STOPPED : UNANSWERED;
 }
 
