@@ -55,9 +55,12 @@ test("E3: keys alone reach everything: new chat, settings, the list of keys, and
   await page.keyboard.type("typed, not a command: c ? ,");
   await expect(composer(page)).toHaveValue("typed, not a command: c ? ,");
   // F6 walks the panes and comes back to where one was
-  await page.keyboard.press("F6");
   const panel = page.getByRole("complementary", { name: "Work panel" });
-  await expect(panel).toBeVisible();
+  await expect(panel).toBeHidden();
+  await page.keyboard.press("Alt+p");
+  await expect(panel.getByText("Touched files")).toBeVisible();
+  await page.keyboard.press("F6");
+  await expect(panel).toBeFocused();
   await page.keyboard.press("F6");
   await expect(page.getByRole("navigation", { name: "Chats" })).toBeFocused();
   await page.keyboard.press("F6");

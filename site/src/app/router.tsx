@@ -1,37 +1,28 @@
-import { type QueryClient, useQuery, useQueryClient } from "@tanstack/react-query";
+/** The routes. Pages are loaded when they are opened, so that the login does not bring the chat with it. */
+import type { QueryClient } from "@tanstack/react-query";
 import {
   createRootRouteWithContext,
   createRoute,
   createRouter,
   lazyRouteComponent,
-  Link,
   redirect,
   retainSearchParams,
   type RouterHistory,
-  useLocation,
-  useNavigate,
-  useParams,
-  useSearch,
 } from "@tanstack/react-router";
-import { useContext } from "react";
 import { ApiFailure } from "../api/client";
 import { firstUserQuery, meQuery } from "../api/queries";
-import { LoginPage } from "../features/auth/login-page";
-import { chatCreated } from "../features/chat-list/use-chats";
-import { ChatPage } from "../features/chat/chat-page";
-import { Banner } from "../ui/banner";
-import { Skeleton } from "../ui/skeleton";
-import { useGiven } from "./given";
-import { LeadContext } from "./lead";
-import { paths, safeNext } from "./paths";
-import { Shell } from "./shell";
+import { paths, ROUTES } from "./paths";
 import { NotFound, RenderError } from "./states";
+import { WORK_PANEL_TABS } from "./work-panel-tabs";
+
+const Shell = lazyRouteComponent(() => import("./inside"), "Shell");
+const Conversation = lazyRouteComponent(() => import("./inside"), "Conversation");
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({});
 
 const home = createRoute({
   getParentRoute: () => root,
-  path: "/",
+  path: ROUTES.home,
   beforeLoad: () => {
     throw redirect({ to: paths.chats });
   },
@@ -39,35 +30,30 @@ const home = createRoute({
 
 const login = createRoute({
   getParentRoute: () => root,
-  path: "/login",
-  validateSearch: (search: Record<string, unknown>) => (typeof search.next === "string" ? { next: search.next } : {}),
-  component: function Login() {
-    const navigate = useNavigate();
-    const { next } = login.useSearch();
-    return <LoginPage given={useGiven()} onDone={() => void navigate({ to: safeNext(next) })} />;
-  },
+  path: ROUTES.login,
+  validateSearch: (search: Record<string, unknown>): { next?: string } =>
+    typeof search.next === "string" ? { next: search.next } : {},
+  component: lazyRouteComponent(() => import("./pages/login"), "Login"),
 });
-
-const SetupPage = lazyRouteComponent(() => import("../features/setup/setup-page"), "SetupPage");
 
 const setup = createRoute({
   getParentRoute: () => root,
-  path: "/setup",
-  component: function Setup() {
-    const { code } = useGiven();
-    return <SetupPage code={code ?? ""} />;
-  },
+  path: ROUTES.setup,
+  component: lazyRouteComponent(() => import("./pages/set-up"), "SetUp"),
 });
 
 /** Everything behind the login. */
 const inside = createRoute({
   getParentRoute: () => root,
   id: "inside",
-  // what is searched for in the list stays with every link
-  validateSearch: (search: Record<string, unknown>): { q?: string } =>
-    typeof search.q === "string" && search.q !== "" ? { q: search.q } : {},
+  // what is searched for in the list stays with every link; `undefined` takes the place of what is not known
+  validateSearch: (search: Record<string, unknown>): { q?: string } => ({
+    q: typeof search.q === "string" && search.q !== "" ? search.q : undefined,
+  }),
   search: { middlewares: [retainSearchParams(["q"])] },
   beforeLoad: async ({ context, location }) => {
+    // it is on its way while the server is asked who this is
+    void Shell.preload?.();
     try {
       await context.queries.query({ ...meQuery, staleTime: "static" });
     } catch (error) {
@@ -81,74 +67,30 @@ const inside = createRoute({
   errorComponent: RenderError,
 });
 
-function useMe() {
-  const me = useQuery(meQuery);
-  return me.data;
-}
-
-/** A new chat and an open one are one place: the composer stays when the one becomes the other. */
+/** A new chat and an open one: one component, so that the composer stays when a chat is created. */
 const conversation = createRoute({
   getParentRoute: () => inside,
   id: "conversation",
-  component: function Conversation() {
-    const me = useMe();
-    const { chatId } = useParams({ strict: false });
-    const { msg } = useSearch({ strict: false });
-    const visit = useLocation({ select: (location) => location.state.__TSR_key ?? "" });
-    const navigate = useNavigate();
-    const queries = useQueryClient();
-    const lead = useContext(LeadContext);
-    if (me === undefined) return <Skeleton />;
-    return (
-      <ChatPage
-        chatId={chatId ?? null}
-        userId={me.id}
-        organization={me.organization_ids[0] ?? null}
-        visit={visit}
-        lead={lead}
-        notFound={<NotFound />}
-        noModel={<NoModel isAdmin={me.roles.some((role) => role.name === "owner")} />}
-        message={msg ?? null}
-        onLatest={() => {
-          if (chatId !== undefined) void navigate({ to: paths.chat(chatId) });
-        }}
-        onCreated={(chat) => {
-          chatCreated(queries, chat);
-          void navigate({ to: paths.chat(chat.id) });
-        }}
-      />
-    );
-  },
+  component: Conversation,
 });
 
-const newChat = createRoute({ getParentRoute: () => conversation, path: "/agents" });
+const newChat = createRoute({ getParentRoute: () => conversation, path: ROUTES.chats });
 
 const chat = createRoute({
   getParentRoute: () => conversation,
-  path: "/agents/$chatId",
-  validateSearch: (search: Record<string, unknown>): { msg?: number } => {
+  path: ROUTES.chat,
+  validateSearch: (search: Record<string, unknown>): { msg?: number; panel?: string } => {
     const msg = Number(search.msg);
-    return Number.isSafeInteger(msg) && msg > 0 ? { msg } : {};
+    return {
+      msg: Number.isSafeInteger(msg) && msg > 0 ? msg : undefined,
+      panel: WORK_PANEL_TABS.find((tab) => tab.id === search.panel)?.id,
+    };
   },
 });
 
-/** What a person can do when there is no model. */
-function NoModel({ isAdmin }: { isAdmin: boolean }) {
-  const link = (
-    <Link className="underline" to={paths.settings("models")}>
-      Add a model
-    </Link>
-  );
-  return (
-    <Banner tone="warn" action={isAdmin ? link : undefined}>
-      {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
-    </Banner>
-  );
-}
-
 const settings = createRoute({
   getParentRoute: () => inside,
-  path: "/agents/settings/$section",
+  path: ROUTES.settings,
   component: lazyRouteComponent(() => import("../features/settings/settings-page"), "SettingsPage"),
 });
 

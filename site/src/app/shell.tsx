@@ -11,6 +11,7 @@ import { needsYou } from "../features/chat-list/chat-pages";
 import { ChatList } from "../features/chat-list/chat-list";
 import { useChats, useChatWatch } from "../features/chat-list/use-chats";
 import { useChatStores } from "../features/chat/chat-stores";
+import { ChatStoresProvider } from "../features/chat/chat-stores-provider";
 import { Banner } from "../ui/banner";
 import { IconButton } from "../ui/button";
 import { Handle, usePane } from "../ui/handle";
@@ -29,6 +30,14 @@ const LIST = { initial: 272, min: 220, max: 400 };
 
 /** The chat list beside whatever is open; a drawer over it on narrow screens. */
 export function Shell() {
+  return (
+    <ChatStoresProvider>
+      <Frame />
+    </ChatStoresProvider>
+  );
+}
+
+function Frame() {
   useChatWatch();
   useResumedSends();
   const queries = useQueryClient();

@@ -1,16 +1,22 @@
 /** The whole site, in a window of its own: what only shows when routes, panes and commands come together. */
 import { useQueryClient } from "@tanstack/react-query";
-import { createMemoryHistory, RouterProvider } from "@tanstack/react-router";
-import { useState } from "react";
+import { createMemoryHistory, type RouterHistory, RouterProvider } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 import type { BrowserPage } from "vitest/browser";
 import { CHAT, chat, message, model, text, user } from "../testing/fixtures";
 import { type MockServer, Refusal } from "../testing/mock-server";
 import type { Played, Story, StorySet } from "../testing/story";
 import { makeRouter } from "./router";
 
+/** The history of the window that is shown. */
+let history: RouterHistory = createMemoryHistory();
+
 function Site({ path }: { path: string }) {
   const queries = useQueryClient();
   const [router] = useState(() => makeRouter(queries, createMemoryHistory({ initialEntries: [path] })));
+  useEffect(() => {
+    history = router.history;
+  }, [router]);
   return (
     <div className="-m-4 h-[calc(100%+2rem)]">
       <RouterProvider router={router} />
@@ -247,6 +253,34 @@ export default {
         await expect.element(page.getByRole("heading", { name: "Users", level: 2 })).toBeVisible();
       },
       (server) => usual(server).on("get", "/api/v2/users", { users: [user()], count: 1 }),
+    ),
+    "the work panel is in the address, Back undoes what was done to it, and the focus stays": site(
+      `/agents/${CHAT}?panel=nonsense&q=words`,
+      async ({ expect, page, userEvent }) => {
+        await inWindow(page, 1440, async () => {
+          const panel = page.getByRole("complementary", { name: "Work panel" });
+          await expect.element(page.getByText("Done.")).toBeVisible();
+          expect(panel.query()).toBeNull();
+          await userEvent.keyboard("{Alt>}p{/Alt}");
+          await expect.element(panel.getByText("Touched files")).toBeVisible();
+          expect(history.location.search).toBe("?q=words&panel=summary");
+          const close = panel.getByRole("button", { name: "Close" });
+          await close.click();
+          await expect.element(panel).not.toBeInTheDocument();
+          history.back();
+          await expect.element(panel).toBeVisible();
+          await panel.getByRole("tab", { name: "Summary" }).click();
+          await expect.element(panel.getByRole("tab", { name: "Summary" })).toHaveFocus();
+          history.back();
+          await expect.element(panel).not.toBeInTheDocument();
+          await userEvent.keyboard("{Alt>}p{/Alt}");
+          await expect.element(panel).toBeVisible();
+          await page.getByRole("link", { name: /^(Idle )?.*Write the docs/ }).click();
+          await expect.element(title(page, "Write the docs")).toBeVisible();
+          await expect.element(panel).not.toBeInTheDocument();
+          expect(history.location.search).toBe("?q=words");
+        });
+      },
     ),
     "F6 walks the panes and comes back to where one was": site(`/agents/${CHAT}`, async (story) => {
       const { expect, page, userEvent } = story;

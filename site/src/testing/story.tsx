@@ -6,6 +6,7 @@ import type { ReactNode } from "react";
 import type { ExpectStatic } from "vitest";
 import type { BrowserPage, UserEvent } from "vitest/browser";
 import { Surroundings } from "../app/surroundings";
+import { ChatStoresProvider } from "../features/chat/chat-stores-provider";
 import type { MockServer } from "./mock-server";
 
 export interface Story {
@@ -44,7 +45,9 @@ export function StoryPlace({ story }: { story: Story }) {
   const router = createRouter({ routeTree: route, history: createMemoryHistory({ initialEntries: ["/"] }) });
   return (
     <Surroundings queries={queries}>
-      <RouterProvider router={router} />
+      <ChatStoresProvider>
+        <RouterProvider router={router} />
+      </ChatStoresProvider>
     </Surroundings>
   );
 }

@@ -16,6 +16,9 @@ export interface Pane {
 
 /** Dragging so far under the least width closes the pane. */
 const CLOSES_BELOW = 80;
+/** Whether the pane closes when it is made so narrow. */
+export const isClosedBy = (size: PaneSize, width: number): boolean => width < size.min - CLOSES_BELOW;
+
 const STEP = 16;
 const LARGE_STEP = 64;
 
@@ -44,7 +47,7 @@ export function usePane(name: string, size: PaneSize, isOpenAtFirst: boolean): P
     }
   }, [key, kept]);
   const set = (width: number) => {
-    if (width < size.min - CLOSES_BELOW) setKept({ ...kept, isOpen: false });
+    if (isClosedBy(size, width)) setKept({ ...kept, isOpen: false });
     else setKept({ isOpen: true, width: Math.round(Math.min(size.max, Math.max(size.min, width))) });
   };
   return {

@@ -186,7 +186,7 @@ const ChatRow = memo(function ChatRow({ chat, isOpen, now }: { chat: Chat; isOpe
       ) : (
         <Link
           to={paths.chat(chat.id)}
-          search={(before) => ({ ...before, msg: match?.message_id ?? undefined })}
+          search={{ msg: match?.message_id ?? undefined }}
           aria-current={isOpen ? "page" : undefined}
           className="flex items-start gap-2 rounded-control py-1.5 pr-2 pl-2 text-sm pointer-coarse:pr-12 hover:bg-hover focus-visible:-outline-offset-2 aria-[current=page]:bg-accent-soft"
         >

@@ -1,14 +1,27 @@
-import { useState } from "react";
+import { lazy, useState } from "react";
 import type { BrowserPage } from "vitest/browser";
 import { CHAT, chat, message, model, ORGANIZATION, text, USER } from "../../testing/fixtures";
 import { LostConnection, type MockServer, Refusal } from "../../testing/mock-server";
 import type { Story, StorySet } from "../../testing/story";
 import { ChatPage } from "./chat-page";
 import type { Chat } from "./model/types";
+import type { PanelTab } from "./work-panel/panel-tab";
+
+const TABS: PanelTab[] = [
+  { id: "summary", title: "Summary", Content: lazy(async () => ({ default: (await import("./summary")).Summary })) },
+  { id: "terminal", title: "Terminal", Content: () => <p>A terminal</p> },
+  {
+    id: "changes",
+    title: "Changes",
+    refusal: ({ chat }) => (chat.workspace_id == null ? "This chat has no workspace yet." : null),
+    Content: () => <p>Changes</p>,
+  },
+];
 
 /** The place of chats as the router shows it: a created chat takes the place of the new one. */
 function Place({ first }: { first: string | null }) {
   const [id, setId] = useState(first);
+  const [panel, setPanel] = useState<string | null>(null);
   return (
     <ChatPage
       chatId={id}
@@ -20,6 +33,9 @@ function Place({ first }: { first: string | null }) {
       noModel={<p>There is no model</p>}
       message={null}
       onLatest={() => undefined}
+      tabs={TABS}
+      panel={panel}
+      onPanel={setPanel}
       onCreated={(created: Chat) => setId(created.id)}
     />
   );
@@ -283,6 +299,35 @@ export default {
           else await userEvent.click(document.body, { position: { x: 20, y: 400 }, force: true });
           await expect.element(sheet).not.toBeInTheDocument();
         }
+        await page.viewport(innerWidth, innerHeight);
+      },
+    ),
+    "the work panel is closed until it is asked for, and keeps its tab": story(
+      CHAT,
+      (server) => {
+        usual(server);
+      },
+      async ({ expect, page, userEvent }) => {
+        const { innerWidth, innerHeight } = window;
+        await page.viewport(1440, 900);
+        await expect.element(page.getByText("Make the tests pass").first()).toBeVisible();
+        const panel = page.getByRole("complementary", { name: "Work panel" });
+        await expect.element(panel).not.toBeInTheDocument();
+        await page.getByRole("button", { name: "Open the work panel" }).click();
+        await expect.element(panel.getByText("Touched files")).toBeVisible();
+        await panel.getByRole("tab", { name: "Summary" }).click();
+        await userEvent.keyboard("{ArrowRight}");
+        await expect.element(panel.getByRole("tab", { name: "Terminal" })).toHaveFocus();
+        await userEvent.keyboard("{Enter}");
+        await expect.element(panel.getByText("A terminal")).toBeVisible();
+        await userEvent.keyboard("{ArrowRight}");
+        await expect.element(panel.getByRole("tab", { name: "Changes" })).toHaveFocus();
+        await userEvent.keyboard("{Enter}");
+        await expect.element(panel.getByText("This chat has no workspace yet.")).toBeVisible();
+        await panel.getByRole("button", { name: "Close" }).click();
+        await expect.element(panel).not.toBeInTheDocument();
+        await page.getByRole("button", { name: "Open the work panel" }).click();
+        await expect.element(panel.getByText("This chat has no workspace yet.")).toBeVisible();
         await page.viewport(innerWidth, innerHeight);
       },
     ),

@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { PanelRight } from "lucide-react";
 import {
-  type CSSProperties,
   type ReactNode,
   useEffect,
   useEffectEvent,
@@ -17,9 +16,7 @@ import { useCommand } from "../../commands/registry";
 import { Banner, FailureBanner } from "../../ui/banner";
 import { Button, IconButton } from "../../ui/button";
 import { copyText } from "../../ui/clipboard";
-import { Handle, usePane } from "../../ui/handle";
 import { QueryFailure } from "../../ui/query-failure";
-import { Sheet } from "../../ui/sheet";
 import { Skeleton } from "../../ui/skeleton";
 import { StatusIcon } from "../../ui/status";
 import { toast } from "../../ui/toast";
@@ -45,10 +42,9 @@ import type { SettledState } from "./model/settled";
 import { type Chat, type ChatInputPart, type ChatMessage, type ChatQueuedMessage } from "./model/types";
 import { DemoHint, WHEN_NEEDED, WorkspacePicker } from "./new-chat";
 import { LiveStatusBar } from "./status-bar";
-import { Summary } from "./summary";
-
-/** What the summary needs; the ledger's margin still has its place beside it at 1440. */
-const PANEL = { initial: 360, min: 280 };
+import { PanelContent, PanelPlace } from "./work-panel/panel-place";
+import type { PanelTab } from "./work-panel/panel-tab";
+import { useWorkPanel } from "./work-panel/use-work-panel";
 
 export interface ChatPageProps {
   /** Null: a new chat. */
@@ -66,6 +62,11 @@ export interface ChatPageProps {
   /** The message that is looked for; null: the latest. */
   message: number | null;
   onLatest: () => void;
+  /** What the work panel can show. */
+  tabs: readonly PanelTab[];
+  /** The tab of the work panel that the address names; null: the panel is closed. */
+  panel: string | null;
+  onPanel: (tab: string | null) => void;
   onCreated: (chat: Chat) => void;
 }
 
@@ -113,12 +114,9 @@ function Conversation(props: ConversationProps) {
   const choice = useModelChoice(wanted ?? chat?.last_model_config_id ?? null);
   const [workspace, setWorkspace] = useState(WHEN_NEEDED);
   const [problem, setProblem] = useState<ApiFailure | null>(null);
-  const size = { ...PANEL, max: Math.round(window.innerWidth * 0.6) };
-  const panel = usePane("panel", size, window.innerWidth >= 1280);
+  const panel = useWorkPanel({ chatId, tabs: props.tabs, shown: props.panel, onShow: props.onPanel });
   const isWide = useMedia("(min-width: 1280px)");
   const isPhone = useMedia("(max-width: 639px)");
-  const [isSheetOpen, setSheetOpen] = useState(false);
-  const [isSummaryShown, setSummaryShown] = useState(false);
 
   const onCreated = useEffectEvent(props.onCreated);
   useEffect(() => {
@@ -142,12 +140,6 @@ function Conversation(props: ConversationProps) {
     );
   };
   useCommand("answer.copy", chatId === null ? null : copyAnswer);
-  const togglePanel = () => {
-    if (isPhone) setSummaryShown(!isSummaryShown);
-    else if (isWide) panel.setOpen(!panel.isOpen);
-    else setSheetOpen(true);
-  };
-  useCommand("panel.toggle", chatId === null ? null : togglePanel);
 
   const failure = failureOf(state, chat === null ? query.error : null);
   if (isGone(state) || (failure?.status === 404 && chat === null)) return props.notFound;
@@ -217,15 +209,13 @@ function Conversation(props: ConversationProps) {
   const lastMine = state.messages.findLast((each) => each.role === "user");
   const isEditing = draft.purpose.kind === "edit";
 
-  const summary = chat !== null && (
-    <Summary
-      chat={chat}
-      state={state}
-      model={choice.chosen?.display_name ?? "None"}
-      contextLimit={choice.chosen?.context_limit ?? 0}
-      isMine={chat.owner_id === userId}
-    />
-  );
+  const subject = chat !== null && {
+    chat,
+    state,
+    model: choice.chosen?.display_name ?? "None",
+    contextLimit: choice.chosen?.context_limit ?? 0,
+    isMine: chat.owner_id === userId,
+  };
   const retry = () => {
     void query.refetch();
     open?.retry();
@@ -278,14 +268,14 @@ function Conversation(props: ConversationProps) {
             </h1>
           )}
           {isNew ? null : isPhone ? (
-            <Button small tone="quiet" onClick={() => setSummaryShown(!isSummaryShown)}>
-              {isSummaryShown ? "Chat" : "Summary"}
+            <Button small tone="quiet" onClick={panel.toggle}>
+              {panel.tab === null ? panel.first?.title : "Chat"}
             </Button>
           ) : (
             <IconButton
-              label={isWide && panel.isOpen ? "Close the work panel" : "Open the work panel"}
-              aria-expanded={isWide ? panel.isOpen : isSheetOpen}
-              onClick={() => (isWide ? panel.setOpen(!panel.isOpen) : setSheetOpen(true))}
+              label={panel.tab === null ? "Open the work panel" : "Close the work panel"}
+              aria-expanded={panel.tab !== null}
+              onClick={panel.toggle}
             >
               <PanelRight aria-hidden className="size-4" />
             </IconButton>
@@ -306,9 +296,9 @@ function Conversation(props: ConversationProps) {
             {pending}
             <Skeleton lines={6} />
           </div>
-        ) : isPhone && isSummaryShown ? (
-          <section aria-label="Summary" className="min-h-0 grow overflow-y-auto">
-            {summary}
+        ) : isPhone && panel.tab !== null && subject !== false ? (
+          <section aria-label="Work panel" className="min-h-0 grow">
+            <PanelContent panel={panel} subject={subject} />
           </section>
         ) : message !== null ? (
           <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
@@ -370,25 +360,7 @@ function Conversation(props: ConversationProps) {
           </div>
         )}
       </div>
-      {!isNew && isWide && panel.isOpen && (
-        <>
-          <Handle label="Width of the work panel" controls="work-panel" size={size} pane={panel} grows="left" />
-          <aside
-            id="work-panel"
-            tabIndex={-1}
-            aria-label="Work panel"
-            style={{ "--width": `${panel.width}px` } as CSSProperties}
-            className="w-(--width) shrink-0 overflow-y-auto border-l border-line bg-surface"
-          >
-            {summary}
-          </aside>
-        </>
-      )}
-      {!isNew && !isWide && !isPhone && isSheetOpen && (
-        <Sheet title="Work panel" side="right" onClose={() => setSheetOpen(false)}>
-          {summary}
-        </Sheet>
-      )}
+      {!isPhone && subject !== false && <PanelPlace panel={panel} subject={subject} isWide={isWide} />}
     </div>
   );
 }

@@ -16,6 +16,8 @@ export class ChatStores {
   readonly #storage = pageStorage();
   readonly #chats = new Map<string, OpenChat>();
   readonly #composers = new Map<string, ComposerStore>();
+  /** The tab of the work panel that was open last, by chat. */
+  readonly lastTabs = new Map<string, string>();
 
   /** Saves what was typed in the last moments. */
   readonly flush = (): void => {
@@ -62,6 +64,7 @@ export class ChatStores {
     for (const store of this.#composers.values()) store.close();
     this.#composers.clear();
     this.#chats.clear();
+    this.lastTabs.clear();
     forgetDrafts(this.#storage);
     forgetSends(this.#storage);
   }

@@ -4,8 +4,7 @@ import { tokens } from "../../format/quantity";
 import { StatusIcon, statusName } from "../../ui/status";
 import { touched } from "./model/calls";
 import { contextUsed } from "./model/ledger";
-import type { SettledState } from "./model/settled";
-import type { Chat } from "./model/types";
+import type { PanelSubject } from "./work-panel/panel-tab";
 import { Labels } from "./labels";
 import { workspaceQuery } from "./workspace";
 
@@ -19,20 +18,7 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
 }
 
 /** Status, model, workspace, context and touched files of a chat. */
-export function Summary({
-  chat,
-  state,
-  model,
-  contextLimit,
-  isMine,
-}: {
-  chat: Chat;
-  state: SettledState;
-  model: string;
-  contextLimit: number;
-  /** Only the owner sets labels. */
-  isMine: boolean;
-}) {
+export function Summary({ chat, state, model, contextLimit, isMine }: PanelSubject) {
   const workspaceId = chat.workspace_id ?? null;
   const workspace = useQuery(workspaceQuery(workspaceId));
   const used = contextUsed(state.messages);
@@ -40,7 +26,7 @@ export function Summary({
   const files = touched(state.messages);
   const status = state.status ?? chat.status;
   return (
-    <div className="overflow-y-auto p-4">
+    <div className="p-4">
       <dl>
         <Fact name="Status">
           <span className="inline-flex items-center gap-2">

@@ -1,0 +1,61 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useContext } from "react";
+import { meQuery } from "../../api/queries";
+import { chatCreated } from "../../features/chat-list/use-chats";
+import { ChatPage } from "../../features/chat/chat-page";
+import { Banner } from "../../ui/banner";
+import { Skeleton } from "../../ui/skeleton";
+import { LeadContext } from "../lead";
+import { paths } from "../paths";
+import { NotFound } from "../states";
+import { useVisit } from "../use-visit";
+import { WORK_PANEL_TABS } from "../work-panel-tabs";
+
+/** A new chat and an open one are one place: the composer stays when the one becomes the other. */
+export function Conversation() {
+  const me = useQuery(meQuery).data;
+  const { chatId } = useParams({ strict: false });
+  const { msg, panel } = useSearch({ strict: false });
+  const visit = useVisit();
+  const navigate = useNavigate();
+  const queries = useQueryClient();
+  const lead = useContext(LeadContext);
+  if (me === undefined) return <Skeleton />;
+  return (
+    <ChatPage
+      chatId={chatId ?? null}
+      userId={me.id}
+      organization={me.organization_ids[0] ?? null}
+      visit={visit}
+      lead={lead}
+      notFound={<NotFound />}
+      noModel={<NoModel isAdmin={me.roles.some((role) => role.name === "owner")} />}
+      message={msg ?? null}
+      onLatest={() => {
+        if (chatId !== undefined) void navigate({ to: ".", search: (before) => ({ ...before, msg: undefined }) });
+      }}
+      tabs={WORK_PANEL_TABS}
+      panel={panel ?? null}
+      onPanel={(tab) => void navigate({ to: ".", search: (before) => ({ ...before, panel: tab ?? undefined }) })}
+      onCreated={(chat) => {
+        chatCreated(queries, chat);
+        void navigate({ to: paths.chat(chat.id) });
+      }}
+    />
+  );
+}
+
+/** What a person can do when there is no model. */
+function NoModel({ isAdmin }: { isAdmin: boolean }) {
+  const link = (
+    <Link className="underline" to={paths.settings("models")}>
+      Add a model
+    </Link>
+  );
+  return (
+    <Banner tone="warn" action={isAdmin ? link : undefined}>
+      {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
+    </Banner>
+  );
+}
