@@ -82,6 +82,7 @@ test("E17: archive and unread follow in searched lists, labels are found", scrip
   await expect(page.getByText("No chat is archived.")).toBeVisible();
   await page.getByRole("button", { name: "Archived" }).click();
   await rows(page).getByRole("link").click();
+  await page.getByRole("button", { name: "Open the work panel" }).click();
   const field = page.getByRole("textbox", { name: "Add a label" });
   await field.fill("team");
   await field.press("Enter");

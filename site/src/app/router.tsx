@@ -12,13 +12,16 @@ import {
 import { ApiFailure } from "../api/client";
 import { firstUserQuery, meQuery } from "../api/queries";
 import { paths, ROUTES } from "./paths";
-import { NotFound, RenderError } from "./states";
+import { NotFound, PageFailure, SiteFailure, SiteNotFound } from "./states";
 import { WORK_PANEL_TABS } from "./work-panel-tabs";
 
 const Shell = lazyRouteComponent(() => import("./inside"), "Shell");
 const Conversation = lazyRouteComponent(() => import("./inside"), "Conversation");
 
-const root = createRootRouteWithContext<{ queries: QueryClient }>()({});
+const root = createRootRouteWithContext<{ queries: QueryClient }>()({
+  notFoundComponent: SiteNotFound,
+  errorComponent: SiteFailure,
+});
 
 const home = createRoute({
   getParentRoute: () => root,
@@ -34,12 +37,14 @@ const login = createRoute({
   validateSearch: (search: Record<string, unknown>): { next?: string } =>
     typeof search.next === "string" ? { next: search.next } : {},
   component: lazyRouteComponent(() => import("./pages/login"), "Login"),
+  errorComponent: SiteFailure,
 });
 
 const setup = createRoute({
   getParentRoute: () => root,
   path: ROUTES.setup,
   component: lazyRouteComponent(() => import("./pages/set-up"), "SetUp"),
+  errorComponent: SiteFailure,
 });
 
 /** Everything behind the login. */
@@ -64,7 +69,7 @@ const inside = createRoute({
     }
   },
   component: Shell,
-  errorComponent: RenderError,
+  errorComponent: SiteFailure,
 });
 
 /** A new chat and an open one: one component, so that the composer stays when a chat is created. */
@@ -106,7 +111,7 @@ export function makeRouter(queries: QueryClient, history?: RouterHistory) {
     ]),
     context: { queries },
     defaultNotFoundComponent: NotFound,
-    defaultErrorComponent: RenderError,
+    defaultErrorComponent: PageFailure,
     defaultPreload: "intent",
   });
 }

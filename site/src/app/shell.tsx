@@ -13,6 +13,7 @@ import { useChats, useChatWatch } from "../features/chat-list/use-chats";
 import { useChatStores } from "../features/chat/chat-stores";
 import { ChatStoresProvider } from "../features/chat/chat-stores-provider";
 import { Banner } from "../ui/banner";
+import { Boundary } from "../ui/boundary";
 import { IconButton } from "../ui/button";
 import { Handle, usePane } from "../ui/handle";
 import { Menu, MenuItem } from "../ui/menu";
@@ -123,7 +124,7 @@ function Frame() {
                 style={{ "--width": `${list.width}px` } as CSSProperties}
                 className="w-(--width) shrink-0 border-r border-line bg-canvas"
               >
-                {chats}
+                <Boundary what="The list of chats">{chats}</Boundary>
               </div>
               <Handle label="Width of the chat list" controls="chat-list" size={LIST} pane={list} grows="right" />
             </>
@@ -136,7 +137,7 @@ function Frame() {
                   event.target instanceof Element && event.target.closest("a") !== null && showList(false)
                 }
               >
-                {chats}
+                <Boundary what="The list of chats">{chats}</Boundary>
               </div>
             </Sheet>
           )}
@@ -147,9 +148,11 @@ function Frame() {
       </div>
       {isKeyListOpen && <KeyList onClose={() => setKeyListOpen(false)} />}
       {palette.isOpen && (
-        <Suspense fallback={null}>
-          <CommandPalette onClose={palette.close} />
-        </Suspense>
+        <Boundary what="The command palette">
+          <Suspense fallback={null}>
+            <CommandPalette onClose={palette.close} />
+          </Suspense>
+        </Boundary>
       )}
       <SessionEndedDialog
         onRenewed={() => {

@@ -282,6 +282,22 @@ export default {
         });
       },
     ),
+    "an address that names no chat is a page with a way to the list": site(
+      "/agents/nonsense",
+      async ({ expect, page }) => {
+        const main = page.getByRole("main");
+        await expect.element(main.getByRole("heading", { level: 1 })).toHaveTextContent("Not found");
+        const list = main.getByRole("button", { name: "Open the list of chats" });
+        if (window.innerWidth < 1024) await list.click();
+        await page.getByRole("link", { name: /Make the tests pass/ }).click();
+        await expect.element(title(page, "Make the tests pass")).toBeVisible();
+      },
+    ),
+    "an address that names no page leads to the chats": site("/nowhere", async ({ expect, page }) => {
+      await expect.element(page.getByRole("main").getByRole("heading", { level: 1 })).toHaveTextContent("Not found");
+      await page.getByRole("link", { name: "Go to your chats" }).click();
+      await expect.element(title(page, "What should we work on?")).toBeVisible();
+    }),
     "F6 walks the panes and comes back to where one was": site(`/agents/${CHAT}`, async (story) => {
       const { expect, page, userEvent } = story;
       await inWindow(page, 1440, async () => {

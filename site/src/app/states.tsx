@@ -1,7 +1,11 @@
-import type { ReactNode } from "react";
-import { asFailure } from "../api/client";
-import { FailureBanner } from "../ui/banner";
+/** Pages that stand for another one: there is none, it may not be seen, or it failed. */
+import { Link, useRouter } from "@tanstack/react-router";
+import { type ReactNode, useContext } from "react";
+import { ApiFailure } from "../api/client";
+import { RenderFailure } from "../ui/boundary";
 import { Button } from "../ui/button";
+import { LeadContext } from "./lead";
+import { paths } from "./paths";
 
 export function PageState({ title, children, action }: { title: string; children: ReactNode; action?: ReactNode }) {
   return (
@@ -15,27 +19,84 @@ export function PageState({ title, children, action }: { title: string; children
   );
 }
 
-export function NotFound() {
+/** A whole page, with the way to the list of chats where that is not shown. */
+function WholePage({ children }: { children: ReactNode }) {
   return (
-    <PageState
-      title="Not found"
-      action={
-        <a className="text-accent-text underline" href="/agents">
-          Go to your chats
-        </a>
-      }
-    >
-      There is no such page or chat, or you may not see it.
-    </PageState>
+    <div className="flex h-full flex-col">
+      <header className="flex min-h-12 items-center px-3">{useContext(LeadContext)}</header>
+      <div className="min-h-0 grow overflow-y-auto">{children}</div>
+    </div>
   );
 }
 
-/** What a broken page shows instead of nothing. */
-export function RenderError({ error, reset }: { error: unknown; reset: () => void }) {
-  const failure = asFailure(error);
+export function NotFound() {
   return (
-    <div className="p-4">
-      <FailureBanner failure={failure} action={<Button onClick={reset}>Try again</Button>} />
-    </div>
+    <WholePage>
+      <PageState title="Not found" action={<ToChats />}>
+        There is no such page or chat, or you may not see it.
+      </PageState>
+    </WholePage>
+  );
+}
+
+function ToChats() {
+  return (
+    <Link className="text-accent-text underline" to={paths.chats}>
+      Go to your chats
+    </Link>
+  );
+}
+
+/** Stands for a page that could not be loaded or shown. */
+export function PageFailure({ error }: { error: unknown }) {
+  const router = useRouter();
+  // loads the page again, and forgets the error
+  const retry = () => void router.invalidate();
+  if (!(error instanceof ApiFailure)) {
+    return (
+      <WholePage>
+        <PageState title="This page is broken" action={<ToChats />}>
+          <RenderFailure error={error} what="It" onRetry={retry} />
+        </PageState>
+      </WholePage>
+    );
+  }
+  if (error.status === 404) return <NotFound />;
+  if (error.status === 403) {
+    return (
+      <WholePage>
+        <PageState title="No access" action={<ToChats />}>
+          {error.message}
+        </PageState>
+      </WholePage>
+    );
+  }
+  return (
+    <WholePage>
+      <PageState title="This page could not be loaded" action={<Button onClick={retry}>Try again</Button>}>
+        <p>{error.message}</p>
+        <p className="text-sm">
+          Code {error.code}
+          {error.requestId !== null && `, request ${error.requestId}`}
+        </p>
+      </PageState>
+    </WholePage>
+  );
+}
+
+/** The same where no page is around it. */
+export function SiteNotFound() {
+  return (
+    <main className="h-full">
+      <NotFound />
+    </main>
+  );
+}
+
+export function SiteFailure({ error }: { error: unknown }) {
+  return (
+    <main className="h-full">
+      <PageFailure error={error} />
+    </main>
   );
 }

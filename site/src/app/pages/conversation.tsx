@@ -12,6 +12,9 @@ import { NotFound } from "../states";
 import { useVisit } from "../use-visit";
 import { WORK_PANEL_TABS } from "../work-panel-tabs";
 
+/** Ids of chats are UUIDs; the server is not asked about anything else. */
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
 /** A new chat and an open one are one place: the composer stays when the one becomes the other. */
 export function Conversation() {
   const me = useQuery(meQuery).data;
@@ -21,6 +24,7 @@ export function Conversation() {
   const navigate = useNavigate();
   const queries = useQueryClient();
   const lead = useContext(LeadContext);
+  if (chatId !== undefined && !ID.test(chatId)) return <NotFound />;
   if (me === undefined) return <Skeleton />;
   return (
     <ChatPage

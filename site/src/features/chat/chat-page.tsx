@@ -14,6 +14,7 @@ import { chatQuery } from "../../api/queries";
 import { text } from "../../app/text";
 import { useCommand } from "../../commands/registry";
 import { Banner, FailureBanner } from "../../ui/banner";
+import { Boundary } from "../../ui/boundary";
 import { Button, IconButton } from "../../ui/button";
 import { copyText } from "../../ui/clipboard";
 import { QueryFailure } from "../../ui/query-failure";
@@ -300,18 +301,22 @@ function Conversation(props: ConversationProps) {
           <section aria-label="Work panel" className="min-h-0 grow">
             <PanelContent panel={panel} subject={subject} />
           </section>
-        ) : message !== null ? (
-          <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
         ) : (
-          <LiveTranscript
-            open={open}
-            hasOlder={state.hasOlder}
-            onOlder={() => void open.loadOlder()}
-            onEdit={actions.edit ? startEdit : null}
-            again={actions.edit ? again : null}
-            editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
-            tail={pending}
-          />
+          <Boundary what="The conversation" resetKey={state.messages}>
+            {message !== null ? (
+              <MessageWindow key={message} chatId={chat.id} message={message} onLatest={onLatest} />
+            ) : (
+              <LiveTranscript
+                open={open}
+                hasOlder={state.hasOlder}
+                onOlder={() => void open.loadOlder()}
+                onEdit={actions.edit ? startEdit : null}
+                again={actions.edit ? again : null}
+                editedId={draft.purpose.kind === "edit" ? draft.purpose.message : null}
+                tail={pending}
+              />
+            )}
+          </Boundary>
         )}
         <div
           className={`mx-auto w-full px-4 pb-[max(0.75rem,env(safe-area-inset-bottom))] ${isNew ? "max-w-[45rem]" : "max-w-[54rem]"}`}

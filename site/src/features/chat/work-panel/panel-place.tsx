@@ -1,6 +1,7 @@
 import { X } from "lucide-react";
 import { type CSSProperties, lazy, type ReactNode, Suspense } from "react";
 import { usePaneElement } from "../../../commands/panes";
+import { Boundary } from "../../../ui/boundary";
 import { IconButton } from "../../../ui/button";
 import { Handle, isClosedBy, type Pane, usePane } from "../../../ui/handle";
 import { Sheet } from "../../../ui/sheet";
@@ -18,9 +19,11 @@ export function PanelContent(props: { panel: WorkPanelState; subject: PanelSubje
   const { panel, subject } = props;
   if (panel.tab === null) return null;
   return (
-    <Suspense fallback={<Skeleton lines={4} />}>
-      <WorkPanel tabs={panel.tabs} tab={panel.tab} subject={subject} onTab={panel.show} action={props.action} />
-    </Suspense>
+    <Boundary what="The work panel">
+      <Suspense fallback={<Skeleton lines={4} />}>
+        <WorkPanel tabs={panel.tabs} tab={panel.tab} subject={subject} onTab={panel.show} action={props.action} />
+      </Suspense>
+    </Boundary>
   );
 }
 

@@ -1,5 +1,5 @@
-import { Suspense } from "react";
-import type { ReactNode } from "react";
+import { type ReactNode, Suspense } from "react";
+import { Boundary } from "../../../ui/boundary";
 import { Skeleton } from "../../../ui/skeleton";
 import { Tabs } from "../../../ui/tabs";
 import type { PanelSubject, PanelTab } from "./panel-tab";
@@ -19,9 +19,11 @@ export function WorkPanel(props: {
       {refusal !== null ? (
         <p className="p-4 text-sm text-muted">{refusal}</p>
       ) : (
-        <Suspense fallback={<Skeleton lines={4} />}>
-          <tab.Content {...subject} />
-        </Suspense>
+        <Boundary what="This tab" resetKey={tab.id}>
+          <Suspense fallback={<Skeleton lines={4} />}>
+            <tab.Content {...subject} />
+          </Suspense>
+        </Boundary>
       )}
     </Tabs>
   );
