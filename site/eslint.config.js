@@ -1,3 +1,4 @@
+import { importDirections } from "./eslint/import-directions.js";
 import reactHooks from "eslint-plugin-react-hooks";
 import tseslint from "typescript-eslint";
 
@@ -20,7 +21,9 @@ export default tseslint.config(
   {
     files: ["src/**/*.{ts,tsx}"],
     extends: [reactHooks.configs.flat["recommended-latest"]],
+    plugins: { site: { rules: { "import-directions": importDirections } } },
     rules: {
+      "site/import-directions": "error",
       "no-restricted-imports": [
         "error",
         { patterns: [{ group: ["@base-ui/*"], message: "Use the parts of src/ui, which know our look." }] },

@@ -2,7 +2,7 @@ import { QueryClient } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { createRoot } from "react-dom/client";
 import { ApiFailure } from "../api/client";
-import { lookApply, lookFollowSystem, lookRead } from "./look";
+import { lookApply, lookFollowSystem, lookRead } from "../ui/look";
 import { makeRouter } from "./router";
 import { Surroundings } from "./surroundings";
 import "./styles.css";

@@ -4,20 +4,11 @@ import { type ReactNode, useContext } from "react";
 import { ApiFailure } from "../api/client";
 import { RenderFailure } from "../ui/boundary";
 import { Button } from "../ui/button";
-import { LeadContext } from "./lead";
+import { LeadContext } from "../ui/lead";
+import { PageState } from "../ui/page-state";
 import { paths } from "./paths";
 
-export function PageState({ title, children, action }: { title: string; children: ReactNode; action?: ReactNode }) {
-  return (
-    <div className="grid h-full place-items-center p-6">
-      <div className="flex max-w-md flex-col items-start gap-3">
-        <h1 className="text-xl font-semibold">{title}</h1>
-        <div className="text-md text-muted">{children}</div>
-        {action}
-      </div>
-    </div>
-  );
-}
+export { PageState };
 
 /** A whole page, with the way to the list of chats where that is not shown. */
 function WholePage({ children }: { children: ReactNode }) {

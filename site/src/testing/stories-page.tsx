@@ -1,7 +1,7 @@
 /** The page that shows stories, one at a time. It is served by `./dev site` only. */
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { lookApply } from "../app/look";
+import { lookApply } from "../ui/look";
 import "../app/styles.css";
 import { MockServer } from "./mock-server";
 import { allStories, type Story, StoryPlace } from "./story";

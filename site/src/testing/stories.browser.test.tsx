@@ -3,7 +3,7 @@ import axe from "axe-core";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { page, userEvent } from "vitest/browser";
 import { cleanup, render } from "vitest-browser-react";
-import { lookApply } from "../app/look";
+import { lookApply } from "../ui/look";
 import "../app/styles.css";
 import { MockServer } from "./mock-server";
 import { allStories, StoryPlace } from "./story";

@@ -9,9 +9,9 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
-import { lookRead } from "../../../app/look";
 import { useCommand } from "../../../commands/registry";
 import { Button, IconButton } from "../../../ui/button";
+import { lookRead } from "../../../ui/look";
 import { sendRefusal } from "../model/chat-actions";
 import { DraftTiles } from "./attachment-tiles";
 import { filesRefusal } from "./attachments";
