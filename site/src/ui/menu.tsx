@@ -15,9 +15,10 @@ export function Menu({ trigger, children }: { trigger: ReactElement; children: R
   );
 }
 
-export function MenuItem({ onSelect, children }: { onSelect: () => void; children: ReactNode }) {
+export function MenuItem(props: { onSelect: () => void; isDestructive?: boolean | undefined; children: ReactNode }) {
+  const { onSelect, isDestructive = false, children } = props;
   return (
-    <Base.Item onClick={onSelect} className={ITEM}>
+    <Base.Item onClick={onSelect} className={`${ITEM} ${isDestructive ? "text-bad" : ""}`}>
       {children}
     </Base.Item>
   );

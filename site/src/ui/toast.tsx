@@ -1,6 +1,7 @@
 import { Toast as Base } from "@base-ui/react/toast";
 import { X } from "lucide-react";
 import type { ReactNode } from "react";
+import type { ApiFailure } from "../api/client";
 
 const manager = Base.createToastManager();
 
@@ -15,6 +16,11 @@ export function toast(title: string, action?: { label: string; run: () => void }
     action.run();
   };
   const id = manager.add({ title, timeout: 8000, actionProps: { children: action.label, onClick: run } });
+}
+
+/** Says what did not happen, and why, where no form shows it. */
+export function toastFailure(what: string): (failure: ApiFailure) => void {
+  return (failure) => toast(`${what}: ${failure.message}`);
 }
 
 export function ToastProvider({ children }: { children: ReactNode }) {
