@@ -39,6 +39,8 @@ export function useApiMutation<Input, Output>(settings: Settings<Input, Output>)
   const queries = useQueryClient();
   const [attempts] = useState(() => new Attempts());
   const mutation = useMutation<Output, Error, { input: Input; outcome: Outcome<Output> }>({
+    // what was sent, a password perhaps, is not kept
+    gcTime: 0,
     // without a connection it fails at once and says so, instead of waiting unseen
     networkMode: "always",
     mutationFn: ({ input }) => settings.call(input, { headers: { "Idempotency-Key": attempts.keyOf(input) } }),

@@ -41,3 +41,7 @@ export function when(time: string, now: Date): string {
     ? clock(time)
     : at.toLocaleDateString([], { day: "numeric", month: "short" });
 }
+
+export function day(time: string): string {
+  return new Date(time).toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+}

@@ -101,14 +101,3 @@ export function CheckField(props: Labelled & InputHTMLAttributes<HTMLInputElemen
     </div>
   );
 }
-
-export function SelectField({ label, hint, error, children, ...rest }: Labelled & ComponentProps<"select">) {
-  const id = useId();
-  return (
-    <Frame id={id} label={label} hint={hint} error={error}>
-      <select id={id} {...rest} {...described(id, { hint, error })} className={CONTROL}>
-        {children}
-      </select>
-    </Frame>
-  );
-}

@@ -3,9 +3,10 @@ import type { StorySet } from "../testing/story";
 import { Banner, FailureBanner } from "./banner";
 import { Button, IconButton } from "./button";
 import { ConfirmDialog, Dialog } from "./dialog";
-import { CheckField, SelectField, TextArea, TextField } from "./field";
+import { CheckField, TextArea, TextField } from "./field";
 import { Menu, MenuItem, MenuLine } from "./menu";
 import { Picker } from "./picker";
+import { SelectField } from "./select-field";
 import { Skeleton } from "./skeleton";
 import { StatusIcon, statusName } from "./status";
 import { toast } from "./toast";
@@ -53,12 +54,17 @@ export default {
       render: () => (
         <div className="flex flex-col gap-3">
           <TextField label="Name" hint="Small letters" value="ada" onChange={nothing} />
-          <TextField label="Email" error="is taken" value="ada@example.com" onChange={nothing} />
+          <TextField label="Email" error="Email is taken." value="ada@example.com" onChange={nothing} />
           <TextArea label="Instructions" value="Be short." onChange={nothing} />
-          <SelectField label="Type" value="b" onChange={nothing}>
-            <option>a</option>
-            <option>b</option>
-          </SelectField>
+          <SelectField
+            label="Type"
+            value="b"
+            onChange={nothing}
+            choices={[
+              { value: "a", label: "First" },
+              { value: "b", label: "Second" },
+            ]}
+          />
           <CheckField label="Enabled" checked onChange={nothing} />
         </div>
       ),

@@ -1,45 +1,25 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
-import { type ReactNode, useContext } from "react";
+import { Suspense, useContext } from "react";
 import { meQuery } from "../../api/queries";
 import { LeadContext } from "../../app/lead";
 import { paths } from "../../app/paths";
 import { PageState } from "../../app/states";
+import { LeaveGuard } from "../../ui/form/leave-guard";
 import { Skeleton } from "../../ui/skeleton";
-import { BehaviorPage, ModelsPage, ProvidersPage, UsersPage } from "../admin/admin-pages";
-import { AccountPage, GeneralPage, InstructionsPage, TokensPage } from "./own-pages";
+import { mayOpen, type Section, SECTIONS } from "./sections";
 
-interface Section {
-  name: string;
-  title: string;
-  page: ReactNode;
-  /** Site roles that may open it; absent: everybody, for themselves. */
-  roles?: readonly string[];
-}
-
-const SECTIONS: readonly Section[] = [
-  { name: "general", title: "General", page: <GeneralPage /> },
-  { name: "instructions", title: "Instructions", page: <InstructionsPage /> },
-  { name: "tokens", title: "Tokens", page: <TokensPage /> },
-  { name: "accounts", title: "Account", page: <AccountPage /> },
-  { name: "behavior", title: "Behavior", page: <BehaviorPage />, roles: ["owner"] },
-  { name: "providers", title: "Providers", page: <ProvidersPage />, roles: ["owner"] },
-  { name: "models", title: "Models", page: <ModelsPage />, roles: ["owner"] },
-  { name: "users", title: "Users", page: <UsersPage />, roles: ["owner", "user-admin"] },
-];
-
+/** The list of sections, and the open one. */
 export function SettingsPage() {
   const { section: name } = useParams({ strict: false });
   const me = useQuery(meQuery);
   const lead = useContext(LeadContext);
   if (me.data === undefined) return <Skeleton />;
   const roles = me.data.roles.map((role) => role.name);
-  const mayOpen = (section: Section) =>
-    section.roles === undefined || section.roles.some((role) => roles.includes(role));
   const section = SECTIONS.find((each) => each.name === name);
   const groups = [
     { label: "Yours", sections: SECTIONS.filter((each) => each.roles === undefined) },
-    { label: "Deployment", sections: SECTIONS.filter((each) => each.roles !== undefined && mayOpen(each)) },
+    { label: "Deployment", sections: SECTIONS.filter((each) => each.roles !== undefined && mayOpen(each, roles)) },
   ];
   return (
     <div className="h-full overflow-y-auto">
@@ -59,7 +39,7 @@ export function SettingsPage() {
                       <Link
                         to={paths.settings(each.name)}
                         aria-current={each.name === name ? "page" : undefined}
-                        className="block rounded-control px-2 py-1.5 text-sm hover:bg-hover aria-[current=page]:bg-accent-soft"
+                        className="flex min-h-8 items-center rounded-control px-2 text-sm hover:bg-hover aria-[current=page]:bg-accent-soft pointer-coarse:min-h-11"
                       >
                         {each.title}
                       </Link>
@@ -73,16 +53,27 @@ export function SettingsPage() {
         <div className="flex min-w-0 grow flex-col gap-4">
           {section === undefined ? (
             <PageState title="Not found">There is no such page of settings.</PageState>
-          ) : mayOpen(section) ? (
-            <>
-              <h2 className="text-xl font-semibold">{section.title}</h2>
-              {section.page}
-            </>
+          ) : mayOpen(section, roles) ? (
+            <OpenSection key={section.name} section={section} />
           ) : (
             <PageState title="No access">You need the {section.roles?.[0]} role for this page.</PageState>
           )}
         </div>
       </div>
     </div>
+  );
+}
+
+function OpenSection({ section }: { section: Section }) {
+  const { Page, title } = section;
+  return (
+    <>
+      <h2 className="text-lg font-semibold">{title}</h2>
+      <LeaveGuard>
+        <Suspense fallback={<Skeleton />}>
+          <Page />
+        </Suspense>
+      </LeaveGuard>
+    </>
   );
 }

@@ -8,7 +8,8 @@ import { Banner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { TextField } from "../../ui/field";
 import { FormCard } from "../../ui/form";
-import { ModelForm, ProviderForm } from "../admin/model-forms";
+import { ModelForm } from "../settings/model-form";
+import { ProviderForm } from "../settings/provider-form";
 
 type Stage = "account" | "model" | "template";
 
@@ -156,7 +157,7 @@ function ModelStage({ onDone }: { onDone: () => void }) {
       {provider === null ? (
         <ProviderForm onSaved={(saved) => setProvider(saved.name)} />
       ) : (
-        <ModelForm provider={provider} onSaved={onDone} />
+        <ModelForm providers={[{ value: provider, label: provider }]} onSaved={onDone} />
       )}
       <Button tone="quiet" onClick={onDone}>
         Skip for now
