@@ -1,6 +1,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Page } from "@playwright/test";
 import { composer, expect, say, script, Server, shots, signIn, test } from "./server";
 
 test("E1: a first run with the demo model ends in an answer", async ({ page, errors }) => {
