@@ -101,6 +101,12 @@ impl ProviderError {
         self
     }
 
+    /// What happened, without what somebody who has sent a message could do about it.
+    #[must_use]
+    pub fn without_advice(&self) -> &str {
+        self.message.strip_suffix(advice(self.kind)).unwrap_or(&self.message)
+    }
+
     /// Whether the fault lies with the provider's server, though it gave no kind of its own to it.
     #[must_use]
     pub fn is_server_error(&self) -> bool {

@@ -5,10 +5,13 @@
 //! word for word (`native` of a message part) and goes back to the same [`Origin`] only; everybody else
 //! gets the canonical fields.
 //!
-//! Absent on purpose: retries (the step decides, by [`ProviderError::kind`]), storage, prices, and any
-//! reading of the environment. All calls leave through `atelier-egress`.
+//! The shipped table of prices is the [`Catalogue`].
+//!
+//! Absent on purpose: retries (the step decides, by [`ProviderError::kind`]), storage, and any reading of the
+//! environment. All calls leave through `atelier-egress`.
 
 mod base_url;
+mod catalogue;
 mod content;
 mod error;
 mod event;
@@ -26,6 +29,7 @@ mod wire;
 
 pub use atelier_domain::message::{FinishReason, Native, Origin};
 pub use base_url::{BaseUrl, BaseUrlError};
+pub use catalogue::{Catalogue, ListPrice, ModelPrices, PriceSource};
 pub use error::ProviderError;
 pub use event::{ModelEvent, ModelStream};
 pub use kind::{ProviderKind, shown_name};

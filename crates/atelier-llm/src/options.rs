@@ -13,6 +13,7 @@ use self::rule::{Field, Rule};
 use crate::kind::ProviderKind;
 use crate::request::default_max_output_tokens;
 
+pub(crate) use prices::takes_default_prices;
 pub use prices::{model_config_normalize, price_sheet};
 
 /// One thing that is wrong with a model config.

@@ -7,48 +7,76 @@ pub(crate) mod scripted;
 use std::time::Duration;
 
 use atelier_domain::error::ErrorKind;
-use atelier_egress::Request;
+use atelier_egress::{Request, Response};
 use serde_json::Value;
 
-use crate::error::{ProviderError, from_response};
+use crate::error::ProviderError;
 use crate::provider::ProviderCheck;
-use crate::wire::Wire;
+use crate::wire::{Wire, read_into};
 
-/// Lists the models of a provider, which shows whether it is there and takes the key. Both HTTP wires
-/// answer `{"data": [{"id": ...}]}`.
-async fn models_check(wire: &Wire, request: Result<Request, ProviderError>, limit: Duration) -> ProviderCheck {
-    let call = async {
-        let response = wire.egress.send(request?).await.map_err(|error| wire.egress_error(&error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = wire.read_text(response).await;
-        if !status.is_success() {
-            let now = wire.clock.now();
-            return Err(from_response(status.as_u16(), &headers, &body, now, wire.blame(false)));
+/// A check ends after so long, whatever has come until then.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Gateways list hundreds of models, with a page of words about each.
+const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+
+/// The requests that show whether a provider is there and takes the key.
+struct Check {
+    /// The list of models. Both HTTP wires answer `{"data": [{"id": ...}]}`.
+    models: Result<Request, ProviderError>,
+    /// What only a key opens, for providers whose list of models is open to everybody.
+    key: Option<Result<Request, ProviderError>>,
+}
+
+impl Check {
+    async fn run(self, wire: &Wire) -> ProviderCheck {
+        let mut found = ProviderCheck::default();
+        let result = tokio::select! {
+            result = self.calls(wire, &mut found) => result,
+            // the request is dropped
+            () = wire.clock.sleep(CHECK_TIMEOUT) => Err(wire.error(ErrorKind::StartupTimeout)),
+        };
+        if let Err(error) = result {
+            found.reachable |= error.status_code.is_some();
+            if error.kind == ErrorKind::Auth {
+                found.key_accepted = Some(false);
+            }
+            found.error = Some(error.without_advice().to_owned());
         }
-        Ok(model_ids(&body))
-    };
-    let result = tokio::select! {
-        result = call => result,
-        // the request is dropped
-        () = wire.clock.sleep(limit) => Err(wire.error(ErrorKind::StartupTimeout)),
-    };
-    match result {
-        Ok(models) => ProviderCheck { reachable: true, key_accepted: Some(true), models, error: None },
-        Err(error) => ProviderCheck {
-            reachable: error.status_code.is_some(),
-            // a server without a list of models says nothing about the key
-            key_accepted: (error.kind == ErrorKind::Auth).then_some(false),
-            models: Vec::new(),
-            error: Some(error.message),
-        },
+        found
+    }
+
+    async fn calls(self, wire: &Wire, found: &mut ProviderCheck) -> Result<(), ProviderError> {
+        let list_needs_key = self.key.is_none();
+        if let Some(key) = self.key {
+            match answer(wire, key).await {
+                Ok(_) => found.key_accepted = Some(true),
+                Err(error) if error.kind == ErrorKind::Auth || error.status_code.is_none() => return Err(error),
+                // a gateway of somebody's own may lack this path
+                Err(_) => {}
+            }
+            found.reachable = true;
+        }
+        let response = answer(wire, self.models).await?;
+        found.reachable = true;
+        let mut list = Vec::new();
+        read_into(&mut list, response, MAX_LIST_BYTES).await;
+        found.models = model_ids(&list).ok_or_else(|| wire.malformed("it is no list of models"))?;
+        if list_needs_key && wire.key.is_some() {
+            found.key_accepted = Some(true);
+        }
+        Ok(())
     }
 }
 
-/// The ids in a list of models that may be cut at its end.
-fn model_ids(body: &str) -> Vec<String> {
-    let Ok(list) = serde_json::from_str::<Value>(body) else {
-        return Vec::new();
-    };
-    let items = list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(|item| item.get("id")?.as_str().map(str::to_owned)).collect()
+/// The answer to a request, if it was a good one.
+async fn answer(wire: &Wire, request: Result<Request, ProviderError>) -> Result<Response, ProviderError> {
+    let response = wire.egress.send(request?).await.map_err(|error| wire.egress_error(&error))?;
+    wire.accepted(response, false).await
+}
+
+/// The ids in a list of models; `None` if it is none.
+fn model_ids(body: &[u8]) -> Option<Vec<String>> {
+    let list: Value = serde_json::from_slice(body).ok()?;
+    let ids = list.get("data")?.as_array()?.iter();
+    Some(ids.filter_map(|item| item.get("id")?.as_str().map(str::to_owned)).collect())
 }

@@ -192,7 +192,11 @@ impl Wire {
     }
 
     /// The answer, if it is one that can be read.
-    async fn accepted(&self, response: Response, replayed_reasoning: bool) -> Result<Response, ProviderError> {
+    pub(crate) async fn accepted(
+        &self,
+        response: Response,
+        replayed_reasoning: bool,
+    ) -> Result<Response, ProviderError> {
         let status = response.status();
         let headers = response.headers().clone();
         if !status.is_success() {
@@ -217,25 +221,27 @@ impl Wire {
         self.malformed(&format!("{}: {found}", unread.content_type))
     }
 
-    /// The beginning of a short body, as text: as far as it comes without a fault and in time.
-    pub(crate) async fn read_text(&self, response: Response) -> String {
+    /// The beginning of the body of an error, as text: as far as it comes without a fault and in time.
+    async fn read_text(&self, response: Response) -> String {
         let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        let reading = async {
-            while let Some(Ok(chunk)) = chunks.next().await {
-                let room = MAX_ERROR_BODY_BYTES - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if body.len() == MAX_ERROR_BODY_BYTES {
-                    break;
-                }
-            }
-        };
         tokio::select! {
             // what was read is kept
-            () = reading => {}
+            () = read_into(&mut body, response, MAX_ERROR_BODY_BYTES) => {}
             () = self.clock.sleep(ERROR_BODY_TIMEOUT) => {}
         }
         String::from_utf8_lossy(&body).into_owned()
+    }
+}
+
+/// Reads a body as far as it comes without a fault, and not beyond `max_bytes`.
+pub(crate) async fn read_into(body: &mut Vec<u8>, response: Response, max_bytes: usize) {
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        let room = max_bytes - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == max_bytes {
+            break;
+        }
     }
 }
 

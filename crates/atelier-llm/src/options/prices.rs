@@ -126,6 +126,14 @@ pub fn price_sheet(kind: ProviderKind, model_config: &Value) -> PriceSheet {
     PriceSheet { base: class_prices(cost), long_context }
 }
 
+/// Whether blank prices of a stored `model_config` take those of the shipped table. Prices of other tiers than the
+/// usual one are not in it.
+pub(crate) fn takes_default_prices(model_config: &Value) -> bool {
+    let is_off = model_config.pointer("/cost/use_defaults") == Some(&Value::Bool(false));
+    let tier = model_config.pointer("/provider_options/openai/service_tier").and_then(Value::as_str);
+    !is_off && !matches!(tier, Some("flex" | "scale" | "priority"))
+}
+
 fn class_prices(fields: Option<&Value>) -> ClassPrices {
     let price = |name: &str| fields?.get(name)?.as_str()?.parse().ok();
     let [input, output, cache_read, cache_write] = PRICE_FIELDS.map(price);

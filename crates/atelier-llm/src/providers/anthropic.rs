@@ -7,8 +7,6 @@
 mod body;
 mod decode;
 
-use std::time::Duration;
-
 use atelier_domain::error::ErrorKind;
 use atelier_domain::message::Origin;
 use atelier_egress::{Request, Url};
@@ -22,7 +20,7 @@ use crate::error::ProviderError;
 use crate::event::ModelStream;
 use crate::kind::ProviderKind;
 use crate::provider::{Provider, ProviderCheck};
-use crate::providers::models_check;
+use crate::providers::Check;
 use crate::request::ModelRequest;
 use crate::wire::Wire;
 
@@ -38,12 +36,10 @@ pub(crate) struct Anthropic {
 
 impl Anthropic {
     pub(crate) fn new(wire: Wire, base_url: &BaseUrl) -> Self {
-        Self {
-            wire,
-            messages_url: base_url.join_version("v1", "messages"),
-            models_url: base_url.join_version("v1", "models"),
-            host: base_url.host(),
-        }
+        let mut models_url = base_url.join_version("v1", "models");
+        // a page has 20 unless more are asked for
+        models_url.set_query(Some("limit=1000"));
+        Self { wire, messages_url: base_url.join_version("v1", "messages"), models_url, host: base_url.host() }
     }
 
     fn request(&self, method: Method, url: &Url) -> Result<Request, ProviderError> {
@@ -83,9 +79,9 @@ impl Provider for Anthropic {
     }
 
     fn check(&self) -> BoxFuture<'static, ProviderCheck> {
-        let request = self.request(Method::GET, &self.models_url);
+        let check = Check { models: self.request(Method::GET, &self.models_url), key: None };
         let wire = self.wire.clone();
-        async move { models_check(&wire, request, Duration::from_secs(15)).await }.boxed()
+        async move { check.run(&wire).await }.boxed()
     }
 }
 

@@ -7,8 +7,6 @@
 mod body;
 mod decode;
 
-use std::time::Duration;
-
 use atelier_domain::error::ErrorKind;
 use atelier_domain::message::Origin;
 use atelier_egress::{Request, Url};
@@ -22,7 +20,7 @@ use crate::error::ProviderError;
 use crate::event::ModelStream;
 use crate::kind::ProviderKind;
 use crate::provider::{Provider, ProviderCheck};
-use crate::providers::models_check;
+use crate::providers::Check;
 use crate::request::ModelRequest;
 use crate::wire::Wire;
 
@@ -31,16 +29,26 @@ pub(crate) struct OpenAiChat {
     wire: Wire,
     chat_url: Url,
     models_url: Url,
+    /// What tells whether a key is taken, where everybody may list the models.
+    key_url: Option<Url>,
     host: String,
 }
 
 impl OpenAiChat {
     pub(crate) fn new(kind: ProviderKind, wire: Wire, base_url: &BaseUrl) -> Self {
+        // openrouter.ai/docs/api/api-reference/api-keys/get-current-key, vercel.com/docs/ai-gateway/usage
+        // (read 2026-12-01)
+        let key_url = match kind {
+            ProviderKind::OpenRouter => Some(base_url.join("key")),
+            ProviderKind::Vercel => Some(base_url.join("credits")),
+            _ => None,
+        };
         Self {
             kind,
             wire,
             chat_url: base_url.join("chat/completions"),
             models_url: base_url.join("models"),
+            key_url,
             host: base_url.host(),
         }
     }
@@ -77,9 +85,10 @@ impl Provider for OpenAiChat {
     }
 
     fn check(&self) -> BoxFuture<'static, ProviderCheck> {
-        let request = self.request(Method::GET, &self.models_url);
+        let key = self.key_url.as_ref().map(|url| self.request(Method::GET, url));
+        let check = Check { models: self.request(Method::GET, &self.models_url), key };
         let wire = self.wire.clone();
-        async move { models_check(&wire, request, Duration::from_secs(15)).await }.boxed()
+        async move { check.run(&wire).await }.boxed()
     }
 }
 

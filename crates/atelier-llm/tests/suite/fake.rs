@@ -69,6 +69,7 @@ impl Reply {
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
     /// Port of the client: the same for requests of one connection.
@@ -154,6 +155,7 @@ async fn answer(
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     shared.received.lock().unwrap().push(Received {
         path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
         client_port: client.port(),

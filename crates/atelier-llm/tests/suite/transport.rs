@@ -7,7 +7,7 @@ use std::time::Duration;
 use atelier_domain::error::ErrorKind;
 use atelier_llm::{BuildError, ModelEvent, ProviderError, ProviderKind, ProviderSettings, Secret};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::fake::{Fake, KEY, ManualClock, Piece, Reply, events, failure, registry, request, text, user};
@@ -398,7 +398,69 @@ async fn a_check_tells_reachable_from_accepted() {
     assert_eq!((found.reachable, found.key_accepted, found.models), (true, Some(true), vec!["b".into(), "a".into()]));
     let refused = provider.check().await;
     assert_eq!((refused.reachable, refused.key_accepted), (true, Some(false)));
-    assert_eq!(refused.error.as_deref(), Some("Acme refused the key. Ask an admin to check it."));
+    assert_eq!(refused.error.as_deref(), Some("Acme refused the key."));
     assert_eq!(provider.check().await.key_accepted, None);
     assert_eq!(fake.received()[0].path, "/v1/models");
+}
+
+#[tokio::test]
+async fn a_check_of_a_gateway_whose_list_is_open_asks_for_something_that_needs_the_key() {
+    let list = json!({"data": [{"id": "openai/gpt-5.1"}]});
+    for (kind, path) in [(ProviderKind::OpenRouter, "/v1/key"), (ProviderKind::Vercel, "/v1/credits")] {
+        let fake = Fake::start([
+            Reply::json(200, &json!({"data": {"label": "mine"}})),
+            Reply::json(200, &list),
+            Reply::json(401, &json!({"error": {"message": "no", "code": 401}})),
+            // a server of somebody's own
+            Reply::json(404, &json!({})),
+            Reply::json(200, &list),
+        ])
+        .await;
+        let provider = fake.provider(kind);
+        let found = provider.check().await;
+        assert_eq!((found.reachable, found.key_accepted, found.error), (true, Some(true), None), "{kind}");
+        assert_eq!(found.models, ["openai/gpt-5.1"]);
+        let refused = provider.check().await;
+        assert_eq!((refused.reachable, refused.key_accepted), (true, Some(false)), "{kind}");
+        let own = provider.check().await;
+        assert_eq!((own.reachable, own.key_accepted, own.models.len()), (true, None, 1), "{kind}");
+        let paths: Vec<String> = fake.received().into_iter().map(|received| received.path).collect();
+        assert_eq!(paths, [path, "/v1/models", path, path, "/v1/models"]);
+    }
+}
+
+#[tokio::test]
+async fn a_check_reads_long_lists_and_refuses_what_is_none() {
+    let words = "x".repeat(1000);
+    let many: Vec<Value> = (0..500).map(|at| json!({"id": format!("m{at}"), "description": words})).collect();
+    let fake = Fake::start([Reply::json(200, &json!({ "data": many })), Reply::stream("<html>Sign in</html>")]).await;
+    let provider = fake.provider(ProviderKind::Anthropic);
+    assert_eq!(provider.check().await.models.len(), 500);
+    assert_eq!(fake.received()[0].query.as_deref(), Some("limit=1000"));
+    let found = provider.check().await;
+    assert_eq!((found.reachable, found.key_accepted, found.models.len()), (true, None, 0));
+    assert_eq!(found.error.as_deref(), Some("Acme sent an answer that cannot be used."));
+}
+
+#[tokio::test]
+async fn a_check_without_a_key_does_not_say_that_one_is_accepted() {
+    let fake = Fake::start([Reply::json(200, &json!({"data": [{"id": "m"}]}))]).await;
+    let base_url = format!("http://127.0.0.1:{}/v1", fake.port);
+    let settings = ProviderSettings { api_key: None, ..settings(ProviderKind::OpenAiCompat, Some(&base_url)) };
+    let found = registry("loopback", &Arc::default()).build(settings).unwrap().check().await;
+    assert_eq!((found.reachable, found.key_accepted, found.error), (true, None, None));
+}
+
+#[tokio::test]
+async fn a_check_ends_after_fifteen_seconds() {
+    let fake = Fake::start([Reply::pieces(vec![Piece::Hang])]).await;
+    let clock = Arc::new(ManualClock::default());
+    let check = fake.provider_with(ProviderKind::OpenAi, &clock).check();
+    let moved = async {
+        clock.slept_on().await;
+        clock.advance(Duration::from_secs(15));
+    };
+    let (found, ()) = tokio::join!(check, moved);
+    assert_eq!((found.key_accepted, found.models.len()), (None, 0));
+    assert_eq!(found.error.as_deref(), Some("Acme did not begin to answer."));
 }
