@@ -1,4 +1,6 @@
-//! Providers and model configs.
+//! Providers, model configs and prices.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +55,21 @@ pub struct ProviderFields {
     pub allow_central_api_key_fallback: Option<bool>,
 }
 
+/// What one call to a provider has shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderCheck {
+    pub reachable: bool,
+    /// Null if it could not be told.
+    pub key_accepted: Option<bool>,
+    /// Ids, as the provider lists them.
+    pub models: Vec<String>,
+    /// Rows of the shipped price table for models that the provider lists, each under an id that it lists.
+    pub known: Vec<ModelPrice>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelConfig {
     pub id: Uuid,
@@ -68,7 +85,14 @@ pub struct ModelConfig {
     pub context_limit: i64,
     pub compression_threshold: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ModelOptions>)]
     pub model_config: Option<Value>,
+    /// The prices in use. For those who may read the deployment's settings, as is `default_cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_cost: Option<ModelCost>,
+    /// Those of the shipped table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_cost: Option<ModelCost>,
     pub warnings: Vec<String>,
     pub created_at: Time,
     pub updated_at: Time,
@@ -93,7 +117,104 @@ pub struct ModelConfigFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression_threshold: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ModelOptions>)]
     pub model_config: Option<Value>,
+}
+
+/// What a `model_config` may hold. It is checked field by field, so that every fault is named by its path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ModelOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostOptions>,
+    /// By the name of a provider's block. Others than admins and auditors do not see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_options: Option<BTreeMap<String, Value>>,
+}
+
+/// Prices set at a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CostOptions {
+    #[serde(flatten)]
+    pub prices: Prices,
+    /// Whether blank prices take those of the shipped table; absent: they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub use_defaults: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_context: Option<LongContextPrices>,
+}
+
+/// Dollars per million tokens as decimal texts, such as `"1.5"`; absent is unpriced, `"0"` is free. A request may
+/// also have numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Prices {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_price_per_million_tokens: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_price_per_million_tokens: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_read_price_per_million_tokens: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write_price_per_million_tokens: Option<String>,
+}
+
+/// Prices of a whole call whose prompt is longer than this; an absent one keeps the usual price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LongContextPrices {
+    pub above_prompt_tokens: i64,
+    #[serde(flatten)]
+    pub prices: Prices,
+}
+
+/// What a model costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelCost {
+    #[serde(flatten)]
+    pub prices: Prices,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_context: Option<LongContextPrices>,
+    /// The version of the shipped table, if some of the prices are from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<String>,
+}
+
+/// The shipped table of list prices, or some of its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelPrices {
+    /// Its version: the day it was last read over.
+    pub as_of: String,
+    pub prices: Vec<ModelPrice>,
+}
+
+/// A row of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelPrice {
+    /// The type of the provider that was asked for, else the vendor.
+    pub provider: String,
+    /// As that provider calls it.
+    pub model: String,
+    pub display_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_limit: Option<i64>,
+    #[serde(flatten)]
+    pub prices: Prices,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_context: Option<LongContextPrices>,
+    pub source_url: String,
 }
 
 /// Tells null from absent.

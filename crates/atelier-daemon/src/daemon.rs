@@ -97,7 +97,7 @@ impl Daemon {
         }
         let in_use = Arc::clone(&workspaces);
         let work = Arc::new(Turns {
-            models: Models::new(store.clone(), registry, presets),
+            models: Models::new(store.clone(), registry, presets, Arc::clone(&clock)),
             store: store.clone(),
             commits: commits.clone(),
             workspaces,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use atelier_domain::ModelConfigId;
 use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::money::PriceSheet;
+use atelier_domain::{ModelConfigId, SharedClock};
 use atelier_llm::{
-    ModelOptions, Provider, ProviderKind, ProviderRegistry, ProviderSettings, Secret, price_sheet, shown_name,
+    Catalogue, ModelOptions, ModelPrices, Provider, ProviderKind, ProviderRegistry, ProviderSettings, Secret,
+    shown_name,
 };
 use atelier_store::{ChatRow, ModelResolveError, ModelWanted, PaidBy, ProviderPresets, ResolvedModel, Store};
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub(crate) struct TurnModel {
     pub(crate) context_limit: Option<i64>,
     pub(crate) prices: PriceSheet,
     pub(crate) price_source: &'static str,
+    /// Of the shipped table, if some of the prices are from it.
+    pub(crate) price_version: Option<String>,
     pub(crate) paid_by: PaidBy,
 }
 
@@ -37,6 +40,7 @@ pub(crate) struct Models {
     store: Store,
     registry: ProviderRegistry,
     presets: Arc<ProviderPresets>,
+    clock: SharedClock,
     built: Arc<Mutex<HashMap<Built, Arc<dyn Provider>>>>,
 }
 
@@ -50,8 +54,13 @@ struct Built {
 }
 
 impl Models {
-    pub(crate) fn new(store: Store, registry: ProviderRegistry, presets: Arc<ProviderPresets>) -> Self {
-        Self { store, registry, presets, built: Arc::default() }
+    pub(crate) fn new(
+        store: Store,
+        registry: ProviderRegistry,
+        presets: Arc<ProviderPresets>,
+        clock: SharedClock,
+    ) -> Self {
+        Self { store, registry, presets, clock, built: Arc::default() }
     }
 
     /// The chat's last model if it can be used, else the default; otherwise the error the turn ends with.
@@ -70,6 +79,7 @@ impl Models {
         let config = resolved.model.model_config.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let config = config.unwrap_or(Value::Null);
         let options = ModelOptions::from_model_config(kind, &config);
+        let prices = ModelPrices::of(kind, &resolved.model.model, &config, self.clock.now());
         Ok(TurnModel {
             provider,
             provider_name: resolved.provider.name,
@@ -78,8 +88,9 @@ impl Models {
             max_output_tokens: options.output_tokens(resolved.model.context_limit),
             options,
             context_limit: Some(resolved.model.context_limit),
-            prices: price_sheet(kind, &config),
-            price_source: if kind == ProviderKind::Scripted { "scripted" } else { "config" },
+            prices: prices.effective,
+            price_source: prices.source.as_str(),
+            price_version: prices.source.uses_table().then(|| Catalogue::shipped().as_of()),
             model: resolved.model.model,
             paid_by: resolved.provider.paid_by,
         })

@@ -13,6 +13,7 @@ mod layers;
 mod listener;
 mod logins;
 mod logs;
+mod model_prices;
 mod models;
 mod openapi;
 mod organizations;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use atelier_api as api;
 use atelier_domain::permissions::Action;
 use atelier_domain::{ModelConfigId, ProviderId};
-use atelier_llm::{ProviderKind, model_config_normalize, options_ignored, validate_model_config};
+use atelier_llm::{ModelPrices, ProviderKind, model_config_normalize, options_ignored, validate_model_config};
 use atelier_store::{ModelConfigFields, ModelConfigRow, ProviderRow};
 use axum::Json;
 use axum::extract::State;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::auth::LoggedIn;
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Path, RawBody, id};
+use crate::model_prices::cost_view;
 use crate::providers::{provider_display, usable_kind};
 use crate::state::{App, Shared};
 
@@ -26,7 +27,10 @@ pub(crate) async fn model_config_list(
     let sees_all = caller.may(Action::DeploymentConfigRead, &atelier_domain::permissions::Object::default());
     let rows = app.store.model_list().await?;
     Ok(Json(
-        rows.iter().filter(|row| sees_all || row.is_usable()).map(|row| model_config_view(row, sees_all)).collect(),
+        rows.iter()
+            .filter(|row| sees_all || row.is_usable())
+            .map(|row| model_config_view(&app, row, sees_all))
+            .collect(),
     ))
 }
 
@@ -68,7 +72,7 @@ pub(crate) async fn model_config_create(
     }
     let (provider_id, kind, name) = found.map_err(|detail| ApiError::validation(vec![fault("provider", detail)]))?;
     let row = app.store.model_create((provider_id, kind.as_str().to_owned(), name), row, app.now()).await?;
-    Ok((StatusCode::CREATED, Json(model_config_view(&row, true))))
+    Ok((StatusCode::CREATED, Json(model_config_view(&app, &row, true))))
 }
 
 pub(crate) async fn model_config_update(
@@ -108,7 +112,7 @@ pub(crate) async fn model_config_update(
         return Err(ApiError::validation(faults));
     }
     let row = app.store.model_update(model, row, app.now()).await?;
-    Ok(Json(model_config_view(&row, true)))
+    Ok(Json(model_config_view(&app, &row, true)))
 }
 
 pub(crate) async fn model_config_delete(
@@ -189,9 +193,13 @@ fn check_model(row: &ModelConfigFields, faults: &mut Vec<api::Validation>) {
     }
 }
 
-fn model_config_view(row: &ModelConfigRow, sees_all: bool) -> api::ModelConfig {
+fn model_config_view(app: &App, row: &ModelConfigRow, sees_all: bool) -> api::ModelConfig {
     let mut config: Option<Value> = row.model_config.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let warnings = match (ProviderKind::from_name(&row.provider), &config) {
+    let kind = ProviderKind::from_name(&row.provider);
+    let prices = kind
+        .filter(|_| sees_all)
+        .map(|kind| ModelPrices::of(kind, &row.model, config.as_ref().unwrap_or(&Value::Null), app.now()));
+    let warnings = match (kind, &config) {
         (Some(kind), Some(config)) => {
             options_ignored(kind, config).into_iter().map(|name| format!("option_ignored:{name}")).collect()
         }
@@ -212,6 +220,8 @@ fn model_config_view(row: &ModelConfigRow, sees_all: bool) -> api::ModelConfig {
         context_limit: row.context_limit,
         compression_threshold: row.compression_threshold,
         model_config: config,
+        effective_cost: prices.map(|prices| cost_view(&prices.effective, prices.source.uses_table())),
+        default_cost: prices.and_then(|prices| prices.default).map(|default| cost_view(&default, true)),
         warnings,
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),

@@ -3,7 +3,7 @@
 use atelier_api as api;
 use atelier_domain::ProviderId;
 use atelier_domain::permissions::Action;
-use atelier_llm::ProviderKind;
+use atelier_llm::{ProviderCheck, ProviderKind, ProviderSettings, Secret};
 use atelier_store::{ApiKeyChange, ProviderFields, ProviderRow, SecretString};
 use axum::Json;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::auth::LoggedIn;
 use crate::error::{ApiError, ApiResult, fault};
 use crate::extract::{Path, RawBody, id};
+use crate::model_prices::known_models;
 use crate::state::{App, Shared};
 
 const MAX_KEY_BYTES: usize = 8 * 1024;
@@ -121,6 +122,47 @@ pub(crate) async fn provider_delete(
     caller.must_anywhere(Action::DeploymentConfigUpdate)?;
     app.store.provider_delete(id(&provider, "provider")?, app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// One cheap call with the key that chats would use, whether or not the provider is switched on. Nothing is stored.
+pub(crate) async fn provider_check(
+    State(app): State<Shared>,
+    LoggedIn(caller): LoggedIn,
+    Path(provider): Path<String>,
+    body: RawBody,
+) -> ApiResult<Json<api::ProviderCheck>> {
+    caller.must_anywhere(Action::DeploymentConfigUpdate)?;
+    let provider: ProviderId = id(&provider, "provider")?;
+    let row = app.store.provider_get(provider).await?.ok_or_else(ApiError::not_found)?;
+    let kind = ProviderKind::from_name(&row.provider).ok_or_else(ApiError::not_found)?;
+    body.begin().await?;
+    let preset = app.presets.of(&row.provider, &row.name);
+    let stored = app.store.provider_api_key(&row)?;
+    let key = stored.or_else(|| preset.and_then(|preset| preset.api_key.clone()));
+    let settings = ProviderSettings {
+        kind,
+        display_name: provider_display(&row),
+        base_url: row.base_url.clone().or_else(|| preset.and_then(|preset| preset.base_url.clone())),
+        api_key: key.as_ref().and_then(|key| Secret::new(key.expose())),
+    };
+    let has_key = settings.api_key.is_some();
+    let mut found = match app.registry.build(settings) {
+        Ok(built) => built.check().await,
+        Err(error) => {
+            ProviderCheck { error: Some(format!("The provider cannot be used: {error}.")), ..Default::default() }
+        }
+    };
+    if kind.requires_key() && !has_key {
+        found.key_accepted = None;
+        found.error = Some("No API key is stored.".to_owned());
+    }
+    Ok(Json(api::ProviderCheck {
+        known: known_models(kind, &found.models, app.now()),
+        reachable: found.reachable,
+        key_accepted: found.key_accepted,
+        models: found.models,
+        error: found.error,
+    }))
 }
 
 pub(crate) fn usable_kind(app: &App, name: &str) -> Result<ProviderKind, String> {

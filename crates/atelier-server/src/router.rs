@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::openapi::{Doc, Documented, does, operation_of};
 use crate::state::Shared;
 use crate::{
-    auth, chats, extract, files, layers, logins, logs, models, organizations, origin, providers, repeats, settings,
-    streams, templates, users, workspaces,
+    auth, chats, extract, files, layers, logins, logs, model_prices, models, organizations, origin, providers, repeats,
+    settings, streams, templates, users, workspaces,
 };
 
 /// Prefix of the platform's routes, and of the chats'.
@@ -360,6 +360,16 @@ fn chat_routes() -> Section {
         "/providers/{provider}",
         providers::provider_delete,
         does("Delete a provider and its models").empty().refuses(&["in_use"]),
+    );
+    s.post(
+        "/providers/{provider}/check",
+        providers::provider_check,
+        does("Call a provider with its key; nothing is stored").gives::<api::ProviderCheck>(),
+    );
+    s.get(
+        "/model-prices",
+        model_prices::model_price_list,
+        does("The shipped list prices").gives::<api::ModelPrices>().query(&["provider", "model"]),
     );
     s.get("/model-configs", models::model_config_list, does("Model configs").lists::<api::ModelConfig>());
     s.post(

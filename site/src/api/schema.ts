@@ -804,6 +804,40 @@ export interface paths {
         patch: operations["provider_update"];
         trace?: never;
     };
+    "/api/experimental/chats/providers/{provider}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Call a provider with its key; nothing is stored */
+        post: operations["provider_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experimental/chats/model-prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The shipped list prices */
+        get: operations["model_price_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experimental/chats/model-configs": {
         parameters: {
             query?: never;
@@ -1783,6 +1817,16 @@ export interface components {
         CompactionThresholds: {
             thresholds: components["schemas"]["CompactionThreshold"][];
         };
+        /** @description Prices set at a model. */
+        CostOptions: components["schemas"]["Prices"] & {
+            /** @default null */
+            long_context?: components["schemas"]["LongContextPrices"] | null;
+            /**
+             * @description Whether blank prices take those of the shipped table; absent: they do.
+             * @default null
+             */
+            use_defaults?: boolean | null;
+        };
         /** @description Whether agents may use a desktop. */
         DesktopEnabled: {
             enable_desktop: boolean;
@@ -1875,6 +1919,11 @@ export interface components {
             /** @default  */
             password?: string;
         };
+        /** @description Prices of a whole call whose prompt is longer than this; an absent one keeps the usual price. */
+        LongContextPrices: components["schemas"]["Prices"] & {
+            /** Format: int64 */
+            above_prompt_tokens: number;
+        };
         Member: {
             avatar_url: string;
             created_at: components["schemas"]["Time"];
@@ -1901,13 +1950,15 @@ export interface components {
             /** Format: int64 */
             context_limit: number;
             created_at: components["schemas"]["Time"];
+            default_cost?: components["schemas"]["ModelCost"] | null;
             display_name: string;
+            effective_cost?: components["schemas"]["ModelCost"] | null;
             enabled: boolean;
             /** Format: uuid */
             id: string;
             is_default: boolean;
             model: string;
-            model_config?: unknown;
+            model_config?: components["schemas"]["ModelOptions"] | null;
             provider: string;
             /**
              * Format: uuid
@@ -1938,9 +1989,76 @@ export interface components {
             is_default?: boolean | null;
             /** @default null */
             model?: string | null;
-            model_config?: unknown;
+            /** @default null */
+            model_config?: components["schemas"]["ModelOptions"] | null;
             /** @default null */
             provider?: string | null;
+        };
+        /** @description What a model costs. */
+        ModelCost: components["schemas"]["Prices"] & {
+            long_context?: components["schemas"]["LongContextPrices"] | null;
+            /** @description The version of the shipped table, if some of the prices are from it. */
+            price_version?: string | null;
+        };
+        /** @description What a `model_config` may hold. It is checked field by field, so that every fault is named by its path. */
+        ModelOptions: {
+            /** @default null */
+            cost?: components["schemas"]["CostOptions"] | null;
+            /**
+             * Format: double
+             * @default null
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Format: int64
+             * @default null
+             */
+            max_output_tokens?: number | null;
+            /**
+             * Format: double
+             * @default null
+             */
+            presence_penalty?: number | null;
+            /**
+             * @description By the name of a provider's block. Others than admins and auditors do not see it.
+             * @default null
+             */
+            provider_options?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Format: double
+             * @default null
+             */
+            temperature?: number | null;
+            /**
+             * Format: int64
+             * @default null
+             */
+            top_k?: number | null;
+            /**
+             * Format: double
+             * @default null
+             */
+            top_p?: number | null;
+        };
+        /** @description A row of it. */
+        ModelPrice: components["schemas"]["Prices"] & {
+            /** Format: int64 */
+            context_limit?: number | null;
+            display_name: string;
+            long_context?: components["schemas"]["LongContextPrices"] | null;
+            /** @description As that provider calls it. */
+            model: string;
+            /** @description The type of the provider that was asked for, else the vendor. */
+            provider: string;
+            source_url: string;
+        };
+        /** @description The shipped table of list prices, or some of its rows. */
+        ModelPrices: {
+            /** @description Its version: the day it was last read over. */
+            as_of: string;
+            prices: components["schemas"]["ModelPrice"][];
         };
         Models: {
             providers: components["schemas"]["ModelsOfProvider"][];
@@ -1988,6 +2106,20 @@ export interface components {
         Preferences: {
             [key: string]: unknown;
         };
+        /**
+         * @description Dollars per million tokens as decimal texts, such as `"1.5"`; absent is unpriced, `"0"` is free. A request may
+         *     also have numbers.
+         */
+        Prices: {
+            /** @default null */
+            cache_read_price_per_million_tokens?: string | null;
+            /** @default null */
+            cache_write_price_per_million_tokens?: string | null;
+            /** @default null */
+            input_price_per_million_tokens?: string | null;
+            /** @default null */
+            output_price_per_million_tokens?: string | null;
+        };
         ProfileUpdate: {
             /** @default  */
             name?: string;
@@ -2014,6 +2146,18 @@ export interface components {
             source: string;
             updated_at?: components["schemas"]["Time"] | null;
             warnings: string[];
+        };
+        /** @description What one call to a provider has shown. */
+        ProviderCheck: {
+            /** @description What went wrong. */
+            error?: string | null;
+            /** @description Null if it could not be told. */
+            key_accepted?: boolean | null;
+            /** @description Rows of the shipped price table for models that the provider lists, each under an id that it lists. */
+            known: components["schemas"]["ModelPrice"][];
+            /** @description Ids, as the provider lists them. */
+            models: string[];
+            reachable: boolean;
         };
         ProviderFields: {
             /** @default null */
@@ -8359,6 +8503,195 @@ export interface operations {
             };
             /** @description `code` is one of body_too_large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of rate_limited */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of internal */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    provider_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderCheck"];
+                };
+            };
+            /** @description `code` is one of invalid_id */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of forbidden, origin_mismatch */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of not_found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of idempotency_in_progress */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of idempotency_key_reused */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of rate_limited */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of internal */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    model_price_list: {
+        parameters: {
+            query?: {
+                provider?: string;
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPrices"];
+                };
+            };
+            /** @description `code` is one of validation_failed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `code` is one of unauthenticated */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -55,7 +55,7 @@ impl Metered<'_> {
             estimated,
             saturated: cost.saturated,
             price_source: self.model.price_source.to_owned(),
-            price_version: None,
+            price_version: self.model.price_version.clone(),
             runtime_ms: i64::try_from(self.runtime.as_millis()).unwrap_or(i64::MAX),
             outcome,
             started_at: self.started_at,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use atelier_test_support::Actor;
-use axum::http::HeaderMap;
-use axum::routing::post;
+use axum::http::{HeaderMap, Uri};
+use axum::routing::any;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -21,8 +21,10 @@ pub(crate) fn answer(word: &str, finish_reason: &str) -> String {
 
 #[derive(Clone)]
 pub(crate) struct Seen {
+    pub(crate) path: String,
     /// The whole `Authorization`.
     pub(crate) authorization: String,
+    /// Null where there is none.
     pub(crate) body: Value,
 }
 
@@ -54,7 +56,17 @@ impl Reply {
     }
 
     pub(crate) fn refusing(status: u16, error: &Value) -> Self {
-        Self { status, content_type: "application/json", body: json!({ "error": error }).to_string(), gate: None }
+        Self::json(status, &json!({ "error": error }))
+    }
+
+    /// A list of models.
+    pub(crate) fn listing(ids: &[&str]) -> Self {
+        let models: Vec<Value> = ids.iter().map(|id| json!({"id": id, "object": "model"})).collect();
+        Self::json(200, &json!({"object": "list", "data": models}))
+    }
+
+    fn json(status: u16, body: &Value) -> Self {
+        Self { status, content_type: "application/json", body: body.to_string(), gate: None }
     }
 }
 
@@ -73,12 +85,12 @@ impl ModelServer {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&seen);
         let replies = Arc::new(replies);
-        let route = post(move |headers: HeaderMap, body: axum::body::Bytes| async move {
+        let route = any(move |uri: Uri, headers: HeaderMap, body: axum::body::Bytes| async move {
             let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let body = serde_json::from_slice(&body).unwrap();
+            let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
             let reply = {
                 let mut noted = noted.lock().unwrap();
-                noted.push(Seen { authorization: authorization.to_owned(), body });
+                noted.push(Seen { path: uri.path().to_owned(), authorization: authorization.to_owned(), body });
                 replies[noted.len().min(replies.len()) - 1].clone()
             };
             if let Some(gate) = &reply.gate {

@@ -260,7 +260,9 @@ async fn models(day: &mut Day) {
     day.patch(&format!("{CHATS}/providers/{provider}"), json!({"enabled": false})).await;
     day.delete(&format!("{CHATS}/model-configs/{model}")).await;
     day.delete(&format!("{CHATS}/providers/{provider}")).await;
-    day.admin.post(&format!("{CHATS}/providers"), json!({"provider": "scripted"})).await.expect(201);
+    day.get(&format!("{CHATS}/model-prices?provider=anthropic&model=claude-sonnet-4-5")).await;
+    let scripted = day.admin.post(&format!("{CHATS}/providers"), json!({"provider": "scripted"})).await.body(201);
+    day.act(&format!("{CHATS}/providers/{}/check", id(&scripted))).await;
     let words = json!({"provider": "scripted", "model": "words", "context_limit": 200_000, "is_default": true});
     day.admin.post(&format!("{CHATS}/model-configs"), words).await.expect(201);
     day.get(&format!("{CHATS}/models")).await;
