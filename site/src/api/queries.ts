@@ -22,9 +22,39 @@ export const modelConfigsQuery = queryOptions({
   staleTime: 30_000,
 });
 
+/** Models by provider, as the caller may use them, with the reasons why not. */
+export const modelsQuery = queryOptions({
+  queryKey: ["models"],
+  queryFn: () => unwrap(client.GET("/api/experimental/chats/models")),
+});
+
 export const providersQuery = queryOptions({
   queryKey: ["providers"],
   queryFn: () => unwrap(client.GET("/api/experimental/chats/providers")),
+});
+
+/** One call to a provider with its stored key. It changes nothing, so an answer is good until somebody asks anew. */
+export const providerCheckQuery = (provider: string) =>
+  queryOptions({
+    queryKey: ["provider-check", provider],
+    queryFn: () =>
+      unwrap(client.POST("/api/experimental/chats/providers/{provider}/check", { params: { path: { provider } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 0,
+    retry: false,
+  });
+
+/** Rows of the shipped price table for a provider, by its name or type. */
+export const modelPricesQuery = (provider: string) =>
+  queryOptions({
+    queryKey: ["model-prices", provider],
+    queryFn: () => unwrap(client.GET("/api/experimental/chats/model-prices", { params: { query: { provider } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const templatesQuery = queryOptions({
+  queryKey: ["templates"],
+  queryFn: () => unwrap(client.GET("/api/v2/templates")),
 });
 
 export const workspacesQuery = queryOptions({

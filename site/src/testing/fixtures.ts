@@ -80,6 +80,16 @@ export const model = (changed: Partial<Schemas["ModelConfig"]> = {}): Schemas["M
   ...changed,
 });
 
+/** What a caller may use of a provider. */
+export const modelsOf = (changed: Partial<Schemas["ModelsOfProvider"]> = {}): Schemas["ModelsOfProvider"] => ({
+  provider: "anthropic",
+  name: "anthropic",
+  display_name: "Anthropic",
+  available: true,
+  models: [{ id: "anthropic:claude-fable-4", provider: "anthropic", model: "claude-fable-4", display_name: "Fable 4" }],
+  ...changed,
+});
+
 export const provider = (changed: Partial<Schemas["Provider"]> = {}): Schemas["Provider"] => ({
   id: "01940000-0000-7000-8000-0000000000b1",
   provider: "anthropic",

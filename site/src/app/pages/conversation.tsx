@@ -1,10 +1,10 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useContext } from "react";
 import { meQuery } from "../../api/queries";
 import { chatCreated } from "../../features/chat-list/use-chats";
 import { ChatPage } from "../../features/chat/chat-page";
-import { Banner } from "../../ui/banner";
+import { MissingStep } from "../../features/setup/missing-step";
 import { LeadContext } from "../../ui/lead";
 import { Skeleton } from "../../ui/skeleton";
 import { paths } from "../paths";
@@ -34,7 +34,7 @@ export function Conversation() {
       visit={visit}
       lead={lead}
       notFound={<NotFound />}
-      noModel={<NoModel isAdmin={me.roles.some((role) => role.name === "owner")} />}
+      noModel={<MissingStep isOwner={me.roles.some((role) => role.name === "owner")} />}
       message={msg ?? null}
       onLatest={() => {
         if (chatId !== undefined) void navigate({ to: ".", search: (before) => ({ ...before, msg: undefined }) });
@@ -47,19 +47,5 @@ export function Conversation() {
         void navigate({ to: paths.chat(chat.id) });
       }}
     />
-  );
-}
-
-/** What a person can do when there is no model. */
-function NoModel({ isAdmin }: { isAdmin: boolean }) {
-  const link = (
-    <Link className="underline" to={paths.settings("models")}>
-      Add a model
-    </Link>
-  );
-  return (
-    <Banner tone="warn" action={isAdmin ? link : undefined}>
-      {isAdmin ? "No model is set up yet." : "No model is available. Ask an admin."}
-    </Banner>
   );
 }

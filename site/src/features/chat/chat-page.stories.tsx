@@ -1,6 +1,6 @@
 import { lazy, useState } from "react";
 import type { BrowserPage } from "vitest/browser";
-import { CHAT, chat, message, model, ORGANIZATION, text, USER } from "../../testing/fixtures";
+import { CHAT, chat, message, model, modelsOf, ORGANIZATION, text, USER } from "../../testing/fixtures";
 import { LostConnection, type MockServer, Refusal } from "../../testing/mock-server";
 import type { Story, StorySet } from "../../testing/story";
 import { ChatPage } from "./chat-page";
@@ -56,6 +56,7 @@ function usual(server: MockServer, changed: Partial<Chat> = {}, queued: string[]
   return server
     .on("get", "/api/experimental/chats/{chat}", chat(changed))
     .on("get", "/api/experimental/chats/model-configs", [model()])
+    .on("get", "/api/experimental/chats/models", { providers: [modelsOf()] })
     .on("get", "/api/v2/workspaces", { workspaces: [], count: 0 })
     .on("get", "/api/experimental/chats/{chat}/messages", {
       messages: [said],
@@ -259,6 +260,17 @@ export default {
         await userEvent.keyboard("first of all");
         await page.getByRole("button", { name: "Fill it in" }).click();
         await expect.element(field(page)).toHaveValue("first of all\nmake the tests pass");
+      },
+    ),
+    "a model whose provider has no key is not used": story(
+      null,
+      (server) => {
+        const closed = modelsOf({ available: false, unavailable_reason: "missing_api_key" });
+        usual(server).on("get", "/api/experimental/chats/models", { providers: [closed] });
+      },
+      async ({ expect, page }) => {
+        await expect.element(page.getByText("There is no model")).toBeVisible();
+        await expect.element(page.getByRole("button", { name: "Send" })).toHaveAttribute("aria-disabled", "true");
       },
     ),
     "models that cannot be loaded are not said to be missing": story(

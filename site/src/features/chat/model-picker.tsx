@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { modelConfigsQuery } from "../../api/queries";
+import { modelConfigsQuery, modelsQuery } from "../../api/queries";
 import { useCommand } from "../../commands/registry";
 import { tokens } from "../../format/quantity";
 import { Picker, type PickerGroup } from "../../ui/picker";
@@ -12,12 +12,15 @@ const LAST_MODEL = "atelier.model";
 /** The models that can be used, the chosen one, and how to choose another. */
 export function useModelChoice(wanted: string | null) {
   const query = useQuery(modelConfigsQuery);
-  const models = query.data ?? [];
+  const access = useQuery(modelsQuery);
+  // a model without a key is none that can be chosen
+  const closed = (access.data?.providers ?? []).filter((each) => !each.available).map((each) => each.name);
+  const models = (query.data ?? []).filter((each) => !closed.includes(each.provider_name));
   const model = usableModel(models, wanted ?? pageStorage()?.getItem(LAST_MODEL) ?? null);
   return {
     model,
     models,
-    isLoading: query.isPending,
+    isLoading: query.isPending || access.isPending,
     /** Why the models are not known; null: they are. */
     error: query.data === undefined ? query.error : null,
     retry: () => void query.refetch(),

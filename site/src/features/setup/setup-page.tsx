@@ -1,194 +1,147 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
-import { client, unwrap } from "../../api/client";
-import { firstUserQuery, providersQuery } from "../../api/queries";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { type ReactNode, useState } from "react";
+import { asFailure } from "../../api/client";
+import { firstUserQuery, meQuery, modelsQuery, providersQuery, templatesQuery } from "../../api/queries";
 import { paths } from "../../app/paths";
 import { Banner } from "../../ui/banner";
-import { Button } from "../../ui/button";
-import { TextField } from "../../ui/field";
-import { FormCard } from "../../ui/form";
-import { ModelForm } from "../settings/model-form";
-import { ProviderForm } from "../settings/provider-form";
+import { QueryFailure } from "../../ui/query-failure";
+import { Skeleton } from "../../ui/skeleton";
+import { AccountStep } from "./account-step";
+import { missingModel } from "./missing-model";
+import { ModelStep } from "./model-step";
+import { TemplateStep } from "./template-step";
 
-type Stage = "account" | "model" | "template";
+const STEPS = ["Account", "Model", "Template"] as const;
+type Step = (typeof STEPS)[number];
 
-/** The first run: an owner, a model, a template. Each later step may be skipped. `code` is that of the printed link. */
+/**
+ * The first run: an owner, a model, a template. Each later step may be skipped. Where it stands is asked of the server,
+ * so that it goes on after a reload, and on another day. `code` is that of the printed link.
+ */
 export function SetupPage({ code }: { code: string }) {
   const queries = useQueryClient();
-  const navigate = useNavigate();
   const first = useQuery(firstUserQuery);
-  const [stage, setStage] = useState<Stage>("account");
-  const done = () => void navigate({ to: paths.chats });
-  return (
-    <main className="mx-auto flex min-h-full w-full max-w-xl flex-col gap-6 p-6 pt-[8vh]">
-      <div className="flex items-center gap-3">
-        <img src="/favicon.svg" alt="" className="size-8" />
-        <h1 className="text-2xl font-semibold">Set up Atelier</h1>
-      </div>
-      {stage === "account" && first.data === true && (
+  const me = useQuery({ ...meQuery, enabled: first.data === true });
+  const onAccount = () => {
+    queries.setQueryData(firstUserQuery.queryKey, true);
+    void queries.resetQueries({ queryKey: meQuery.queryKey });
+  };
+  if (first.data === false) {
+    return (
+      <Frame step="Account">
+        <AccountStep code={code} onDone={onAccount} />
+      </Frame>
+    );
+  }
+  if (first.isPending || me.isPending) return <Waiting />;
+  if (me.isError && asFailure(me.error).status === 401) {
+    return (
+      <Frame>
         <Banner
           tone="info"
           action={
-            <a className="underline" href={paths.login}>
+            <Link className="underline" to={paths.login} search={{ next: paths.setup }}>
               Sign in
-            </a>
+            </Link>
           }
         >
           This server is set up already.
         </Banner>
-      )}
-      {stage === "account" && first.data === false && (
-        <AccountForm
-          code={code}
-          onDone={() => {
-            queries.setQueryData(firstUserQuery.queryKey, true);
-            setStage("model");
-          }}
-        />
-      )}
-      {stage === "model" && <ModelStage onDone={() => setStage("template")} />}
-      {stage === "template" && <TemplateStage onDone={done} />}
-    </main>
-  );
+      </Frame>
+    );
+  }
+  if (me.isError) {
+    return (
+      <Frame>
+        <QueryFailure error={me.error} onRetry={() => void me.refetch()} />
+      </Frame>
+    );
+  }
+  return me.data.roles.some((role) => role.name === "owner") ? <OwnersSteps /> : <AllSet />;
 }
 
-function AccountForm({ code, onDone }: { code: string; onDone: () => void }) {
-  const [typed, setFields] = useState({ email: "", username: "", name: "", password: "" });
-  // what is typed goes before the link's code, which may come later
-  const fields = { setup_code: code, ...typed };
-  const set = (name: keyof typeof fields) => ({
-    value: fields[name],
-    name,
-    onChange: (event: { target: { value: string } }) => setFields({ ...fields, [name]: event.target.value }),
-  });
-  const submit = async () => {
-    await unwrap(client.POST("/api/v2/users/first", { body: fields }));
-    const { email, password } = fields;
-    await unwrap(client.POST("/api/v2/users/login", { body: { email, password } }));
-    onDone();
-  };
-  return (
-    <FormCard
-      title="Your account"
-      submit="Create account"
-      isDirty={fields.email !== "" && fields.password !== "" && fields.setup_code !== ""}
-      onSubmit={submit}
-    >
-      {(errorOf) => (
-        <>
-          <p className="text-sm text-muted">You become the owner: you set up models and users.</p>
-          <TextField
-            label="Set-up code"
-            required
-            autoComplete="off"
-            spellCheck={false}
-            hint="The server prints it at its start."
-            error={errorOf("setup_code")}
-            {...set("setup_code")}
-          />
-          <TextField
-            label="Email"
-            type="email"
-            required
-            autoComplete="username"
-            error={errorOf("email")}
-            {...set("email")}
-          />
-          <TextField
-            label="Username"
-            required
-            autoComplete="nickname"
-            error={errorOf("username")}
-            {...set("username")}
-          />
-          <TextField label="Name" autoComplete="name" error={errorOf("name")} {...set("name")} />
-          <TextField
-            label="Password"
-            type="password"
-            required
-            autoComplete="new-password"
-            hint="8 to 128 characters"
-            error={errorOf("password")}
-            {...set("password")}
-          />
-        </>
-      )}
-    </FormCard>
-  );
-}
-
-function ModelStage({ onDone }: { onDone: () => void }) {
-  const providers = useQuery(providersQuery);
-  const [provider, setProvider] = useState<string | null>(null);
-  const offersDemo = providers.data?.some((each) => each.provider === "scripted") === true;
+/** What comes after the account. */
+function OwnersSteps() {
   const queries = useQueryClient();
-  const addDemo = async () => {
-    const isSaved = providers.data?.some((each) => each.provider === "scripted" && each.source === "database") === true;
-    if (!isSaved) await unwrap(client.POST("/api/experimental/chats/providers", { body: { provider: "scripted" } }));
-    const free = { input: "0", output: "0", cache_read: "0", cache_write: "0" };
-    const cost = Object.fromEntries(
-      Object.entries(free).map(([name, price]) => [`${name}_price_per_million_tokens`, price]),
+  const navigate = useNavigate();
+  const providers = useQuery(providersQuery);
+  const models = useQuery(modelsQuery);
+  const templates = useQuery(templatesQuery);
+  const [isModelSkipped, setModelSkipped] = useState(false);
+  const failed = [providers, models, templates].find((each) => each.isError && each.data === undefined);
+  if (failed !== undefined) {
+    return (
+      <Frame>
+        <QueryFailure error={failed.error} onRetry={() => void failed.refetch()} />
+      </Frame>
     );
-    await unwrap(
-      client.POST("/api/experimental/chats/model-configs", {
-        body: {
-          provider: "scripted",
-          model: "demo",
-          display_name: "Demo model (offline)",
-          context_limit: 200_000,
-          is_default: true,
-          model_config: { cost },
-        },
-      }),
+  }
+  if (providers.data === undefined || models.data === undefined || templates.data === undefined) return <Waiting />;
+  const missing = missingModel(providers.data, models.data);
+  if (missing.kind !== "nothing" && !isModelSkipped) {
+    return (
+      <Frame step="Model">
+        <ModelStep providers={providers.data} missing={missing} onSkip={() => setModelSkipped(true)} />
+      </Frame>
     );
-    await queries.invalidateQueries();
-    onDone();
-  };
+  }
+  if (templates.data.length === 0) {
+    const onDone = () => {
+      void queries.invalidateQueries({ queryKey: templatesQuery.queryKey });
+      void navigate({ to: paths.chats });
+    };
+    return (
+      <Frame step="Template">
+        <TemplateStep onDone={onDone} />
+      </Frame>
+    );
+  }
+  return <AllSet />;
+}
+
+function AllSet() {
   return (
-    <>
-      {offersDemo && (
-        <FormCard title="Demo model (offline)" submit="Use the demo model" isDirty onSubmit={addDemo}>
-          {() => (
-            <p className="text-sm text-muted">Plays a fixed script and does real work in a workspace. Needs no key.</p>
-          )}
-        </FormCard>
-      )}
-      {provider === null ? (
-        <ProviderForm onSaved={(saved) => setProvider(saved.name)} />
-      ) : (
-        <ModelForm providers={[{ value: provider, label: provider }]} onSaved={onDone} />
-      )}
-      <Button tone="quiet" onClick={onDone}>
-        Skip for now
-      </Button>
-    </>
+    <Frame>
+      <Banner
+        tone="info"
+        action={
+          <Link className="underline" to={paths.chats}>
+            Start a chat
+          </Link>
+        }
+      >
+        This server is set up.
+      </Banner>
+    </Frame>
   );
 }
 
-function TemplateStage({ onDone }: { onDone: () => void }) {
-  const create = async () => {
-    await unwrap(
-      client.POST("/api/v2/organizations/{organization}/templates", {
-        params: { path: { organization: "default" } },
-        body: { name: "this-machine", display_name: "This machine", driver: "local", spec: {} },
-      }),
-    );
-    onDone();
-  };
+function Waiting() {
   return (
-    <>
-      <FormCard title="This machine" submit="Create the template" isDirty onSubmit={create}>
-        {() => (
-          <p className="text-sm text-muted">
-            Agents work in sandboxed folders of this server. A template of your own may clone a repository and set it
-            up.
-          </p>
-        )}
-      </FormCard>
-      <Button tone="quiet" onClick={onDone}>
-        Skip for now
-      </Button>
-    </>
+    <Frame>
+      <Skeleton />
+    </Frame>
+  );
+}
+
+function Frame({ step, children }: { step?: Step; children: ReactNode }) {
+  return (
+    <main className="@container mx-auto flex min-h-full w-full max-w-xl flex-col gap-6 p-6 pt-[8vh]">
+      <div className="flex items-center gap-3">
+        <img src="/favicon.svg" alt="" className="size-8" />
+        <h1 className="text-2xl font-semibold">Set up Atelier</h1>
+      </div>
+      {step !== undefined && (
+        <ol aria-label="Steps" className="flex flex-wrap gap-x-4 gap-y-1 text-sm text-muted">
+          {STEPS.map((name, at) => (
+            <li key={name} aria-current={name === step ? "step" : undefined} className="aria-[current]:text-text">
+              {at + 1}. {name}
+            </li>
+          ))}
+        </ol>
+      )}
+      {children}
+    </main>
   );
 }
