@@ -257,7 +257,8 @@ test(
     await expect(page.getByText("lost words")).toBeHidden();
     await say(page, "fail for good");
     await expect(page.getByRole("alert")).toContainText("auth");
-    await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
+    const conversation = page.getByRole("region", { name: "Conversation" });
+    await expect(conversation.getByRole("button", { name: "Try again" })).toBeVisible();
   },
 );
 

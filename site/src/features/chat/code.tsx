@@ -57,6 +57,7 @@ export function Code({ text, language, isOpen }: { text: string; language: strin
         )}
       </div>
       <pre
+        dir="ltr"
         tabIndex={0}
         className={`max-h-120 overflow-auto p-3 font-mono text-sm ${isWrapped ? "whitespace-pre-wrap" : ""}`}
       >

@@ -10,14 +10,14 @@ it("renders what models write", () => {
     "# Title\n\nSome **bold** and `code`.\n\n- one\n- two\n\n3. three\n\n> said\n\n| a | b |\n|---|--:|\n| 1 | 2 |",
   );
   for (const piece of [
-    "<h1>Title</h1>",
+    '<h1 dir="auto">Title</h1>',
     "<strong>bold</strong>",
     "<code>code</code>",
-    "<ul><li>one</li>",
-    '<ol start="3"><li>three</li>',
-    "<blockquote><p>said</p></blockquote>",
-    '<th scope="col">a</th>',
-    '<td style="text-align:right">2</td>',
+    '<ul dir="auto"><li dir="auto">one</li>',
+    '<ol dir="auto" start="3"><li dir="auto">three</li>',
+    '<blockquote dir="auto"><p dir="auto">said</p></blockquote>',
+    '<th dir="auto" scope="col">a</th>',
+    '<td dir="auto" style="text-align:right">2</td>',
   ]) {
     expect(shown).toContain(piece);
   }

@@ -42,14 +42,14 @@ function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): React
       const { depth, tokens } = token as Tokens.Heading;
       const Tag = `h${Math.min(4, depth)}` as "h1" | "h2" | "h3" | "h4";
       return (
-        <Tag>
+        <Tag dir="auto">
           <Inline tokens={tokens} />
         </Tag>
       );
     }
     case "paragraph":
       return (
-        <p>
+        <p dir="auto">
           <Inline tokens={(token as Tokens.Paragraph).tokens} />
         </p>
       );
@@ -59,14 +59,20 @@ function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): React
     }
     case "blockquote":
       return (
-        <blockquote>
+        <blockquote dir="auto">
           <Blocks tokens={(token as Tokens.Blockquote).tokens} />
         </blockquote>
       );
     case "list": {
       const { ordered, start, items } = token as Tokens.List;
       const children = items.map((item, at) => <Item key={at} item={item} />);
-      return ordered ? <ol start={start === "" ? 1 : start}>{children}</ol> : <ul>{children}</ul>;
+      return ordered ? (
+        <ol dir="auto" start={start === "" ? 1 : start}>
+          {children}
+        </ol>
+      ) : (
+        <ul dir="auto">{children}</ul>
+      );
     }
     case "table":
       return <Table table={token as Tokens.Table} />;
@@ -82,7 +88,11 @@ function BlockToken({ token, isOpen }: { token: Token; isOpen: boolean }): React
       return <InlineToken token={token} />;
     default:
       // raw HTML and whatever a later version of the lexer brings
-      return <p className="whitespace-pre-wrap">{token.raw}</p>;
+      return (
+        <p dir="auto" className="whitespace-pre-wrap">
+          {token.raw}
+        </p>
+      );
   }
 }
 
@@ -95,7 +105,7 @@ function Blocks({ tokens }: { tokens: readonly Token[] }) {
 
 function Item({ item }: { item: Tokens.ListItem }) {
   return (
-    <li className={item.task ? "list-none" : undefined}>
+    <li dir="auto" className={item.task ? "list-none" : undefined}>
       <Blocks tokens={item.tokens} />
     </li>
   );
@@ -104,11 +114,11 @@ function Item({ item }: { item: Tokens.ListItem }) {
 function Table({ table }: { table: Tokens.Table }) {
   return (
     <div role="group" aria-label="Table" tabIndex={0} className="table-scroll">
-      <table>
+      <table dir="auto">
         <thead>
           <tr>
             {table.header.map((cell, at) => (
-              <th key={at} scope="col" style={{ textAlign: cell.align ?? undefined }}>
+              <th key={at} dir="auto" scope="col" style={{ textAlign: cell.align ?? undefined }}>
                 <Inline tokens={cell.tokens} />
               </th>
             ))}
@@ -118,7 +128,7 @@ function Table({ table }: { table: Tokens.Table }) {
           {table.rows.map((row, at) => (
             <tr key={at}>
               {row.map((cell, column) => (
-                <td key={column} style={{ textAlign: cell.align ?? undefined }}>
+                <td key={column} dir="auto" style={{ textAlign: cell.align ?? undefined }}>
                   <Inline tokens={cell.tokens} />
                 </td>
               ))}

@@ -174,7 +174,9 @@ function UserMessage({ message, onEdit }: { message: ChatMessage; onEdit: ((mess
     <article aria-label={`You, ${clock(message.created_at)}`} className="group flex flex-col items-end pt-4">
       <div className="max-w-[85%] rounded-card bg-raised px-4 py-2 shadow-[0_0_0_1px_var(--line)]">
         {text !== "" && (
-          <p className={`whitespace-pre-wrap wrap-anywhere ${isLong && !isWhole ? "line-clamp-12" : ""}`}>{text}</p>
+          <p dir="auto" className={`whitespace-pre-wrap wrap-anywhere ${isLong && !isWhole ? "line-clamp-12" : ""}`}>
+            {text}
+          </p>
         )}
         {message.content.map((part, at) => (part.type === "text" ? null : <OtherPart key={at} part={part} />))}
         {isLong && (
