@@ -51,7 +51,7 @@ pub(crate) fn read(files: &Files, path: &Path, request: &FileRead) -> Result<Rea
     }
     sample.truncate(len);
 
-    if let Some(format) = image::format_of(&sample) {
+    if let Some(format) = image::format_of(&sample).filter(|_| !text::is_sound(&sample)) {
         return picture(files, path, file, &metadata, format);
     }
     if text::is_binary(&sample) {

@@ -17,6 +17,12 @@ pub(crate) fn is_binary(sample: &[u8]) -> bool {
     invalid * 10 > sample.len()
 }
 
+/// UTF-8 without NUL: whatever format the first bytes name, it is text that begins like it.
+pub(crate) fn is_sound(sample: &[u8]) -> bool {
+    // the end of the sample may cut a character
+    !sample.contains(&0) && std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
 /// The beginning of a character of several bytes.
 fn is_cut_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
@@ -99,6 +105,8 @@ mod tests {
         assert!(is_binary(b"a\0b"));
         assert!(is_binary(&[b"text text text ".as_slice(), &[0xff; 2]].concat()));
         assert!(!is_binary(&[b"text text text text ".as_slice(), &[0xff; 2]].concat()));
+        assert!(is_sound("GIF89a größer".as_bytes()) && is_sound(&"GIF89aé".as_bytes()[..7]));
+        assert!(!is_sound(b"GIF89a\0") && !is_sound(b"\xff\xd8\xff"));
         assert_eq!(binary_media_type(b"%PDF-1.7"), "application/pdf");
         assert_eq!(binary_media_type(b"\0"), "application/octet-stream");
     }

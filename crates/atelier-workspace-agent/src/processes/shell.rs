@@ -29,6 +29,9 @@ fn last_ampersand(command: &[u8]) -> Option<usize> {
             b'\\' => (last, next) = (None, at + 2),
             b'\'' => (last, next) = (None, end_of_quote(command, next, b'\'', false)?),
             b'"' => (last, next) = (None, end_of_quote(command, next, b'"', true)?),
+            b'(' if command.get(next) == Some(&b'(') => {
+                (last, next) = (None, end_of_arithmetic(command, at).unwrap_or(next));
+            }
             b'<' if command[next..].starts_with(b"<<") => (last, next) = (None, at + 3),
             b'<' if command.get(next) == Some(&b'<') => {
                 let delimiter;
@@ -42,6 +45,21 @@ fn last_ampersand(command: &[u8]) -> Option<usize> {
         at = next;
     }
     last.filter(|_| here_documents.is_empty())
+}
+
+/// Behind the arithmetic that begins with the two brackets at `from`, where `<<` shifts; `None` if they begin
+/// subshells.
+fn end_of_arithmetic(command: &[u8], from: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, byte) in command.iter().enumerate().skip(from) {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 2 => return (command.get(at + 1) == Some(&b')')).then_some(at + 2),
+            b')' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn end_of_line(command: &[u8], from: usize) -> usize {
@@ -111,6 +129,9 @@ mod tests {
             ("cat > f <<'END'\ndon't & \"\nEND\nserve f &", "cat > f <<'END'\ndon't & \"\nEND\nserve f"),
             ("cat <<-E >f\n\tit's\n\tE\nserve &", "cat <<-E >f\n\tit's\n\tE\nserve"),
             ("cat <<<word &", "cat <<<word"),
+            ("sleep $((1<<3)) &", "sleep $((1<<3))"),
+            ("((n = (1 << 3) & 7)); serve &", "((n = (1 << 3) & 7)); serve"),
+            ("((cat <<E; true)\nx\nE\n); serve &", "((cat <<E; true)\nx\nE\n); serve"),
         ] {
             assert_eq!(without_lone_ampersand(command), Some(rest), "{command}");
         }
@@ -135,6 +156,8 @@ mod tests {
             "cat <<E\nnot ended &",
             "cat <<E &",
             "(sleep 60 &)",
+            "((1 &))",
+            "((1<<3 &",
             "",
         ] {
             assert_eq!(without_lone_ampersand(command), None, "{command}");
@@ -143,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_to_its_end(command in "[&#'\"\\\\<E \\n;é-]{0,40}") {
+        fn any_text_is_read_to_its_end(command in "[&#'\"\\\\<E()$ \\n;é-]{0,40}") {
             if let Some(rest) = without_lone_ampersand(&command) {
                 prop_assert!(command[rest.len()..].trim_start().starts_with('&'));
             }

@@ -171,6 +171,7 @@ async fn w22_pictures_are_told_by_their_content() {
     let picture = image::DynamicImage::ImageLuma8(image::ImageBuffer::from_pixel(8000, 6000, image::Luma([9])));
     picture.save_with_format(workspace.path("photo"), image::ImageFormat::Png).unwrap();
     std::fs::write(workspace.path("text.png"), "just text").unwrap();
+    std::fs::write(workspace.path("signatures"), "GIF89a begins a picture").unwrap();
     std::fs::write(workspace.path("a.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
     std::fs::write(workspace.path("data"), b"%PDF-1.7\0\0").unwrap();
     std::fs::write(workspace.path("broken.png"), b"\x89PNG\r\n\x1a\nnothing").unwrap();
@@ -188,6 +189,7 @@ async fn w22_pictures_are_told_by_their_content() {
     assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 1568);
 
     assert_eq!(ok(&client, "read", json!({"path": "text.png"})).await["content"], "1\tjust text");
+    assert_eq!(ok(&client, "read", json!({"path": "signatures"})).await["content"], "1\tGIF89a begins a picture");
     assert_eq!(ok(&client, "read", json!({"path": "a.svg"})).await["kind"], "text");
     for (path, media_type) in [("data", "application/pdf"), ("broken.png", "image/png")] {
         let read = ok(&client, "read", json!({"path": path})).await;
