@@ -69,15 +69,17 @@ fn has_content(answer: &Answer) -> bool {
 
 /// Fills in what the provider did not come to report (governance.md 4): without any usage the input is that of
 /// the context, and an answer that was cut off has made at least the output that was received. A single count
-/// that a whole answer leaves out stays missing and costs nothing.
+/// that a whole answer leaves out stays missing and costs nothing; one of zero beside an answer is no report.
 fn completed(answer: &Answer, context_tokens: Option<i64>) -> (Usage, bool) {
     let mut usage = answer.usage;
     let counts = [usage.input_tokens, usage.cache_read_tokens, usage.cache_creation_tokens, usage.output_tokens];
-    let is_reported = counts.iter().any(Option::is_some);
+    let has_received = answer.received_bytes > 0;
+    let is_reported = counts.into_iter().flatten().any(|count| count > 0 || !has_received);
     if !is_reported {
         usage.input_tokens = context_tokens;
     }
-    if !is_reported || !answer.is_whole {
+    let is_denied = usage.output_tokens == Some(0) && has_received;
+    if !is_reported || is_denied || !answer.is_whole {
         let received = i64::try_from(answer.received_bytes.div_ceil(4)).unwrap_or(i64::MAX);
         usage.output_tokens = usage.output_tokens.max(Some(received));
     }
@@ -106,6 +108,16 @@ mod tests {
             let (usage, estimated) = completed(&answer(Usage::default(), 9, is_whole), Some(100));
             assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(100), Some(3), true));
         }
+    }
+
+    #[test]
+    fn zeros_beside_an_answer_are_no_report() {
+        let zeros = |input| Usage { input_tokens: Some(input), output_tokens: Some(0), ..Usage::default() };
+        let (usage, estimated) = completed(&answer(zeros(0), 300, true), Some(100));
+        assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(100), Some(75), true));
+        let (usage, estimated) = completed(&answer(zeros(50), 300, true), Some(100));
+        assert_eq!((usage.input_tokens, usage.output_tokens, estimated), (Some(50), Some(75), true));
+        assert_eq!(completed(&answer(zeros(0), 0, true), Some(100)), (zeros(0), false));
     }
 
     #[test]

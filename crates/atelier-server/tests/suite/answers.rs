@@ -73,8 +73,8 @@ async fn a_count_that_the_provider_leaves_out_costs_nothing() {
             (json!({"completion_tokens": 10}), 150, false),
             (json!({"prompt_tokens": -5, "completion_tokens": 10}), 150, false),
             (json!({"prompt_tokens": 10}), 30, false),
-            (json!({"prompt_tokens": 0, "completion_tokens": 0}), 0, false),
-            // nothing reported at all: the output is estimated from what came
+            // nothing reported, or zeros beside an answer: the output is estimated from what came
+            (json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}), 15, true),
             (json!(null), 15, true),
         ]
         .into_iter()
