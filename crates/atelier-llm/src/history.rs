@@ -6,8 +6,8 @@ use atelier_domain::message::{FilePart, MessagePart, Native, Origin, SourcePart,
 use atelier_domain::text::head;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::request::LeftOut;
@@ -15,10 +15,16 @@ use crate::request::LeftOut;
 /// A provider-run result told to another provider is cut to this.
 const MAX_TOLD_BYTES: usize = 4 * 1024;
 
-/// The block to replay to `origin`: `None` if it came from elsewhere, or is no JSON.
-pub(crate) fn replayable<'a>(native: Option<&'a Native>, origin: &Origin) -> Option<&'a RawValue> {
+/// The block to replay to `origin`: `None` if it came from elsewhere, or is no JSON. It goes back as it came, but
+/// for U+0000 in words that no signature vouches for.
+pub(crate) fn replayable<'a>(native: Option<&'a Native>, origin: &Origin) -> Option<Cow<'a, RawValue>> {
     let native = native.filter(|native| native.origin == *origin)?;
-    serde_json::from_str(&native.block).ok()
+    let block: &RawValue = serde_json::from_str(&native.block).ok()?;
+    if !block.get().contains("\\u0000") {
+        return Some(Cow::Borrowed(block));
+    }
+    let value: Value = serde_json::from_str(block.get()).ok()?;
+    to_raw_value(&without_nul(&value, is_signed)).ok().map(Cow::Owned)
 }
 
 /// Text of a tool result for the model.
@@ -36,7 +42,7 @@ pub(crate) fn sent_text(text: &str) -> Cow<'_, str> {
 
 /// The same for all texts inside of `value`.
 fn sent_value(value: &Value) -> Cow<'_, Value> {
-    if holds_nul(value) { Cow::Owned(without_nul(value)) } else { Cow::Borrowed(value) }
+    if holds_nul(value) { Cow::Owned(without_nul(value, |_| false)) } else { Cow::Borrowed(value) }
 }
 
 fn holds_nul(value: &Value) -> bool {
@@ -48,15 +54,22 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-fn without_nul(value: &Value) -> Value {
+/// `value` with U+0000 replaced, but for the objects that `is_spared`.
+fn without_nul(value: &Value, is_spared: fn(&Map<String, Value>) -> bool) -> Value {
     match value {
         Value::String(text) => Value::String(sent_text(text).into_owned()),
-        Value::Array(items) => items.iter().map(without_nul).collect(),
+        Value::Array(items) => items.iter().map(|item| without_nul(item, is_spared)).collect(),
+        Value::Object(fields) if is_spared(fields) => value.clone(),
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (sent_text(name).into_owned(), without_nul(value))).collect()
+            fields.iter().map(|(name, value)| (sent_text(name).into_owned(), without_nul(value, is_spared))).collect()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+/// Whether the provider would notice a change to the object.
+fn is_signed(fields: &Map<String, Value>) -> bool {
+    fields.iter().any(|(name, value)| is_private(name) && !value.is_null())
 }
 
 /// Characters of a tool's name at most.
@@ -124,7 +137,7 @@ pub(crate) fn is_sent_as_stored(call: &ToolCallPart) -> bool {
 
 /// What a call that another provider ran was, in words.
 pub(crate) fn told_call(call: &ToolCallPart) -> String {
-    format!("[{} was called with {}]", call.tool_name, call_args(call))
+    format!("[{} was called with {}]", sent_text(&call.tool_name), call_args(call))
 }
 
 /// What came of it, in words.
@@ -132,7 +145,7 @@ pub(crate) fn told_result(result: &ToolResultPart) -> String {
     let text = result_text(result);
     let shown = head(&text, MAX_TOLD_BYTES);
     let more = if shown.len() < text.len() { " ..." } else { "" };
-    format!("[result of {}: {shown}{more}]", result.tool_name)
+    format!("[result of {}: {shown}{more}]", sent_text(&result.tool_name))
 }
 
 /// Whether the provider that named `source` gets its answer back: it knows its sources then.
@@ -141,10 +154,11 @@ pub(crate) fn is_own_source(source: &SourcePart, origin: &Origin) -> bool {
 }
 
 pub(crate) fn told_source(source: &SourcePart) -> String {
-    source
-        .title
-        .as_ref()
-        .map_or_else(|| format!("[source: {}]", source.url), |title| format!("[source: {title}, {}]", source.url))
+    let url = sent_text(&source.url);
+    match &source.title {
+        Some(title) => format!("[source: {}, {url}]", sent_text(title)),
+        None => format!("[source: {url}]"),
+    }
 }
 
 /// A file as models take it.
@@ -201,7 +215,7 @@ pub(crate) fn without_private(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !name.starts_with("encrypted_") && *name != "signature")
+            .filter(|(name, _)| !is_private(name))
             .map(|(name, value)| (name.clone(), without_private(value)))
             .collect(),
         Value::Array(items) => items.iter().map(without_private).collect(),
@@ -209,9 +223,36 @@ pub(crate) fn without_private(value: &Value) -> Value {
     }
 }
 
+/// Names of fields that a provider has sealed.
+fn is_private(name: &str) -> bool {
+    name.starts_with("encrypted_") || name == "signature"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nul_goes_back_only_where_a_signature_vouches_for_the_words() {
+        let origin = Origin { provider: "p".into(), host: "h".into(), model: "m".into() };
+        let table = [
+            (json!({"reasoning_content": "a\0b"}), json!({"reasoning_content": "a\u{fffd}b"})),
+            (json!({"thinking": "a\0b", "signature": "s"}), json!({"thinking": "a\0b", "signature": "s"})),
+            (json!({"thinking": "a\0b", "signature": null}), json!({"thinking": "a\u{fffd}b", "signature": null})),
+            (
+                json!({"reasoning": "\0", "reasoning_details": [{"text": "\0", "signature": "s"}, {"text": "\0"}]}),
+                json!({"reasoning": "\u{fffd}", "reasoning_details": [{"text": "\0", "signature": "s"}, {"text": "\u{fffd}"}]}),
+            ),
+            (json!({"text": "\\u0000"}), json!({"text": "\\u0000"})),
+        ];
+        for (block, expected) in table {
+            let native = Native { origin: origin.clone(), block: block.to_string() };
+            assert_eq!(replayable(Some(&native), &origin).unwrap().get(), expected.to_string());
+        }
+        let source = SourcePart { url: "u\0".into(), title: Some("t\0".into()), source_id: None, native: None };
+        assert_eq!(told_source(&source), "[source: t\u{fffd}, u\u{fffd}]");
+    }
 
     #[test]
     fn names_are_sent_as_providers_take_them() {

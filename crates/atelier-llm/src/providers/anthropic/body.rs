@@ -107,8 +107,8 @@ enum Block<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheMark>,
     },
-    /// The provider's own block, byte for byte.
-    Native(&'a RawValue),
+    /// The provider's own block.
+    Native(Cow<'a, RawValue>),
     /// The same with what is sent in place of some of its fields.
     Mended(Map<String, Value>),
 }
