@@ -5,6 +5,7 @@
 //! only passed on, without credentials.
 
 mod redact;
+mod reported;
 mod retry_after;
 
 use std::time::Duration;
@@ -14,8 +15,8 @@ use atelier_domain::error::{ErrorKind, TurnError};
 use atelier_domain::retry::{self, RetryRule};
 use atelier_domain::text::{head_chars, plain, plain_line};
 use reqwest::header::HeaderMap;
-use serde_json::Value;
 
+pub(crate) use self::reported::Reported;
 use crate::secret::Secret;
 
 const MAX_DETAIL_CHARS: usize = 500;
@@ -39,7 +40,7 @@ pub struct ProviderError {
     /// Whether the same request may work later (a `bad_replay` or `context_too_long` may not: it works
     /// after a change).
     pub retryable: bool,
-    /// The request was refused by its status alone: no code says what was wrong with it.
+    /// The provider did not take the request, or failed over it, and no code says what was wrong with it.
     pub unexplained: bool,
 }
 
@@ -66,17 +67,18 @@ impl ProviderError {
         Self { code, detail, status_code, ..Self::new(ErrorKind::ContextTooLong, &self.provider) }
     }
 
-    /// Whether it is a refusal that may be about a picture or a PDF. A gateway says 404 where none of its
-    /// models takes them.
+    /// Whether it may be about a picture or a PDF. A gateway says 404 where none of its models takes them,
+    /// llama.cpp 500 with an object that says so
+    /// (github.com/ggml-org/llama.cpp/issues/15377, read 2026-12-01).
     #[must_use]
     pub fn may_be_about_media(&self) -> bool {
-        self.unexplained && matches!(self.status_code, Some(400 | 404 | 415 | 422))
+        self.unexplained && matches!(refusal_status(self.status_code, self.kind), Some(400 | 404 | 415 | 422 | 500))
     }
 
     /// Whether it is a refusal that may be about the length of the prompt.
     #[must_use]
     pub fn may_be_about_length(&self) -> bool {
-        self.unexplained && self.status_code == Some(400)
+        self.unexplained && refusal_status(self.status_code, self.kind) == Some(400)
     }
 
     /// An answer that cannot be used; `found` says what was wrong with it.
@@ -157,65 +159,22 @@ pub(crate) struct Blame<'a> {
     pub(crate) replayed_reasoning: bool,
 }
 
-/// What a provider says of an error, in whatever form it says it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reported {
-    pub(crate) status: Option<u16>,
-    pub(crate) error_type: Option<String>,
-    pub(crate) code: Option<String>,
-    pub(crate) message: Option<String>,
-    /// A gateway says that its moderation stopped the request.
-    pub(crate) is_moderated: bool,
-    /// A web page came in the place of an answer: no API said this.
-    pub(crate) is_page: bool,
-}
-
 impl Reported {
-    /// Reads an error body. Knows `{"error": {type, code, message}}`, `{"error": "text"}`, a bare such
-    /// object, and a list with one of them. Anything else is kept as words.
-    pub(crate) fn from_body(status: Option<u16>, body: &str) -> Self {
-        let parsed: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-        let outer = if let Value::Array(list) = &parsed { list.first().unwrap_or(&Value::Null) } else { &parsed };
-        let mut reported = Self::from_value(outer.get("error").unwrap_or(outer));
-        reported.status = status.or(reported.status);
-        reported.is_page = body.trim_start().starts_with('<');
-        if reported.message.is_none() && !reported.is_page {
-            reported.message = Some(body.to_owned());
-        }
-        reported
-    }
-
-    /// Reads the error object itself.
-    pub(crate) fn from_value(error: &Value) -> Self {
-        let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
-        // gateways put the HTTP status into `code`; a larger number is a code of the provider
-        let number = error.get("code").and_then(Value::as_u64);
-        let status = number.and_then(|code| u16::try_from(code).ok()).filter(|code| *code < 600);
-        let numbered = number.filter(|_| status.is_none()).map(|code| code.to_string());
-        Self {
-            status,
-            error_type: text("type").or_else(|| text("status")),
-            code: text("code").or(numbered),
-            message: text("message").or_else(|| error.as_str().map(str::to_owned)),
-            is_moderated: error.pointer("/metadata/flagged_input").is_some(),
-            is_page: false,
-        }
-    }
-
     pub(crate) fn into_error(self, blame: Blame<'_>) -> ProviderError {
         let kind = self.kind(blame.replayed_reasoning);
         let mut error = ProviderError::new(kind, blame.provider);
         // without a status it came in mid-stream, where a nameless error is the server's
         error.retryable |= kind == ErrorKind::Generic && self.status.is_none_or(|status| status >= 500);
         error.status_code = self.status;
-        error.unexplained = kind == ErrorKind::Config && !self.names_cause();
+        let is_unexplained = kind == ErrorKind::Config || (self.status == Some(500) && self.is_object);
+        error.unexplained = is_unexplained && !self.names_cause();
         if self.is_page && self.status == Some(403) {
             error.message = format!(
                 "Something in front of {}, for instance a firewall, refused the request with a web page. Ask an admin \
                  to check the way to it.",
                 blame.provider
             );
-        } else if error.unexplained && matches!(self.status, Some(400 | 422)) {
+        } else if error.unexplained && matches!(refusal_status(self.status, kind), Some(400 | 422)) {
             error.message = format!(
                 "{} refused the request. Choose another model, or edit the message and send it again.",
                 blame.provider
@@ -242,7 +201,7 @@ impl Reported {
         match kind {
             // a refused signature has no code of its own at most providers: such a request is tried once
             // more without reasoning, and if that was not it, the answer is the same and then final
-            Some(ErrorKind::Config) | None if replayed_reasoning && self.is_bad_request() => ErrorKind::BadReplay,
+            Some(ErrorKind::Config) | None if replayed_reasoning && self.is_bad_request(kind) => ErrorKind::BadReplay,
             Some(kind) => kind,
             None => ErrorKind::Generic,
         }
@@ -266,11 +225,11 @@ impl Reported {
             })
     }
 
-    fn is_bad_request(&self) -> bool {
+    fn is_bad_request(&self, kind: Option<ErrorKind>) -> bool {
         let is_about_the_model = self.code.as_deref().or(self.error_type.as_deref()).is_some_and(|name| {
             matches!(name, "model_not_found" | "not_found_error" | "unsupported_parameter" | "unsupported_value")
         });
-        self.status == Some(400) && !is_about_the_model
+        kind.map_or(self.status, |kind| refusal_status(self.status, kind)) == Some(400) && !is_about_the_model
     }
 
     /// A status that says more than the general names which come with it.
@@ -297,6 +256,14 @@ impl Reported {
     }
 }
 
+/// The status of a refusal: one that comes in the middle of a stream has none, and counts as a 400.
+const fn refusal_status(status: Option<u16>, kind: ErrorKind) -> Option<u16> {
+    match (status, kind) {
+        (None, ErrorKind::Config) => Some(400),
+        (status, _) => status,
+    }
+}
+
 /// How providers that have no code for it say that a prompt is too long, in small letters. Read 2026-12-01.
 const TOO_LONG: [&str; 2] = [
     // Anthropic, type `invalid_request_error`: github.com/anthropics/claude-code/issues/12186
@@ -312,7 +279,9 @@ const TOO_LONG: [&str; 2] = [
 /// platform.openai.com/docs/guides/error-codes, openrouter.ai/docs/api-reference/errors. Codes of exhausted
 /// accounts, read 2026-11-30: forum.moonshot.ai/t/api-billing-behaviour/111 (`exceeded_current_quota_error`),
 /// docs.z.ai/api-reference/api-code (`1113`), alibabacloud.com/help/en/model-studio/error-code (`Arrearage`).
-/// llama.cpp, read 2026-12-01: github.com/ggml-org/llama.cpp/pull/15780 (`exceed_context_size_error`).
+/// llama.cpp, read 2026-12-01: github.com/ggml-org/llama.cpp/pull/15780 (`exceed_context_size_error`). Also read
+/// 2026-12-01: volcengine.com/docs/82379/1299023 (`AccountOverdueError`), the page of DashScope named above
+/// (`AllocationQuota.FreeTierOnly`).
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
         "overloaded_error" | "overloaded" | "UNAVAILABLE" | "server_overloaded" | "engine_overloaded"
@@ -331,7 +300,9 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         | "payment_required"
         | "exceeded_current_quota_error"
         | "1113"
-        | "Arrearage" => ErrorKind::Quota,
+        | "Arrearage"
+        | "AllocationQuota.FreeTierOnly"
+        | "AccountOverdueError" => ErrorKind::Quota,
         "authentication_error"
         | "permission_error"
         | "invalid_api_key"
@@ -523,6 +494,8 @@ mod tests {
         let error = |status, body: &str| Reported::from_body(Some(status), body).into_error(BLAME);
         let bare = error(400, &anthropic("invalid_request_error"));
         assert!(bare.unexplained && !bare.message.contains("admin"), "{}", bare.message);
+        let streamed = Reported::from_body(None, &anthropic("invalid_request_error")).into_error(BLAME);
+        assert!(streamed.unexplained && !streamed.message.contains("admin"), "{}", streamed.message);
         let explained = error(400, &openai("invalid_request_error", "model_not_found"));
         assert!(!explained.unexplained && explained.message.contains("admin"), "{}", explained.message);
         assert!(!error(429, "").unexplained);
@@ -583,6 +556,35 @@ mod tests {
         assert_eq!(kind(429, r#"{"error":{"code":1113,"message":"m"}}"#), ErrorKind::Quota);
         assert_eq!(kind(400, &openai("Arrearage", "Arrearage")), ErrorKind::Quota);
         assert_eq!(kind(402, &openai("unknown_error", "invalid_request_error")), ErrorKind::Quota);
+        assert_eq!(kind(403, &openai("Forbidden", "AccountOverdueError")), ErrorKind::Quota);
+        assert_eq!(kind(403, &openai("", "AllocationQuota.FreeTierOnly")), ErrorKind::Quota);
+        assert_eq!(kind(429, r#"{"error":"You have no credit","code":"insufficient_quota"}"#), ErrorKind::Quota);
+        assert_eq!(kind(429, r#"{"error":"m","error_type":"insufficient_quota"}"#), ErrorKind::Quota);
+    }
+
+    #[test]
+    fn what_may_be_about_media_or_length() {
+        let found = |status, body: &str| {
+            let error = Reported::from_body(status, body).into_error(BLAME);
+            (error.kind, error.may_be_about_media(), error.may_be_about_length())
+        };
+        let bare = openai("invalid_request_error", "");
+        let blind = r#"{"error":{"code":500,"message":"image input is not supported","type":"server_error"}}"#;
+        assert_eq!(found(Some(400), &bare), (ErrorKind::Config, true, true));
+        assert_eq!(found(None, &bare), (ErrorKind::Config, true, true), "in the middle of a stream");
+        assert_eq!(found(Some(404), &bare), (ErrorKind::Config, true, false));
+        assert_eq!(found(Some(500), blind), (ErrorKind::Generic, true, false));
+        assert_eq!(found(None, blind), (ErrorKind::Generic, true, false));
+        let other = [
+            (Some(500), "<html>".to_owned(), ErrorKind::Generic),
+            (Some(500), "busy".to_owned(), ErrorKind::Generic),
+            (Some(503), blind.to_owned(), ErrorKind::Overloaded),
+            (None, anthropic("api_error"), ErrorKind::Generic),
+            (None, openai("", "model_not_found"), ErrorKind::Config),
+        ];
+        for (status, body, kind) in other {
+            assert_eq!(found(status, &body), (kind, false, false), "{status:?} {body}");
+        }
     }
 
     #[test]
@@ -616,6 +618,8 @@ mod tests {
         let kind = |status, body: &str| Reported::from_body(Some(status), body).into_error(replayed).kind;
         assert_eq!(kind(400, &anthropic("invalid_request_error")), ErrorKind::BadReplay);
         assert_eq!(kind(400, ""), ErrorKind::BadReplay);
+        let streamed = Reported::from_body(None, &anthropic("invalid_request_error")).into_error(replayed);
+        assert_eq!(streamed.kind, ErrorKind::BadReplay, "in the middle of a stream");
         assert_eq!(kind(400, &openai("invalid_request_error", "model_not_found")), ErrorKind::Config);
         assert_eq!(kind(404, &anthropic("not_found_error")), ErrorKind::Config);
         assert_eq!(kind(429, &anthropic("rate_limit_error")), ErrorKind::RateLimit);
@@ -626,6 +630,7 @@ mod tests {
         let retryable = |status, body: &str| Reported::from_body(status, body).into_error(BLAME).retryable;
         assert!(retryable(Some(500), ""));
         assert!(retryable(None, &anthropic("api_error")));
+        assert!(retryable(None, r#"{"error":{"code":1,"message":"busy"}}"#));
         assert!(!retryable(Some(418), &anthropic("api_error")));
         assert!(!retryable(Some(401), ""));
         assert!(retryable(Some(429), ""));

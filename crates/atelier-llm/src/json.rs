@@ -19,6 +19,13 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_j
     }
 }
 
+/// The object that a JSON text says. Some servers put their error into a list.
+pub(crate) fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    let value = from_slice(text).ok()?;
+    let value = if let Value::Array(list) = value { list.into_iter().next()? } else { value };
+    if let Value::Object(object) = value { Some(object) } else { None }
+}
+
 /// Takes a text out of `fields`. A field of another shape is absent.
 pub(crate) fn take_text(fields: &mut Map<String, Value>, name: &str) -> Option<String> {
     match fields.shift_remove(name) {

@@ -15,6 +15,7 @@ mod catalogue;
 mod content;
 mod error;
 mod event;
+mod finish;
 mod history;
 mod json;
 mod kind;

@@ -7,8 +7,6 @@
 //! An answer counts as whole when its end is proven (daemon.md 6): by the end mark of the wire, or by a
 //! reason with nothing of the answer behind it. What ends before is a lost connection.
 
-pub(crate) mod fault;
-
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -48,8 +46,8 @@ pub(crate) trait Decoder: Send + Unpin + 'static {
     /// Data that ends the stream and is no event.
     const END_MARK: Option<&'static [u8]>;
 
-    /// Takes one event in and adds what it means to `out`.
-    fn event(&mut self, event: Map<String, Value>, out: &mut VecDeque<ModelEvent>) -> Result<(), ProviderError>;
+    /// Takes one event in and adds what it means to `out`. False: the object is no event of this wire.
+    fn event(&mut self, event: Map<String, Value>, out: &mut VecDeque<ModelEvent>) -> Result<bool, ProviderError>;
 
     /// The error that an event or a body says.
     fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError>;
@@ -89,6 +87,11 @@ impl Wire {
     /// An answer that cannot be used; `found` says what was wrong with it.
     pub(crate) fn malformed(&self, found: &str) -> ProviderError {
         self.error(ErrorKind::Malformed).with_detail(found, self.key.as_ref())
+    }
+
+    /// The server gave the answer up, and said so with the word for its end.
+    pub(crate) fn broken_off(&self, kind: ErrorKind, word: &str) -> ProviderError {
+        ProviderError { retryable: true, ..self.error(kind).with_code(word) }
     }
 
     /// The connection ended before the answer did.
@@ -257,35 +260,50 @@ struct Unread {
     beginning: Vec<u8>,
 }
 
-/// What the data of an event turned out to be.
-enum Data {
-    Event,
-    /// Nothing of the wire: some servers and gateways send words as signs of life.
-    Skipped,
-    /// An object that is cut, or none at all.
-    Broken,
+/// What the data of events turned out to be.
+#[derive(Clone, Copy)]
+struct Found {
+    /// There was an event of the wire, now or before.
+    has_event: bool,
+    /// How much was nothing of the wire: some servers and gateways send words as signs of life.
+    skipped: u64,
+    /// An object was cut, or none at all.
+    is_broken: bool,
 }
 
 /// Takes the data of one event in.
-fn decode<D: Decoder>(decoder: &mut D, data: &[u8], out: &mut VecDeque<ModelEvent>) -> Result<Data, ProviderError> {
+fn decode<D: Decoder>(
+    decoder: &mut D,
+    data: &[u8],
+    found: &mut Found,
+    out: &mut VecDeque<ModelEvent>,
+) -> Result<(), ProviderError> {
     let data = data.trim_ascii();
-    if D::END_MARK.is_some_and(|mark| data == mark) {
+    // behind nothing it is the end of no answer
+    if found.has_event && D::END_MARK.is_some_and(|mark| data == mark) {
         decoder.close(out);
-        return Ok(Data::Event);
+        return Ok(());
     }
-    if !data.starts_with(b"{") {
-        return Ok(Data::Skipped);
+    match json::from_slice(data) {
+        Ok(event) => {
+            if decoder.event(event, out)? {
+                found.has_event = true;
+            } else {
+                found.skipped += 1;
+            }
+        }
+        // some servers leave out the empty lines between their events
+        Err(_) if data.contains(&b'\n') => {
+            for line in data.split(|byte| *byte == b'\n') {
+                if !decoder.is_finished() {
+                    decode(decoder, line, found, out)?;
+                }
+            }
+        }
+        Err(_) if data.starts_with(b"{") => found.is_broken = true,
+        Err(_) => found.skipped += 1,
     }
-    let Ok(event) = json::from_slice(data) else { return Ok(Data::Broken) };
-    decoder.event(event, out)?;
-    Ok(Data::Event)
-}
-
-/// The object that a JSON text says. Some servers put their error into a list.
-fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    let value = json::from_slice(text).ok()?;
-    let value = if let Value::Array(list) = value { list.into_iter().next()? } else { value };
-    if let Value::Object(object) = value { Some(object) } else { None }
+    Ok(())
 }
 
 /// An error and what caused it, in one line.
@@ -360,25 +378,24 @@ impl<D: Decoder> WireStream<D> {
     fn decode_events(&mut self) -> Result<bool, ProviderError> {
         let mut is_alive = false;
         while !self.decoder.is_finished() {
-            let decoded = match self.parser.next() {
-                Ok(Some(SseItem::Event { data, .. })) => decode(&mut self.decoder, data, &mut self.ready)?,
-                Ok(Some(SseItem::Comment)) => {
-                    is_alive = true;
-                    continue;
+            let mut found = Found { has_event: self.unread.is_none(), skipped: 0, is_broken: false };
+            match self.parser.next() {
+                Ok(Some(SseItem::Event { data, .. })) => {
+                    decode(&mut self.decoder, data, &mut found, &mut self.ready)?;
                 }
+                Ok(Some(SseItem::Comment)) => is_alive = true,
                 Ok(None) => break,
                 Err(_) => return Err(self.wire.malformed("an event of the stream has no end")),
-            };
-            match decoded {
-                Data::Event => self.unread = None,
-                Data::Skipped => {
-                    self.skipped += 1;
-                    is_alive = true;
-                }
-                // the last event of a body may be cut
-                Data::Broken if self.body.is_none() => {}
-                Data::Broken => return Err(self.wire.malformed("an event of the stream cannot be read")),
             }
+            // the last event of a body may be cut
+            if found.is_broken && self.body.is_some() {
+                return Err(self.wire.malformed("an event of the stream cannot be read"));
+            }
+            if found.has_event {
+                self.unread = None;
+            }
+            self.skipped += found.skipped;
+            is_alive |= found.skipped > 0;
         }
         Ok(is_alive)
     }
@@ -420,7 +437,7 @@ impl<D: Decoder> WireStream<D> {
             self.decoder.close(&mut self.ready);
             return Ok(());
         }
-        let Some(object) = object(self.parser.outside()) else { return Ok(()) };
+        let Some(object) = json::object(self.parser.outside()) else { return Ok(()) };
         if let Some(error) = self.decoder.fault(&object) {
             return Err(error);
         }

@@ -24,6 +24,10 @@ use crate::providers::Check;
 use crate::request::ModelRequest;
 use crate::wire::Wire;
 
+/// The field that some servers want on every answer, those of other models too, as soon as they think
+/// (api-docs.deepseek.com/guides/thinking_mode, read 2026-12-01).
+const REASONING_CONTENT: &str = "reasoning_content";
+
 pub(crate) struct OpenAiChat {
     kind: ProviderKind,
     wire: Wire,

@@ -45,6 +45,25 @@ async fn reasoning_of_compatible_servers_is_kept() {
 }
 
 #[tokio::test]
+async fn a_server_that_names_its_reasoning_gets_the_field_back_though_it_was_empty() {
+    let chunk = |delta: &Value| format!("data: {}\n\n", json!({"choices": [{"delta": delta}]}));
+    let done = "data: [DONE]\n\n";
+    let tool_call = json!({"index": 0, "id": "c", "function": {"name": "one", "arguments": "{}"}});
+    let calling = chunk(&json!({"reasoning_content": "", "tool_calls": [tool_call]}));
+    let fake = Fake::start([Reply::stream(&(calling + done)), Reply::stream(TOOLS)]).await;
+    let provider = fake.provider(ProviderKind::OpenAiCompat);
+    let (first, _) = events(&provider, request(vec![user("hi")])).await;
+    let messages =
+        vec![user("hi"), message(HistoryRole::Assistant, parts(&first)), result("c", "one", json!("done"), false)];
+    events(&provider, request(messages)).await;
+    let answer = &fake.last_body()["messages"][2];
+    assert_eq!((&answer["tool_calls"][0]["id"], &answer["reasoning_content"]), (&json!("c"), &json!("")));
+    // alone it is no answer
+    let nothing = chunk(&json!({"reasoning_content": ""})) + done;
+    assert_eq!(parts(&played(ProviderKind::OpenAiCompat, &nothing).await), []);
+}
+
+#[tokio::test]
 async fn blocks_with_signatures_are_put_together_and_sent_back() {
     let origin = Fake::start([]).await.provider(ProviderKind::OpenRouter).origin("m");
     assert_eq!(origin.provider, "openrouter");

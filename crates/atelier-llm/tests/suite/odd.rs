@@ -74,16 +74,18 @@ async fn the_end_of_a_chat_completion_is_proven() {
     let empty = with_reason("\"\"");
     let null_word = with_reason("\"null\"");
     let early = with_reason("\"stop\"");
+    let none_word = with_reason("\"None\"");
     let number = with_reason("0");
     let nothing = empty.replace("half ", "");
     let usage = r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
     let reasoning = delta(r#""reasoning_content":"hm""#);
     let call = calls(r#"{"index":0,"id":"a","function":{"name":"one","arguments":"{}"}}"#);
-    let table: [(&[&str], &str); 15] = [
+    let table: [(&[&str], &str); 16] = [
         (&[HALF], "network: "),
         (&[&empty], "network: "),
         (&[&empty, REST, STOP], "says half whole, stop"),
         (&[&null_word], "network: "),
+        (&[&none_word], "network: "),
         (&[&number], "network: "),
         (&[&number, DONE], "says half , stop"),
         (&[&early], "says half , stop"),
@@ -111,6 +113,27 @@ async fn the_end_of_a_chat_completion_is_proven() {
         (unended(&[HALF, DONE], 3), "network: "),
     ] {
         assert_eq!(played(ProviderKind::OpenAiCompat, &body).await, expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_its_server_broke_off_is_no_whole_one() {
+    let table = [
+        ("insufficient_system_resource", "overloaded: "),
+        ("network_error", "network: "),
+        ("abort", "generic: "),
+        ("sensitive", "says Hello, refused"),
+        ("MAX_TOKENS", "says Hello, length"),
+        ("model_context_window_exceeded", "says Hello, length"),
+        ("length", "says Hello, length"),
+    ];
+    for (word, expected) in table {
+        let end = STOP.replace("stop", word);
+        let body = stream(&[&delta(r#""content":"Hello""#), &end, DONE]);
+        assert_eq!(played(ProviderKind::OpenAiCompat, &body).await, expected, "{word}");
+        let end = MESSAGE[4].replace("end_turn", word);
+        let body = stream(&[&MESSAGE[..4], &[&end, MESSAGE_STOP]].concat());
+        assert_eq!(played(ProviderKind::Anthropic, &body).await, expected, "{word}");
     }
 }
 
@@ -143,6 +166,11 @@ async fn fields_of_chat_completions_in_odd_shapes() {
         ),
         (r#"{"choices":[{"delta":"Hello"}]}"#.to_owned(), "stop"),
         (r#"{"choices":[{"message":{"role":"assistant","content":"Hello"}}]}"#.to_owned(), "says Hello, stop"),
+        (r#"{"choices":[{"text":"Hello"}]}"#.to_owned(), "says Hello, stop"),
+        (
+            delta(r#""content":null,"function_call":{"name":"one","arguments":"{\"page\":2}"}"#),
+            r#"one{"page":2}, stop"#,
+        ),
         (one(r#"{"page":2}"#), r#"a one{"page":2}, stop"#),
         (one(r#""{\"page\":2}""#), r#"a one{"page":2}, stop"#),
         (one("null"), "a one{}, stop"),
@@ -164,7 +192,7 @@ async fn pieces_of_calls_with_odd_ids_and_numbers() {
     let two = |fields| piece(fields, "two", r#"{"page":2}"#);
     let number = r#""index":0,"#;
     let both = r#"one{"page":1}, two{"page":2}, stop"#;
-    let table: [(Vec<String>, &str); 10] = [
+    let table: [(Vec<String>, &str); 12] = [
         // two whole calls without a number and an id, in one event and in two
         (vec![[one(""), two("")].join(",")], both),
         (vec![one(""), two("")], both),
@@ -182,6 +210,15 @@ async fn pieces_of_calls_with_odd_ids_and_numbers() {
         ),
         (
             vec![piece(r#""index":0,"id":"a","#, "one", ""), piece("", "", r#"{"page""#), piece("", "", ":2}")],
+            r#"a one{"page":2}, stop"#,
+        ),
+        // a number that no call has
+        (
+            vec![piece(r#""index":0,"id":"a","#, "one", ""), piece(r#""index":1,"#, "", r#"{"page":2}"#)],
+            r#"a one{"page":2}, stop"#,
+        ),
+        (
+            vec![piece(r#""id":"a","#, "one", ""), piece(number, "", r#"{"page""#), piece(number, "", ":2}")],
             r#"a one{"page":2}, stop"#,
         ),
         // id and name with each piece
@@ -228,13 +265,15 @@ async fn the_end_of_a_message_is_proven() {
     let ping = r#"{"type":"ping"}"#;
     let empty = MESSAGE[4].replace("end_turn", "");
     let null = MESSAGE[4].replace("\"end_turn\"", "null");
+    let null_word = MESSAGE[4].replace("end_turn", "null");
     let number = MESSAGE[4].replace("\"end_turn\"", "7");
-    let table: [(Vec<&str>, &str); 8] = [
+    let table: [(Vec<&str>, &str); 9] = [
         (MESSAGE[..4].to_vec(), "network: "),
         (MESSAGE.to_vec(), "says Hello, stop"),
         ([&MESSAGE[..], &[ping, ping]].concat(), "says Hello, stop"),
         ([&MESSAGE[..4], &[&empty]].concat(), "network: "),
         ([&MESSAGE[..4], &[&null]].concat(), "network: "),
+        ([&MESSAGE[..4], &[&null_word]].concat(), "network: "),
         ([&MESSAGE[..4], &[&number]].concat(), "network: "),
         ([&MESSAGE[..], &MESSAGE[1..4]].concat(), "network: "),
         ([&MESSAGE[..4], &[MESSAGE_STOP]].concat(), "says Hello, stop"),
@@ -267,6 +306,15 @@ async fn fields_of_messages_in_odd_shapes() {
             vec![
                 text().replace("\"index\":0", "\"index\":\"0\""),
                 piece(r#"{"type":"text_delta","text":"Hello"}"#).replace("\"index\":0", "\"index\":null"),
+            ],
+            "says Hello, stop",
+        ),
+        (
+            vec![
+                text().replace("\"index\":0,", ""),
+                piece(r#"{"type":"text_delta","text":"Hel"}"#),
+                piece(r#"{"type":"text_delta","text":"lo"}"#),
+                MESSAGE[3].to_owned(),
             ],
             "says Hello, stop",
         ),
@@ -315,6 +363,21 @@ async fn answers_in_odd_wrappings() {
         (chat, stream(&["ping", HALF, "", "[1,2]", "\"x\"", STOP]), "says half , stop"),
         (chat, stream(&["ping"]), "malformed: text/event-stream: data: ping"),
         (chat, stream(&[HALF, "{nope", STOP]), "malformed: an event of the stream cannot be read"),
+        (
+            chat,
+            stream(&[r#"{"choices":null}"#, DONE]),
+            "malformed: text/event-stream: data: {\"choices\":null}\n\ndata: [done]",
+        ),
+        // no empty lines between events
+        (chat, stream(&[HALF, REST, STOP, DONE]).replace("\n\n", "\n"), "says half whole, stop"),
+        (chat, stream(&[HALF, "ping", STOP]).replace("\n\n", "\n"), "says half , stop"),
+        (chat, stream(&[HALF, "{nope"]).replace("\n\n", "\n"), "network: "),
+        (
+            chat,
+            format!("{}\n{}", stream(&[HALF, "{nope"]).replace("\n\n", "\n"), stream(&[STOP])),
+            "malformed: an event of the stream cannot be read",
+        ),
+        (ProviderKind::Anthropic, stream(&MESSAGE).replace("\n\n", "\n"), "says Hello, stop"),
         // whole answers
         (chat, completion.to_owned(), completed),
         (chat, pretty, completed),
@@ -353,6 +416,28 @@ async fn errors_of_a_stream_in_odd_shapes() {
         (chat, r#"{"error":{"why":"busy"}}"#, "generic: {\"why\":\"busy\"}"),
         (chat, r#"{"error":true,"message":"busy"}"#, "generic: busy"),
         (chat, r#"{"error":"","message":""}"#, "says half , stop"),
+        (chat, r#"{"error":{"code":1,"message":"busy"}}"#, "generic: busy"),
+        (chat, r#"{"error":{"message":"no images","type":"invalid_request_error"}}"#, "config: no images"),
+        (chat, r#"{"error":"no credit","code":"insufficient_quota"}"#, "quota: no credit"),
+        // beside a piece of the answer
+        (
+            chat,
+            r#"{"choices":[{"delta":{},"finish_reason":"error","error":{"code":429,"message":"slow"}}]}"#,
+            "ratelimit: slow",
+        ),
+        (
+            chat,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop","error":{"code":402,"message":"pay"}}]}"#,
+            "quota: pay",
+        ),
+        (
+            chat,
+            r#"{"choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#,
+            "quota: insufficient balance",
+        ),
+        (chat, r#"{"choices":null,"base_resp":{"status_code":1002,"status_msg":"m"}}"#, "ratelimit: m"),
+        (chat, r#"{"choices":null,"base_resp":{"status_code":1004,"status_msg":"m"}}"#, "auth: m"),
+        (chat, r#"{"choices":[],"base_resp":{"status_code":0,"status_msg":"success"}}"#, "says half , stop"),
         (ProviderKind::Anthropic, r#"{"detail":"Internal problem"}"#, "generic: internal problem"),
         (ProviderKind::Anthropic, r#"{"type":"error","message":"m"}"#, "generic: m"),
         (ProviderKind::Anthropic, r#"{"type":"new_event","message":"m"}"#, "says Hello, stop"),
@@ -399,6 +484,24 @@ async fn counts_are_found_in_many_places_and_never_fall() {
         ),
         (chat(&[&format!(r#""x_groq":{{{whole}}}"#)]), (50, 7, None)),
         ((ProviderKind::OpenAiCompat, stream(&[HALF, &in_choice, STOP])), (50, 7, None)),
+        // reasoning beside the completion, and inside of it
+        (
+            chat(&[
+                r#""usage":{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":94}}"#,
+            ]),
+            (32, 103, None),
+        ),
+        (
+            chat(&[
+                r#""usage":{"prompt_tokens":32,"completion_tokens":103,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":94}}"#,
+            ]),
+            (32, 103, None),
+        ),
+        // the names of Responses
+        (
+            chat(&[r#""usage":{"input_tokens":50,"output_tokens":7,"input_tokens_details":{"cached_tokens":20}}"#]),
+            (30, 7, Some(20)),
+        ),
         // counts that no request can have
         (chat(&[whole, r#""usage":{"prompt_tokens":50,"completion_tokens":18446744073709551615}"#]), (50, 7, None)),
         (chat(&[whole, r#""usage":{"prompt_tokens":-1,"completion_tokens":1e300}"#]), (50, 7, None)),

@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 use crate::content::joined;
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
+use crate::finish::{self, Ending};
 use crate::history::without_private;
 use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
 use crate::usage::{count, grown};
-use crate::wire::{Decoder, Wire, fault};
+use crate::wire::{Decoder, Wire};
 
 pub(super) struct MessagesDecoder {
     wire: Wire,
@@ -95,10 +96,14 @@ impl MessagesDecoder {
         self.next_index - 1
     }
 
-    /// The open block of a number. A piece without one belongs to the block that began last.
+    /// The open block of a number. A piece without one belongs to the block that began last, one with a number
+    /// that no block has to the last that began without.
     fn position(&self, number: Option<u64>) -> Option<usize> {
         match number {
-            Some(_) => self.open.iter().position(|block| block.number == number),
+            Some(_) => {
+                let of = |number| self.open.iter().rposition(|block| block.number == number);
+                of(number).or_else(|| of(None))
+            }
             None => self.open.len().checked_sub(1),
         }
     }
@@ -318,22 +323,17 @@ impl MessagesDecoder {
         out.push_back(ModelEvent::Usage(self.usage));
     }
 
-    fn stop_reason(&mut self, fields: &mut Map<String, Value>) {
-        if let Some(word) = take_text(fields, "stop_reason").filter(|word| !word.trim().is_empty()) {
-            self.finish = Some(finish_reason(&word));
-            self.is_proven = true;
+    fn stop_reason(&mut self, fields: &mut Map<String, Value>) -> Result<(), ProviderError> {
+        let word = take_text(fields, "stop_reason").unwrap_or_default();
+        match finish::ending(&word) {
+            None => {}
+            Some(Ending::Whole(reason)) => {
+                self.finish = Some(reason);
+                self.is_proven = true;
+            }
+            Some(Ending::BrokenOff(kind)) => return Err(self.wire.broken_off(kind, &word)),
         }
-    }
-}
-
-fn finish_reason(word: &str) -> FinishReason {
-    match word {
-        "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
-        "refusal" => FinishReason::Refused,
-        "pause_turn" => FinishReason::Pause,
-        // `end_turn`, `stop_sequence`, and words we do not know
-        _ => FinishReason::Stop,
+        Ok(())
     }
 }
 
@@ -368,7 +368,7 @@ fn delta_kind(delta: &Map<String, Value>) -> &'static str {
 impl Decoder for MessagesDecoder {
     const END_MARK: Option<&'static [u8]> = None;
 
-    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<bool, ProviderError> {
         if let Some(error) = self.fault(&event) {
             return Err(error);
         }
@@ -397,15 +397,16 @@ impl Decoder for MessagesDecoder {
             }
             "message_delta" => {
                 if let Some(mut delta) = take_object(&mut event, "delta") {
-                    self.stop_reason(&mut delta);
+                    self.stop_reason(&mut delta)?;
                 }
                 self.count(event.get("usage"), out);
             }
             "message_stop" => self.close(out),
+            "" => return Ok(false),
             // `ping`, and events we do not know
             _ => out.push_back(ModelEvent::Alive),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError> {
@@ -413,7 +414,7 @@ impl Decoder for MessagesDecoder {
         let names_error = kind.to_ascii_lowercase().ends_with("error");
         // events of types that we do not know are to be ignored
         let is_answer = !kind.is_empty() && !names_error;
-        let reported = fault::reported(object, is_answer).or_else(|| names_error.then(Reported::default))?;
+        let reported = Reported::in_object(object, is_answer).or_else(|| names_error.then(Reported::default))?;
         Some(reported.into_error(self.wire.blame(self.replayed_reasoning)))
     }
 
@@ -426,7 +427,7 @@ impl Decoder for MessagesDecoder {
             let Value::Object(block) = block else { continue };
             self.start(None, block, out)?;
         }
-        self.stop_reason(&mut answer);
+        self.stop_reason(&mut answer)?;
         self.count(answer.get("usage"), out);
         self.close(out);
         Ok(true)

@@ -6,6 +6,7 @@ use atelier_domain::message::{FilePart, MessagePart, Origin, ReasoningPart, Tool
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::REASONING_CONTENT;
 use crate::history::{
     CallIds, ModelFile, call_args, is_own_source, is_sent_as_stored, model_file, replayable, result_text, sent_name,
     sent_text, told_call, told_result, told_source,
@@ -52,10 +53,6 @@ pub(super) fn build(kind: ProviderKind, origin: &Origin, request: &ModelRequest)
 fn call_ids(origin: &Origin) -> CallIds {
     if origin.host == "api.mistral.ai" { CallIds::Letters(9) } else { CallIds::UpTo(40) }
 }
-
-/// The field that some servers want on every answer, those of other models too, as soon as they think
-/// (api-docs.deepseek.com/guides/thinking_mode, read 2026-12-01).
-const REASONING_CONTENT: &str = "reasoning_content";
 
 fn has_sent_reasoning(origin: &Origin, message: &HistoryMessage) -> bool {
     message.parts.iter().any(|part| match part {
@@ -325,7 +322,8 @@ impl<'a> History<'a> {
         let Ok(block) = serde_json::from_str::<Map<String, Value>>(native.get()) else {
             return;
         };
-        self.replayed_reasoning = true;
+        // an empty field is sent in any case
+        self.replayed_reasoning |= block.values().any(|value| value != "");
         for (name, value) in block {
             match (fields.get_mut(&name), value) {
                 (Some(Value::String(before)), Value::String(more)) => before.push_str(&more),

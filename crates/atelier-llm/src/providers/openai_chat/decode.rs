@@ -7,12 +7,14 @@ use atelier_domain::message::{
 };
 use serde_json::{Map, Value, json};
 
+use super::REASONING_CONTENT;
 use crate::content::{Piece, joined, pieces};
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
+use crate::finish::{self, Ending};
 use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
 use crate::usage::count;
-use crate::wire::{Decoder, Wire, fault};
+use crate::wire::{Decoder, Wire};
 
 pub(super) struct ChatDecoder {
     wire: Wire,
@@ -21,6 +23,7 @@ pub(super) struct ChatDecoder {
     next_index: u32,
     open: Open,
     reasoning: Reasoning,
+    reasoning_content: Seen,
     calls: Vec<Call>,
     response_id: Option<String>,
     counts: Counts,
@@ -37,6 +40,14 @@ enum Open {
     Nothing,
     Text(u32),
     Reasoning(u32),
+}
+
+/// What of `reasoning_content` came so far: a server that names it wants it back, even if it was empty.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Empty,
+    Words,
 }
 
 /// Reasoning of the open block, under the names the server gave it.
@@ -116,10 +127,22 @@ impl Counts {
     /// Takes a report in: counts of one request never fall.
     fn grow(&mut self, report: &Value) {
         let grow = |so_far: &mut Option<i64>, path: &str| *so_far = (*so_far).max(count(report, path));
-        grow(&mut self.prompt, "/prompt_tokens");
-        grow(&mut self.completion, "/completion_tokens");
-        grow(&mut self.reasoning, "/completion_tokens_details/reasoning_tokens");
-        for path in ["/prompt_tokens_details/cached_tokens", "/cached_tokens", "/prompt_cache_hit_tokens"] {
+        // some servers use the names of Responses
+        for path in ["/prompt_tokens", "/input_tokens"] {
+            grow(&mut self.prompt, path);
+        }
+        for path in ["/completion_tokens", "/output_tokens"] {
+            grow(&mut self.completion, path);
+        }
+        for path in ["/completion_tokens_details/reasoning_tokens", "/output_tokens_details/reasoning_tokens"] {
+            grow(&mut self.reasoning, path);
+        }
+        for path in [
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+            "/cached_tokens",
+            "/prompt_cache_hit_tokens",
+        ] {
             grow(&mut self.cached, path);
         }
         grow(&mut self.written, "/prompt_tokens_details/cache_write_tokens");
@@ -137,12 +160,21 @@ impl Counts {
         });
         Usage {
             input_tokens: input,
-            output_tokens: self.completion,
+            output_tokens: self.output(),
             reasoning_tokens: self.reasoning,
             cache_read_tokens: self.cached,
             cache_creation_tokens: self.written,
             total_tokens: self.total,
         }
+    }
+
+    /// xAI counts reasoning beside the completion (github.com/vercel/ai/pull/12425, read 2026-12-01): its total
+    /// tells.
+    fn output(self) -> Option<i64> {
+        let completion = self.completion?;
+        let with_reasoning = completion + self.reasoning.unwrap_or(0);
+        let is_beside = self.total.is_some_and(|total| total == self.prompt.unwrap_or(0) + with_reasoning);
+        Some(if is_beside { with_reasoning } else { completion })
     }
 }
 
@@ -157,6 +189,7 @@ impl ChatDecoder {
             next_index: 0,
             open: Open::Nothing,
             reasoning: Reasoning::default(),
+            reasoning_content: Seen::Nothing,
             calls: Vec::new(),
             response_id: None,
             counts: Counts::default(),
@@ -172,16 +205,15 @@ impl ChatDecoder {
         self.next_index - 1
     }
 
-    fn error(&self, reported: Reported) -> ProviderError {
-        reported.into_error(self.wire.blame(self.replayed_reasoning))
-    }
-
     fn delta(&mut self, mut delta: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+        if self.reasoning_content == Seen::Nothing && delta.get(REASONING_CONTENT).is_some_and(Value::is_string) {
+            self.reasoning_content = Seen::Empty;
+        }
         let mut reasoning = |name: &str| {
             let words = delta.shift_remove(name).and_then(joined);
             words.filter(|words| !words.is_empty())
         };
-        let (content, plain) = (reasoning("reasoning_content"), reasoning("reasoning"));
+        let (content, plain) = (reasoning(REASONING_CONTENT), reasoning("reasoning"));
         self.reasoning_delta(content, plain, take_list(&mut delta, "reasoning_details"), out);
         let content = pieces(delta.shift_remove("content").unwrap_or_default())
             .ok_or_else(|| self.wire.malformed("the content of an event has an unknown shape"))?;
@@ -195,7 +227,10 @@ impl ChatDecoder {
             self.is_refused = true;
             self.text(refusal, out);
         }
-        for piece in take_list(&mut delta, "tool_calls").into_iter().filter_map(CallPiece::read) {
+        // the one call of older servers
+        let function_call = delta.shift_remove("function_call").map(|function| json!({"function": function}));
+        let pieces = take_list(&mut delta, "tool_calls").into_iter().chain(function_call);
+        for piece in pieces.filter_map(CallPiece::read) {
             self.call(piece, out);
         }
         for annotation in take_list(&mut delta, "annotations") {
@@ -230,7 +265,10 @@ impl ChatDecoder {
             (Some(text), _) | (None, Some(text)) => text.clone(),
             (None, None) => details.iter().filter_map(detail_text).collect(),
         };
-        for (name, text) in [("reasoning_content", content), ("reasoning", plain)] {
+        if content.is_some() {
+            self.reasoning_content = Seen::Words;
+        }
+        for (name, text) in [(REASONING_CONTENT, content), ("reasoning", plain)] {
             match (self.reasoning.fields.get_mut(name), text) {
                 (Some(Value::String(before)), Some(more)) => before.push_str(&more),
                 (_, Some(text)) => {
@@ -319,12 +357,14 @@ impl ChatDecoder {
     }
 
     /// The call a piece belongs to; none, if it begins one. A piece with neither an id that is known nor a
-    /// number goes on with the call that is open.
+    /// number goes on with the call that is open, and so does one that says nothing of another call but its number.
     fn call_of(&self, piece: &CallPiece) -> Option<usize> {
         let is_numbered = |call: &Call| piece.number.is_none() || call.number == piece.number;
         let named =
             self.calls.iter().rposition(|call| !piece.id.is_empty() && call.id == piece.id && is_numbered(call));
-        let at = named.or_else(|| self.calls.iter().rposition(is_numbered))?;
+        let is_nameless = piece.id.is_empty() && piece.name.is_empty();
+        let last = || self.calls.len().checked_sub(1).filter(|_| is_nameless);
+        let at = named.or_else(|| self.calls.iter().rposition(is_numbered)).or_else(last)?;
         (!self.calls[at].is_followed_by(piece)).then_some(at)
     }
 
@@ -338,18 +378,16 @@ impl ChatDecoder {
         })
     }
 
-    fn finish_reason(&self, word: &str) -> Result<FinishReason, ProviderError> {
-        Ok(match word {
-            "tool_calls" | "function_call" => FinishReason::ToolCalls,
-            "length" | "max_tokens" | "model_length" => FinishReason::Length,
-            "content_filter" | "refusal" => FinishReason::Refused,
-            // a gateway that gives no reason with it
-            "error" => {
-                return Err(self.error(Reported::default()));
+    fn finish_reason(&mut self, word: &str) -> Result<(), ProviderError> {
+        match finish::ending(word) {
+            None => {}
+            Some(Ending::Whole(reason)) => {
+                self.finish = Some(reason);
+                self.is_proven = true;
             }
-            // `stop`, and words we do not know
-            _ => FinishReason::Stop,
-        })
+            Some(Ending::BrokenOff(kind)) => return Err(self.wire.broken_off(kind, word)),
+        }
+        Ok(())
     }
 
     fn call_part(&self, call: Call) -> ToolCallPart {
@@ -414,13 +452,14 @@ fn join_detail(kept: &mut Vec<Value>, detail: Value) {
 impl Decoder for ChatDecoder {
     const END_MARK: Option<&'static [u8]> = Some(b"[DONE]");
 
-    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<(), ProviderError> {
+    fn event(&mut self, mut event: Map<String, Value>, out: &mut Out) -> Result<bool, ProviderError> {
         if let Some(error) = self.fault(&event) {
             return Err(error);
         }
         if self.response_id.is_none() {
             self.response_id = take_text(&mut event, "id");
         }
+        let has_choices = event.get("choices").is_some_and(Value::is_array);
         // one answer was asked for
         let choice = take_list(&mut event, "choices").into_iter().next();
         let mut choice = if let Some(Value::Object(choice)) = choice { choice } else { Map::new() };
@@ -431,25 +470,28 @@ impl Decoder for ChatDecoder {
         ];
         let delta = take_object(&mut choice, "delta")
             // an answer that was not streamed, though it was asked for
-            .or_else(|| take_object(&mut choice, "message").filter(|_| self.next_index == 0));
+            .or_else(|| take_object(&mut choice, "message").filter(|_| self.next_index == 0))
+            // older servers
+            .or_else(|| choice.shift_remove("text").map(|text| Map::from_iter([("content".to_owned(), text)])));
         if let Some(delta) = delta {
             self.delta(delta, out)?;
         }
-        if let Some(word) = take_text(&mut choice, "finish_reason").filter(|word| says_why(word)) {
-            self.finish = Some(self.finish_reason(&word)?);
-            self.is_proven = true;
+        if let Some(word) = take_text(&mut choice, "finish_reason") {
+            self.finish_reason(&word)?;
         }
         let mut reports = reports.into_iter().flatten().filter(Value::is_object).peekable();
-        if reports.peek().is_some() {
+        let has_report = reports.peek().is_some();
+        if has_report {
             reports.for_each(|report| self.counts.grow(&report));
             out.push_back(ModelEvent::Usage(self.counts.usage()));
         }
-        Ok(())
+        Ok(has_choices || has_report)
     }
 
     fn fault(&self, object: &Map<String, Value>) -> Option<ProviderError> {
         let is_answer = object.get("choices").is_some_and(Value::is_array);
-        fault::reported(object, is_answer).map(|reported| self.error(reported))
+        let reported = Reported::in_object(object, is_answer)?;
+        Some(reported.into_error(self.wire.blame(self.replayed_reasoning)))
     }
 
     fn whole(&mut self, answer: Map<String, Value>, out: &mut Out) -> Result<bool, ProviderError> {
@@ -469,6 +511,12 @@ impl Decoder for ChatDecoder {
             let part = MessagePart::ToolCall(self.call_part(call));
             out.push_back(ModelEvent::Part { index, part });
         }
+        if self.reasoning_content == Seen::Empty && self.next_index > 0 {
+            let index = self.new_index();
+            let native = self.native(&json!({ REASONING_CONTENT: "" }));
+            let part = ReasoningPart { native: Some(native), ..ReasoningPart::default() };
+            out.push_back(ModelEvent::Part { index, part: MessagePart::Reasoning(part) });
+        }
         let reason = if self.is_refused { FinishReason::Refused } else { self.finish.unwrap_or(FinishReason::Stop) };
         out.push_back(ModelEvent::Finish { reason, response_id: self.response_id.take() });
         self.is_finished = true;
@@ -482,9 +530,4 @@ impl Decoder for ChatDecoder {
     fn is_proven(&self) -> bool {
         self.is_proven
     }
-}
-
-/// Some servers send an empty reason, or the word null, with every event.
-fn says_why(reason: &str) -> bool {
-    !matches!(reason.trim(), "" | "null")
 }
