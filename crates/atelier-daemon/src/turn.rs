@@ -134,6 +134,21 @@ enum StepEnd {
     TurnOver,
 }
 
+/// What this turn has found out about the pictures and PDFs of the chat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Media {
+    /// They are sent.
+    Undoubted,
+    /// The model refused a request with them: an answer without them tells that it was for them.
+    Refused,
+    /// The server failed over a request with them. Some refuse so, but it may as well have been an accident.
+    FailedWith,
+    /// It fails without them, too: they are sent, whatever it fails over next.
+    Cleared,
+    /// An answer came without them only.
+    LeftOut,
+}
+
 struct Turn<'a> {
     turns: &'a Turns,
     chat: Arc<ChatRow>,
@@ -145,8 +160,7 @@ struct Turn<'a> {
     /// Number of messages the step before was sent.
     previous: Option<usize>,
     left_out: LeftOut,
-    /// The model is known to refuse the pictures and PDFs of this chat.
-    refuses_media: bool,
+    media: Media,
     cut_answers: u32,
     first_step: i64,
 }
@@ -165,7 +179,7 @@ impl<'a> Turn<'a> {
             open_calls,
             previous: None,
             left_out: LeftOut::default(),
-            refuses_media: false,
+            media: Media::Undoubted,
             cut_answers: 0,
             first_step,
         }
@@ -245,8 +259,10 @@ impl<'a> Turn<'a> {
     async fn prompt(&mut self, model: &TurnModel) -> Result<TurnPrompt, RunEnd> {
         let (chat, owner) = (self.chat.id, self.chat.owner_id);
         let stored = self.turns.store.prompt_sources(chat, owner, model.config_id).await.map_err(RunEnd::store)?;
-        self.refuses_media = stored.model_refuses_media;
-        self.left_out.media = self.refuses_media;
+        if stored.model_refuses_media {
+            self.media = Media::LeftOut;
+            self.left_out.media = true;
+        }
         let mut deployment = stored.deployment;
         if !stored.has_answered {
             deployment = self.refreshed_system_prompt(deployment, stored.deployment_setting).await;
@@ -395,7 +411,7 @@ impl<'a> Turn<'a> {
                 Outcome::Whole(answer) => {
                     self.turns.faults.hit("answer_received");
                     self.previous = Some(count);
-                    self.keep_refusal_of_media(model).await;
+                    self.conclude_about_media(model).await;
                     return self.store_answer(&begun, answer, &metered).await;
                 }
                 Outcome::Stopped(partial) => {
@@ -477,19 +493,34 @@ impl Turn<'_> {
             self.left_out.reasoning = true;
             return Some("the reasoning of earlier answers");
         }
-        if has_media && error.may_be_about_media() {
-            self.left_out.media = true;
-            return Some("pictures and PDFs");
+        let is_server_error = error.is_server_error();
+        match self.media {
+            Media::FailedWith if is_server_error => {
+                self.media = Media::Cleared;
+                self.left_out.media = false;
+                None
+            }
+            Media::Cleared if is_server_error => None,
+            _ if has_media && error.may_be_about_media() => {
+                self.media = if is_server_error { Media::FailedWith } else { Media::Refused };
+                self.left_out.media = true;
+                Some("pictures and PDFs")
+            }
+            _ => None,
         }
-        None
     }
 
-    /// An answer came without pictures and PDFs, after none came with them: later turns do not try.
-    async fn keep_refusal_of_media(&mut self, model: &TurnModel) {
-        if self.refuses_media || !self.left_out.media {
+    /// An answer came. If none came with pictures and PDFs before, they are left out from now on; later turns
+    /// do not try either, if it was a refusal.
+    async fn conclude_about_media(&mut self, model: &TurnModel) {
+        if !self.left_out.media {
             return;
         }
-        self.refuses_media = true;
+        let was_refused = self.media == Media::Refused;
+        self.media = Media::LeftOut;
+        if !was_refused {
+            return;
+        }
         let chat = self.chat.id;
         if let Err(error) = self.turns.store.media_refusal_add(chat, model.config_id).await {
             tracing::warn!(chat.id = %chat, "that the model refuses the files of chat {chat} was not kept: {}", Chain(&error));

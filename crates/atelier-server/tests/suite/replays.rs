@@ -15,6 +15,27 @@ fn refusal() -> Reply {
     Reply::refusing(400, &json!({"message": "m", "type": "invalid_request_error", "code": null}))
 }
 
+/// The same behind a status that says that all is well.
+fn refusal_in_stream() -> Reply {
+    let error = json!({"error": {"message": "this model takes no images", "type": "invalid_request_error"}});
+    Reply::events(format!("data: {error}\n\n"))
+}
+
+/// How llama.cpp says that its model takes no pictures, and many servers that something went wrong.
+fn failure() -> Reply {
+    Reply::refusing(500, &json!({"code": 500, "message": "image input is not supported", "type": "server_error"}))
+}
+
+async fn picture(actor: &Actor) -> Value {
+    let picture = uploaded(actor, "image/png", "cat.png", b"\x89PNG\r\n\x1a\nnot much of a picture").await;
+    json!([{"type": "text", "text": "look"}, {"type": "file", "file_id": picture}])
+}
+
+/// Which requests so far had a picture.
+fn pictures(server: &ModelServer) -> Vec<bool> {
+    server.seen().iter().map(|seen| seen.body.to_string().contains("image_url")).collect()
+}
+
 /// The turn is over, and well.
 async fn settled(chat: &Chat) {
     let row = eventually("the end of the turn", async || {
@@ -110,26 +131,52 @@ async fn once_a_server_has_sent_reasoning_content_every_answer_it_gets_back_has_
 
 #[tokio::test]
 async fn pictures_that_a_model_refuses_are_left_out_from_then_on() {
-    for engine in Engine::ALL {
+    for (engine, refusal) in
+        Engine::ALL.into_iter().flat_map(|engine| [(engine, refusal()), (engine, refusal_in_stream())])
+    {
         let host = Host::builder().engine(engine).without_model().start().await;
         let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
-        let blind = ModelServer::replying(vec![refusal(), done()]).await;
+        let blind = ModelServer::replying(vec![refusal, done()]).await;
         let seeing = ModelServer::replying(vec![done()]).await;
         let models =
             [blind.add(&admin, "openai-compat", "blind").await, seeing.add(&admin, "openai-compat", "seeing").await];
-        let picture = uploaded(&ada, "image/png", "cat.png", b"\x89PNG\r\n\x1a\nnot much of a picture").await;
-        let content = json!([{"type": "text", "text": "look"}, {"type": "file", "file_id": picture}]);
-        let chat = started(&ada, content, &models[0]).await;
+        let chat = started(&ada, picture(&ada).await, &models[0]).await;
         sent(&chat, json!({"content": text("and now?")})).await;
-        let has_picture = |seen: &Seen| seen.body.to_string().contains("image_url");
-        let seen = blind.seen();
-        assert_eq!(seen.iter().map(has_picture).collect::<Vec<_>>(), [true, false, false]);
-        assert!(seen[2].body.to_string().contains("left out, because this model does not take it: cat.png"));
+        assert_eq!(pictures(&blind), [true, false, false]);
+        let last = blind.seen()[2].body.to_string();
+        assert!(last.contains("left out, because this model does not take it: cat.png"), "{last}");
         // another model gets it
         sent(&chat, json!({"content": text("you?"), "model_config_id": models[1]})).await;
-        assert_eq!(seeing.seen().iter().map(has_picture).collect::<Vec<_>>(), [true]);
+        assert_eq!(pictures(&seeing), [true]);
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_over_pictures_is_asked_once_without_them_in_each_turn() {
+    let host = Host::builder().without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let call = Reply::calling("c", "list_templates", &json!({}));
+    let server = ModelServer::replying(vec![failure(), call, done(), failure(), done()]).await;
+    let model = server.add(&admin, "openai-compat", "local").await;
+    let chat = started(&ada, picture(&ada).await, &model).await;
+    assert_eq!(pictures(&server), [true, false, false]);
+    // it may have been an accident
+    sent(&chat, json!({"content": text("and now?")})).await;
+    assert_eq!(pictures(&server)[3..], [true, false]);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn pictures_are_not_blamed_for_failures_that_come_without_them_too() {
+    let host = Host::builder().without_model().start().await;
+    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+    let server = ModelServer::replying(vec![failure(), failure(), failure(), done()]).await;
+    let model = server.add(&admin, "openai-compat", "local").await;
+    let chat = started(&ada, picture(&ada).await, &model).await;
+    sent(&chat, json!({"content": text("and now?")})).await;
+    assert_eq!(pictures(&server), [true, false, true, true, true]);
+    host.stop().await;
 }
 
 #[tokio::test]
@@ -138,8 +185,7 @@ async fn a_refusal_that_is_not_about_pictures_blames_none() {
     let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
     let server = ModelServer::replying(vec![refusal(), refusal(), done()]).await;
     let model = server.add(&admin, "openai-compat", "local").await;
-    let picture = uploaded(&ada, "image/png", "cat.png", b"\x89PNG\r\n\x1a\nnot much of a picture").await;
-    let content = json!([{"type": "text", "text": "look"}, {"type": "file", "file_id": picture}]);
+    let content = picture(&ada).await;
     let chat = ada.chat_create_with(json!({"content": content, "model_config_id": model})).await;
     let error = chat.wait_for_status("error").await["last_error_info"].clone();
     assert_eq!(error["kind"], "config", "{error}");
