@@ -163,6 +163,8 @@ fn build_client(resolver: CheckedResolver) -> Result<Client, reqwest::Error> {
         // a compressed event stream arrives late, because the other side collects before it sends; a server
         // that compresses all the same is understood
         .gzip(true)
+        .brotli(true)
+        .deflate(true)
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .user_agent(concat!("atelier/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
