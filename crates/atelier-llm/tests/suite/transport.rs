@@ -457,7 +457,7 @@ async fn a_check_ends_after_fifteen_seconds() {
     let clock = Arc::new(ManualClock::default());
     let check = fake.provider_with(ProviderKind::OpenAi, &clock).check();
     let moved = async {
-        clock.slept_on().await;
+        clock.slept_on_by(1).await;
         clock.advance(Duration::from_secs(15));
     };
     let (found, ()) = tokio::join!(check, moved);
