@@ -71,10 +71,11 @@ type BodyProps<Row> = Props<Row> & { shown: readonly Row[] };
 
 function Rows<Row>({ label, columns, shown, keyOf, nameOf, actionsOf, view, onView }: BodyProps<Row>) {
   return (
-    <div className="rounded-card border border-line bg-raised">
+    // where it can be too narrow it scrolls sideways; a head that stays in view needs a table that does not
+    <div className="rounded-card border border-line bg-raised max-lg:overflow-x-auto">
       <table aria-label={label} className="w-full text-left text-sm">
-        <thead className="sticky top-0 z-10 bg-raised text-xs text-faint">
-          <tr>
+        <thead className="sticky top-0 z-10 text-xs text-faint">
+          <tr className="*:bg-raised *:first:rounded-tl-card *:last:rounded-tr-card">
             {columns.map((column) => (
               <Head key={column.id} column={column} view={view} onView={onView} />
             ))}
@@ -87,7 +88,10 @@ function Rows<Row>({ label, columns, shown, keyOf, nameOf, actionsOf, view, onVi
           {shown.map((row) => (
             <tr key={keyOf(row)} className="border-t border-line hover:bg-hover">
               {columns.map((column, at) => (
-                <td key={column.id} className={`px-3 py-1.5 wrap-anywhere ${at === 0 ? "font-medium" : "text-muted"}`}>
+                <td
+                  key={column.id}
+                  className={`min-w-28 px-3 py-1.5 wrap-anywhere ${at === 0 ? "font-medium" : "text-muted"}`}
+                >
                   {column.cell(row)}
                 </td>
               ))}
