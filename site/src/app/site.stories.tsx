@@ -261,8 +261,10 @@ export default {
           const panel = page.getByRole("complementary", { name: "Work panel" });
           await expect.element(page.getByText("Done.")).toBeVisible();
           expect(panel.query()).toBeNull();
-          await userEvent.keyboard("{Alt>}p{/Alt}");
+          const button = page.getByRole("button", { name: /the work panel$/ });
+          await button.click();
           await expect.element(panel.getByText("Touched files")).toBeVisible();
+          await expect.element(button).toHaveFocus();
           expect(history.location.search).toBe("?q=words&panel=summary");
           const close = panel.getByRole("button", { name: "Close" });
           await close.click();
