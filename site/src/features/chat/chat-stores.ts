@@ -8,6 +8,7 @@ import { chatsWithSends, forgetSends, type PendingSend } from "./composer/outbox
 import { pageStorage } from "./composer/storage";
 import { OpenChat } from "./model/open-chat";
 import type { Chat } from "./model/types";
+import type { KeptPlace, ScrollPlace } from "./use-follow-end";
 
 /** Chats that were looked at last keep what they loaded. */
 const WARM = 5;
@@ -15,6 +16,7 @@ const WARM = 5;
 export class ChatStores {
   readonly #storage = pageStorage();
   readonly #chats = new Map<string, OpenChat>();
+  readonly #places = new Map<string, ScrollPlace>();
   readonly #composers = new Map<string, ComposerStore>();
   /** The tab of the work panel that was open last, by chat. */
   readonly lastTabs = new Map<string, string>();
@@ -32,6 +34,17 @@ export class ChatStores {
       this.#chats.delete(oldest);
     }
     return chat;
+  }
+
+  /** Where the transcript of a chat was left. */
+  place(id: string): KeptPlace {
+    return {
+      get: () => this.#places.get(id) ?? null,
+      set: (place) => {
+        if (place === null) this.#places.delete(id);
+        else this.#places.set(id, place);
+      },
+    };
   }
 
   /** What a user writes in a chat; null: in a new one. */
@@ -65,6 +78,7 @@ export class ChatStores {
     this.#composers.clear();
     this.#chats.clear();
     this.lastTabs.clear();
+    this.#places.clear();
     forgetDrafts(this.#storage);
     forgetSends(this.#storage);
   }

@@ -3,6 +3,7 @@
  * the live end of the chat: the way there is a button.
  */
 import { useInfiniteQuery } from "@tanstack/react-query";
+import { useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef } from "react";
 import { VList, type VListHandle } from "virtua";
 import { asFailure, client, unwrap } from "../../api/client";
@@ -14,6 +15,7 @@ import { rowOfMessage, windowRows } from "./model/message-rows";
 import type { ChatMessagePage } from "./model/types";
 import { Latest, TranscriptRow } from "./transcript";
 import { usePrepended } from "./use-follow-end";
+import { useMark } from "./use-mark";
 
 /** Messages before the wanted one (itself among them), and behind it. */
 const PAGE = 30;
@@ -59,7 +61,9 @@ export function MessageWindow(props: { chatId: string; message: number; onLatest
   const { chatId, message, onLatest } = props;
   const { query, messages } = useMessageWindow(chatId, message);
   const list = useRef<VListHandle>(null);
+  const section = useRef<HTMLElement>(null);
   const shownFor = useRef<number | null>(null);
+  const search = useSearch({ strict: false, select: ({ q }) => q ?? "" });
   const rows = useMemo(
     () => windowRows(chatId, messages, query.hasPreviousPage),
     [chatId, messages, query.hasPreviousPage],
@@ -84,10 +88,12 @@ export function MessageWindow(props: { chatId: string; message: number; onLatest
     return () => cancelAnimationFrame(frame);
   }, [at, message]);
 
+  const mark = useMark(section, rows[at]?.key ?? null, search);
+
   if (query.isPending) return <Skeleton lines={6} />;
   if (query.isError) return <FailureBanner failure={asFailure(query.error)} action={<Latest onClick={onLatest} />} />;
   return (
-    <section aria-label="Earlier part of the conversation" className="relative min-h-0 grow">
+    <section ref={section} aria-label="Earlier part of the conversation" className="relative min-h-0 grow">
       <RowActions rows={rows} again={null} onEdit={null}>
         <VList ref={list} shift={isPrepended} style={{ height: "100%" }}>
           <div className="mx-auto flex max-w-3xl justify-center p-4">
@@ -102,7 +108,7 @@ export function MessageWindow(props: { chatId: string; message: number; onLatest
             )}
           </div>
           {rows.map((row, index) => (
-            <TranscriptRow key={row.key} row={row} isMarked={index === at} onEdit={null} />
+            <TranscriptRow key={row.key} row={row} isMarked={index === at && mark === "row"} onEdit={null} />
           ))}
           <div className="mx-auto flex max-w-3xl justify-center p-4 pb-16">
             {query.hasNextPage && (

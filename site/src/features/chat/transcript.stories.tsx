@@ -1,9 +1,12 @@
+import { useState } from "react";
+import { Button } from "../../ui/button";
 import { MODEL, message, model, stateAfter, text } from "../../testing/fixtures";
 import type { Story, StorySet } from "../../testing/story";
 import type { Again } from "./answer/again";
 import { transcriptRows } from "./model/transcript";
 import type { ChatMessage, MessagePart } from "./model/types";
 import { Transcript } from "./transcript";
+import type { KeptPlace, ScrollPlace } from "./use-follow-end";
 
 const asked = (words: string) => message("user", [text(words)]);
 const answered = (parts: MessagePart[], changed: Partial<ChatMessage> = {}) =>
@@ -114,6 +117,43 @@ const part = (seq: number, index: number, kind: "text" | "reasoning", words: str
   step: 1,
   message_part: { role: "assistant", step: 1, attempt: 1, seq, index, part: { type: kind, text: words } },
 });
+
+const LONG_CHAT = Array.from({ length: 60 }, (_, at) => [
+  asked(`Question ${at}`),
+  answered([text(`Answer ${at}.\n\n${"Some more words. ".repeat(40)}`)]),
+]).flat();
+
+/** A chat that is left and opened again. */
+function Leaving({ place }: { place: KeptPlace }) {
+  const [isOpen, setOpen] = useState(true);
+  const state = stateAfter([...LONG_CHAT.map((each) => ({ type: "message", message: each })), { type: "ready" }]);
+  return (
+    <div className="@container flex h-full flex-col">
+      <Button onClick={() => setOpen(!isOpen)}>{isOpen ? "Leave" : "Come back"}</Button>
+      {isOpen && (
+        <Transcript
+          rows={transcriptRows(state)}
+          hasOlder={false}
+          onOlder={older}
+          onEdit={null}
+          editedId={null}
+          again={null}
+          place={place}
+        />
+      )}
+    </div>
+  );
+}
+
+let left: ScrollPlace | null = null;
+const keptPlace: KeptPlace = { get: () => left, set: (place) => (left = place) };
+
+/** How far the list is from this place, in pixels; null: the row is not mounted. */
+function distance(element: HTMLElement, place: ScrollPlace | null): number | null {
+  const list = element.querySelector("section")?.getBoundingClientRect();
+  const row = element.querySelector(`[data-row="${place?.key ?? ""}"]`)?.getBoundingClientRect();
+  return list === undefined || row === undefined || place === null ? null : Math.abs(row.top - list.top + place.into);
+}
 
 export default {
   title: "Transcript",
@@ -318,6 +358,35 @@ export default {
         answered([{ type: "hologram", depth: 3 } as unknown as MessagePart]),
       ],
     }),
+    "a chat that is left and opened again": {
+      height: 620,
+      render: () => {
+        left = null;
+        return <Leaving place={keptPlace} />;
+      },
+      play: async ({ expect, page, element }) => {
+        await expect.element(page.getByText("Answer 59.")).toBeInTheDocument();
+        const section = page.getByRole("region", { name: "Conversation" });
+        section.element().dispatchEvent(new WheelEvent("wheel", { deltaY: -100, bubbles: true }));
+        await expect.element(page.getByRole("button", { name: "Latest" })).toBeVisible();
+        const end = section.element().firstElementChild?.scrollTop ?? 0;
+        section.element().firstElementChild?.scrollTo({ top: end / 2 });
+        const isThere = () => {
+          const offset = section.element().firstElementChild?.scrollTop ?? end;
+          return offset < (end * 3) / 4 && (distance(element, left) ?? 99) <= 1;
+        };
+        await expect.poll(isThere).toBe(true);
+        const was = left;
+        await page.getByRole("button", { name: "Leave" }).click();
+        await expect.element(section).not.toBeInTheDocument();
+        await page.getByRole("button", { name: "Come back" }).click();
+        await expect.poll(() => distance(element, was) ?? 99).toBeLessThanOrEqual(1);
+        await page.getByRole("button", { name: "Latest" }).click();
+        await page.getByRole("button", { name: "Leave" }).click();
+        await page.getByRole("button", { name: "Come back" }).click();
+        await expect.element(page.getByText("Answer 59.")).toBeInTheDocument();
+      },
+    },
     "5,000 rows": shown(
       {
         messages: Array.from({ length: 2500 }, (_, at) => [

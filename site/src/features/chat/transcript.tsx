@@ -19,7 +19,7 @@ import type { ChatMessage } from "./model/types";
 import { useRevealed } from "./reveal";
 import { FoldedRows, ToolCallRow } from "./tool-row";
 import { RowBoundary } from "./row-boundary";
-import { useFollowEnd } from "./use-follow-end";
+import { type KeptPlace, useFollowEnd } from "./use-follow-end";
 
 export interface TranscriptProps {
   rows: readonly Row[];
@@ -30,15 +30,21 @@ export interface TranscriptProps {
   editedId: number | null;
   /** How the last turn is run again; null: not by this person. */
   again: Again | null;
+  /** Where the list was left last; it is shown there again. */
+  place?: KeptPlace;
   /** Behind the last row. */
   tail?: ReactNode;
 }
 
 /** The virtual list of rows. */
-export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId, again, tail }: TranscriptProps) {
-  const { list, section, isFree, isPrepended, toLatest, onScroll, people } = useFollowEnd(rows, () => {
-    if (hasOlder) onOlder();
-  });
+export function Transcript({ rows, hasOlder, onOlder, onEdit, editedId, again, place, tail }: TranscriptProps) {
+  const { list, section, isFree, isPrepended, toLatest, onScroll, people } = useFollowEnd(
+    rows,
+    () => {
+      if (hasOlder) onOlder();
+    },
+    place,
+  );
   const editedAt = editedId === null ? -1 : rows.findIndex((row) => row.kind === "user" && row.message.id === editedId);
   return (
     <section ref={section} aria-label="Conversation" className="relative min-h-0 grow" {...people}>
@@ -94,7 +100,8 @@ export function TranscriptRow({ row, onEdit, isInert = false, isMarked = false }
   return (
     <div
       {...press}
-      className={`mx-auto w-full max-w-[54rem] px-4 pb-2 ${isInert ? "opacity-40" : ""} ${isMarked ? "rounded-card bg-accent-soft" : ""}`}
+      data-row={row.key}
+      className={`mx-auto w-full max-w-[54rem] px-4 pb-2 ${isInert ? "opacity-40" : ""} ${isMarked ? "rounded-card bg-warn-soft" : ""}`}
       inert={isInert}
     >
       <Threaded row={row}>

@@ -23,6 +23,18 @@ const OLDER_WITHIN = 400;
 /** A wheel scrolls smoothly for so long: its first pixels are no return to the end. */
 const WHEEL_MS = 400;
 
+/** Where a list stood when it was left: the first row in view, and how far it is scrolled into it. Null: at its end. */
+export interface ScrollPlace {
+  key: string;
+  into: number;
+}
+
+/** Keeps the place of a list that is left, for as long as the page lives. */
+export interface KeptPlace {
+  get: () => ScrollPlace | null;
+  set: (place: ScrollPlace | null) => void;
+}
+
 const UP_KEYS = new Set(["PageUp", "Home", "ArrowUp"]);
 
 export interface FollowEnd {
@@ -41,11 +53,29 @@ export interface FollowEnd {
   };
 }
 
-export function useFollowEnd(rows: readonly { key: string; kind: string }[], onNearStart: () => void): FollowEnd {
+/** One row stands in front of these: the way to older ones. */
+const BEFORE = 1;
+
+export function useFollowEnd(
+  rows: readonly { key: string; kind: string }[],
+  onNearStart: () => void,
+  kept: KeptPlace | null = null,
+): FollowEnd {
   const list = useRef<VListHandle>(null);
   const section = useRef<HTMLElement>(null);
-  const place = useRef({ isFollowing: true, isHeld: false, offset: 0, upUntil: 0 });
-  const [isFree, setFree] = useState(false);
+  const [left] = useState(() => {
+    const place = kept?.get() ?? null;
+    const at = rows.findIndex((row) => row.key === place?.key);
+    return place === null || at < 0 ? null : { at: at + BEFORE, into: place.into };
+  });
+  const place = useRef({
+    isFollowing: left === null,
+    isReturning: left !== null,
+    isHeld: false,
+    offset: 0,
+    upUntil: 0,
+  });
+  const [isFree, setFree] = useState(left !== null);
   const isPrepended = usePrepended(rows);
 
   // The list's own scrollTo holds on to its target while rows are measured, and so carries a person who
@@ -56,6 +86,19 @@ export function useFollowEnd(rows: readonly { key: string; kind: string }[], onN
   };
 
   useLayoutEffect(toEnd);
+
+  useEffect(() => {
+    if (left !== null) list.current?.scrollToIndex(left.at, { align: "start", offset: left.into });
+  }, [left]);
+
+  const keep = (offset: number) => {
+    const handle = list.current;
+    if (kept === null || handle === null) return;
+    const at = handle.findItemIndex(offset);
+    const key = rows[at - BEFORE]?.key;
+    const isFollowing = place.current.isFollowing || key === undefined;
+    kept.set(isFollowing ? null : { key, into: offset - handle.getItemOffset(at) });
+  };
 
   useEffect(() => {
     const node = section.current;
@@ -129,9 +172,14 @@ export function useFollowEnd(rows: readonly { key: string; kind: string }[], onN
       toEnd();
     },
     onScroll: (offset) => {
+      // the way back to where the list was left is nobody's scrolling
+      const isReturning = place.current.isReturning;
+      place.current.isReturning = false;
       if (place.current.isHeld && offset < place.current.offset - 1) leave();
       place.current.offset = offset;
-      followIfAtEnd();
+      if (!isReturning) followIfAtEnd();
+      keep(offset);
+      if (isReturning) return;
       if (offset < OLDER_WITHIN && !place.current.isFollowing) onNearStart();
     },
     people: {
