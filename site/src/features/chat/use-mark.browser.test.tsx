@@ -17,7 +17,8 @@ function Place({ search, row = "m1" }: { search: string; row?: string | null }) 
   );
 }
 
-const marked = () => [...(CSS.highlights.get("found") ?? [])].map((range) => range.toString());
+const marked = () =>
+  [...(CSS.highlights.get("found") ?? [])].flatMap((range) => (range instanceof Range ? [range.toString()] : []));
 const mark = () => document.querySelector("section")?.dataset.mark;
 
 beforeEach(() => {
