@@ -30,16 +30,19 @@ fn bytes(text: &str) -> Piece {
 async fn connections_are_used_again_for_both_wires() {
     for (kind, recorded) in [(ProviderKind::OpenAi, CHAT), (ProviderKind::Anthropic, MESSAGES)] {
         const REQUESTS: usize = 100;
-        let fake = Fake::start((0..REQUESTS).map(|_| Reply::stream(recorded))).await;
+        let ends: Vec<_> = (0..REQUESTS).map(|_| Arc::new(Notify::new())).collect();
+        let reply = |end: &Arc<Notify>| Reply::pieces(vec![bytes(recorded), Piece::Wait(Arc::clone(end))]);
+        let fake = Fake::start(ends.iter().map(reply)).await;
         let provider = fake.provider(kind);
         let mut ports = HashSet::new();
         // a short task reads the rest of a body: how soon the connection is free again cannot be seen
         let is_used_again = async {
-            for _ in 0..REQUESTS {
+            for end in &ends {
                 let mut stream = provider.stream(hello()).await.unwrap();
                 // a consumer stops at `Finish` and drops the stream
                 while !matches!(stream.next().await.unwrap().unwrap(), ModelEvent::Finish { .. }) {}
                 drop(stream);
+                end.notify_one();
                 fake.all_closed().await;
                 if !ports.insert(fake.received().last().unwrap().client_port) {
                     return true;
