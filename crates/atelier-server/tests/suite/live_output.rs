@@ -8,6 +8,7 @@ use atelier_test_support::{Chat, EventStream, Form};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::host::{Host, text};
 use crate::played_agent::workspace_create;
@@ -20,10 +21,13 @@ const PAGES: usize = 40;
 #[derive(Default)]
 struct NoisyAgent {
     pages: AtomicUsize,
+    /// The command ends when it is told to.
+    end: Option<Arc<Notify>>,
 }
 
 impl WorkspaceConnection for NoisyAgent {
     fn request(&self, request: AgentRequest) -> BoxFuture<'_, Result<AgentResponse, ConnectionError>> {
+        let mut end = None;
         let body = if request.path == "/v1/processes" {
             json!({"process_id": "p", "background": false})
         } else if request.path.contains("limit=") {
@@ -31,10 +35,17 @@ impl WorkspaceConnection for NoisyAgent {
             json!({"output": "y".repeat(PAGE), "next_offset": page * PAGE, "running": page < PAGES})
         } else {
             // asked for the shaped result: the command has ended when the wait is over
+            end.clone_from(&self.end);
             json!({"output": "y", "running": false, "exit_code": 0, "pages": self.pages.load(Ordering::SeqCst)})
         };
         let answer = AgentResponse { status: 200, body: body.to_string().into() };
-        std::future::ready(Ok(answer)).boxed()
+        async move {
+            if let Some(end) = end {
+                end.notified().await;
+            }
+            Ok(answer)
+        }
+        .boxed()
     }
 
     fn ledger_id(&self) -> String {
@@ -42,8 +53,8 @@ impl WorkspaceConnection for NoisyAgent {
     }
 }
 
-async fn noisy_host() -> Host {
-    Host::builder().agent(Arc::new(NoisyAgent::default())).start().await
+async fn noisy_host(end: Option<Arc<Notify>>) -> Host {
+    Host::builder().agent(Arc::new(NoisyAgent { end, ..NoisyAgent::default() })).start().await
 }
 
 /// A chat with a workspace.
@@ -59,8 +70,7 @@ async fn chat_of(host: &Host, words: &str) -> Chat {
 async fn live_parts(stream: &mut EventStream) -> Vec<Value> {
     let (mut parts, mut has_result) = (Vec::new(), false);
     loop {
-        let frame = stream.next().await.expect("the stream goes on");
-        for event in frame.data.as_array().unwrap() {
+        for event in next_events(stream).await {
             let role = &event["message"]["role"];
             has_result |= role == "tool";
             if has_result && role == "assistant" {
@@ -71,9 +81,19 @@ async fn live_parts(stream: &mut EventStream) -> Vec<Value> {
     }
 }
 
+async fn next_events(stream: &mut EventStream) -> Vec<Value> {
+    stream.next().await.expect("the stream goes on").data.as_array().unwrap().clone()
+}
+
+/// A piece of what a command prints.
+fn is_piece(part: &Value) -> bool {
+    part["part"].get("result_delta").is_some()
+}
+
 #[tokio::test]
 async fn only_clients_with_a_cursor_get_parts_that_are_a_piece_of_output() {
-    let host = noisy_host().await;
+    let end = Arc::new(Notify::new());
+    let host = noisy_host(Some(Arc::clone(&end))).await;
     let chat = chat_of(&host, "hello").await;
     let mut with_cursor = chat.stream(Form::WebSocket, Some("")).await;
     let mut by_events = chat.stream(Form::ServerSentEvents, None).await;
@@ -82,20 +102,26 @@ async fn only_clients_with_a_cursor_get_parts_that_are_a_piece_of_output() {
         stream.next().await.unwrap();
     }
     chat.send("print").await;
-    let is_piece = |part: &Value| part["part"].get("result_delta").is_some();
+    let has_piece = |events: &[Value]| events.iter().any(|event| is_piece(&event["message_part"]));
+    for stream in [&mut with_cursor, &mut by_events] {
+        while !has_piece(&next_events(stream).await) {}
+    }
+    // those who come while the command runs are sent what it has printed so far, or not
+    let mut late = [chat.stream(Form::WebSocket, Some("")).await, chat.stream(Form::WebSocket, None).await];
+    let begun = [next_events(&mut late[0]).await, next_events(&mut late[1]).await];
+    end.notify_one();
     let known = live_parts(&mut without).await;
     assert!(!known.iter().any(is_piece), "{known:?}");
     assert!(known.iter().any(|part| part["part"]["type"] == "tool-call"), "{known:?}");
-    for stream in [&mut with_cursor, &mut by_events] {
-        assert!(live_parts(stream).await.iter().any(is_piece));
-    }
+    assert!(has_piece(&begun[0]) || live_parts(&mut late[0]).await.iter().any(is_piece));
+    assert!(!has_piece(&begun[1]) && !live_parts(&mut late[1]).await.iter().any(is_piece));
     chat.wait_for_status("waiting").await;
     host.stop().await;
 }
 
 #[tokio::test]
 async fn output_that_no_viewer_gets_is_not_fetched() {
-    let host = noisy_host().await;
+    let host = noisy_host(None).await;
     let chat = chat_of(&host, "print").await;
     let messages = chat.messages().await;
     let result = &messages.iter().find(|message| message["role"] == "tool").unwrap()["content"][0]["result"];

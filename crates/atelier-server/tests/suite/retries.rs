@@ -95,27 +95,33 @@ async fn b167_only_a_failed_turn_goes_on() {
 
 #[tokio::test]
 async fn viewers_of_a_retry_are_told_what_happens_and_what_the_provider_said() {
-    let host = Host::builder().without_model().start().await;
-    let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
-    let gate = Arc::new(Notify::new());
     let down = Reply::refusing(500, &json!({"message": "model requires more system memory"}));
-    let held = Reply { gate: Some(Arc::clone(&gate)), ..down };
-    let server = ModelServer::replying(vec![held, Reply::events(answer("Done", "stop"))]).await;
-    server.add(&admin, "openai-compat", "cellar").await;
-    let chat = ada.chat_create_with(json!({"content": text("go")})).await;
-    let mut stream = chat.stream(Form::WebSocket, Some("")).await;
-    stream.next().await.expect("a first frame");
-    gate.notify_one();
-    let retry = loop {
-        let frame = stream.next().await.expect("the stream goes on");
-        let events = frame.data.as_array().cloned().unwrap_or_default();
-        if let Some(event) = events.into_iter().find(|event| event["type"] == "retry") {
-            break event["retry"].clone();
-        }
-    };
-    assert_eq!(retry["detail"], "model requires more system memory");
-    let words = retry["error"].as_str().unwrap();
-    assert!(words.starts_with("cellar reported an error. The request is sent again in "), "{words}");
-    chat.wait_for_status("waiting").await;
-    host.stop().await;
+    let empty = Reply::answering(&json!({}), "stop");
+    for (reply, happened, detail) in [
+        (down, "cellar reported an error.", "model requires more system memory"),
+        (empty, "cellar sent an answer that cannot be used.", "the answer was empty"),
+    ] {
+        let host = Host::builder().without_model().start().await;
+        let (admin, ada) = (host.admin().await, host.user("ada", &[]).await);
+        let gate = Arc::new(Notify::new());
+        let held = Reply { gate: Some(Arc::clone(&gate)), ..reply };
+        let server = ModelServer::replying(vec![held, Reply::events(answer("Done", "stop"))]).await;
+        server.add(&admin, "openai-compat", "cellar").await;
+        let chat = ada.chat_create_with(json!({"content": text("go")})).await;
+        let mut stream = chat.stream(Form::WebSocket, Some("")).await;
+        stream.next().await.expect("a first frame");
+        gate.notify_one();
+        let retry = loop {
+            let frame = stream.next().await.expect("the stream goes on");
+            let events = frame.data.as_array().cloned().unwrap_or_default();
+            if let Some(event) = events.into_iter().find(|event| event["type"] == "retry") {
+                break event["retry"].clone();
+            }
+        };
+        assert_eq!(retry["detail"], detail);
+        let words = retry["error"].as_str().unwrap();
+        assert!(words.starts_with(&format!("{happened} The request is sent again in ")), "{words}");
+        chat.wait_for_status("waiting").await;
+        host.stop().await;
+    }
 }
