@@ -212,27 +212,36 @@ async fn reasoning_has_a_sign_and_is_shown_on_demand() {
 #[tokio::test]
 async fn no_line_of_a_long_answer_is_lost_live_or_resumed() {
     const LINES: usize = 20_000;
+    const MORE: usize = 10;
     let lines: Vec<String> = (1..=LINES).map(|n| format!("{n} of many")).collect();
-    let script = format!("rules:\n  - steps:\n      - text: {:?}\n        chunk: 4096\n", lines.join("\n"));
+    let script = format!(
+        "rules:\n  - when: {{user_contains: more}}\n    steps:\n      - text: Once more.\n  \
+         - when: {{user_contains: end}}\n    steps:\n      - text: That is all.\n  \
+         - steps:\n      - text: {:?}\n        chunk: 4096\n",
+        lines.join("\n")
+    );
     let server = server().script("long", &script).start().await;
     let admin = server.admin().await;
     let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
     terminal.pause(true);
     terminal.press("count\r").await;
-    only_chat(&admin).await.wait_for_status("waiting").await;
+    let chat = only_chat(&admin).await;
+    chat.wait_for_status("waiting").await;
+    // more than waits for a slow terminal
+    for text in std::iter::repeat_n("more", MORE).chain(["end"]) {
+        chat.send(text).await;
+        chat.wait_for_status("waiting").await;
+    }
     terminal.pause(false);
-    terminal.shows(&format!("{LINES} of many")).await;
+    terminal.shows("That is all.").await;
     let resumed = Terminal::start(&server, admin.token(), "chat --resume", &[]);
-    resumed.shows(&format!("{LINES} of many")).await;
+    resumed.shows("That is all.").await;
     for terminal in [terminal, resumed] {
-        let shown: Vec<String> = terminal
-            .everything()
-            .iter()
-            .map(|row| row.trim_end().to_owned())
-            .filter(|row| row.ends_with("of many"))
-            .collect();
-        assert_eq!(shown.len(), LINES);
-        assert_eq!(shown, lines);
+        let rows = terminal.everything();
+        let of = |end: &str| rows.iter().map(|row| row.trim_end()).filter(|row| row.ends_with(end)).collect::<Vec<_>>();
+        assert_eq!(of("of many").len(), LINES);
+        assert_eq!(of("of many"), lines);
+        assert_eq!(of("Once more.").len(), MORE);
     }
 }
 
