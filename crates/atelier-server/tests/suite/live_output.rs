@@ -27,7 +27,8 @@ struct NoisyAgent {
 
 impl WorkspaceConnection for NoisyAgent {
     fn request(&self, request: AgentRequest) -> BoxFuture<'_, Result<AgentResponse, ConnectionError>> {
-        let mut end = None;
+        let is_for_end = request.path.contains("/output?wait_ms=");
+        let end = self.end.clone().filter(|_| is_for_end);
         let body = if request.path == "/v1/processes" {
             json!({"process_id": "p", "background": false})
         } else if request.path.contains("limit=") {
@@ -35,7 +36,6 @@ impl WorkspaceConnection for NoisyAgent {
             json!({"output": "y".repeat(PAGE), "next_offset": page * PAGE, "running": page < PAGES})
         } else {
             // asked for the shaped result: the command has ended when the wait is over
-            end.clone_from(&self.end);
             json!({"output": "y", "running": false, "exit_code": 0, "pages": self.pages.load(Ordering::SeqCst)})
         };
         let answer = AgentResponse { status: 200, body: body.to_string().into() };
