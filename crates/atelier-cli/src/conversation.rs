@@ -166,8 +166,7 @@ impl Conversation {
             Typed::Line(line) => Pressed::Submit(line),
             Typed::Event(Event::Key(key)) if key.kind != KeyEventKind::Release => self.editor.key(key),
             Typed::Event(Event::Paste(text)) => {
-                // what was pasted may be anybody's words, which name no files of this machine
-                self.editor.paste(&files::escaped(&text));
+                self.editor.paste(&text);
                 Pressed::Edited
             }
             // a terminal that was resized is painted again

@@ -4,11 +4,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use atelier_domain::text::is_steering;
+use atelier_domain::text::plain;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use reedline::{FileBackedHistory, History, HistoryItem, LineBuffer, SearchDirection, SearchQuery};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
+
+use crate::files;
 
 /// Messages that are remembered.
 const REMEMBERED: usize = 1000;
@@ -59,10 +61,11 @@ impl Editor {
         self.buffer.move_to_end();
     }
 
-    /// Inserts text as it was pasted, with its lines.
+    /// Inserts text as it was pasted, with its lines. It may be anybody's words, which name no files of this machine.
     pub(crate) fn paste(&mut self, text: &str) {
-        let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        let text: String = text.chars().filter(|c| !is_steering(*c) || matches!(c, '\n' | '\t')).collect();
+        let text = plain(&text.replace("\r\n", "\n").replace('\r', "\n"));
+        let (before, after) = self.text().split_at(self.buffer.insertion_point());
+        let text = files::escaped(before, &text, after);
         self.buffer.insert_str(&text);
     }
 
@@ -277,6 +280,20 @@ mod tests {
         let sent = press(&mut editor, KeyCode::Enter, KeyModifiers::NONE);
         assert_eq!(sent, Pressed::Submit("error at\n\tmain.rs:1\n[2Jend".to_owned()));
         assert_eq!(editor.text(), "");
+    }
+
+    /// What is left out of a paste must not make the rest name a file, nor what stands before it.
+    #[test]
+    fn a_paste_names_no_file_wherever_it_is_put() {
+        let mut editor = editor();
+        editor.paste("see \u{1b}@a.b");
+        assert_eq!(editor.text(), "see \\@a.b");
+        editor.set_text("mail bob");
+        editor.paste("@example.com");
+        assert_eq!(editor.text(), "mail bob@example.com");
+        press(&mut editor, KeyCode::Home, KeyModifiers::NONE);
+        editor.paste("@c.d ");
+        assert_eq!(editor.text(), "\\@c.d mail bob@example.com");
     }
 
     #[test]

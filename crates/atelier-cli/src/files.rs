@@ -1,7 +1,9 @@
-//! Files that a message names: `@notes.md`, `@"a picture.png"`. They are read here and uploaded with the message.
+//! Files that a message names: `@notes.md`, `@"a picture.png"`, `@a\ picture.png`. They are read here and uploaded
+//! with the message.
 //!
 //! A word is a file when it begins with `@`, and has a slash or a dot in it or names something that exists.
-//! `\@` stands for the sign itself. Text that was pasted or came by a pipe names no files: it may be anybody's.
+//! `\@` stands for the sign itself; of several backslashes the last one belongs to the sign, the others are text.
+//! Text that was pasted or came by a pipe names no files: it may be anybody's.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -67,89 +69,115 @@ pub(crate) fn read(text: &str) -> anyhow::Result<Message> {
 /// The text as it is sent, and the paths it names.
 fn named(text: &str, exists: impl Fn(&str) -> bool) -> (String, Vec<String>) {
     let (mut sent, mut paths) = (String::new(), Vec::new());
-    for piece in pieces(text, exists) {
-        match piece {
-            Piece::Text(text) => sent.push_str(text),
-            Piece::Escaped => sent.push('@'),
-            Piece::File { source, path } => {
-                sent.push_str(source);
-                if !paths.iter().any(|known| known == path) {
-                    paths.push(path.to_owned());
-                }
-            }
-        }
-    }
-    (sent, paths)
-}
-
-/// A text in which nothing names a file, for what was pasted.
-pub(crate) fn escaped(text: &str) -> String {
-    escape(text, |path| expanded(path).exists())
-}
-
-fn escape(text: &str, exists: impl Fn(&str) -> bool + Copy) -> String {
-    let escaped = |piece| match piece {
-        Piece::Text(text) => text.to_owned(),
-        Piece::Escaped => r"\@".to_owned(),
-        // without its own sign a path may still hold another one
-        Piece::File { source, .. } => format!(r"\@{}", escape(&source[1..], exists)),
-    };
-    pieces(text, exists).into_iter().map(escaped).collect()
-}
-
-enum Piece<'a> {
-    Text(&'a str),
-    /// `\@`
-    Escaped,
-    File {
-        source: &'a str,
-        path: &'a str,
-    },
-}
-
-fn pieces(text: &str, exists: impl Fn(&str) -> bool) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
     let (mut from, mut at) = (0, 0);
     while let Some(found) = text[at..].find('@') {
         let sign = at + found;
         at = sign + 1;
-        let before = &text[..sign];
-        if before.ends_with('\\') && begins_word(&before[..before.len() - 1]) {
-            pieces.extend([Piece::Text(&text[from..sign - 1]), Piece::Escaped]);
-            from = at;
-        } else if begins_word(before)
-            && let Some((length, path)) = path(&text[at..], &exists)
-        {
-            pieces.extend([Piece::Text(&text[from..sign]), Piece::File { source: &text[sign..at + length], path }]);
-            at += length;
-            from = at;
+        match meaning(&text[..sign], &text[at..], &exists) {
+            Meaning::Text => {}
+            Meaning::Escaped => {
+                sent.push_str(&text[from..sign - 1]);
+                from = sign;
+            }
+            Meaning::File { length, path } => {
+                at += length;
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
         }
     }
-    pieces.push(Piece::Text(&text[from..]));
-    pieces
+    sent.push_str(&text[from..]);
+    (sent, paths)
 }
 
-fn begins_word(before: &str) -> bool {
-    before.chars().next_back().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | '[' | '{' | '"' | '\''))
+/// A text that is pasted between two others, so that it names no file there and is sent as it is.
+pub(crate) fn escaped(before: &str, pasted: &str, after: &str) -> String {
+    escape(before, pasted, after, |path| expanded(path).exists())
+}
+
+fn escape(before: &str, pasted: &str, after: &str, exists: impl Fn(&str) -> bool) -> String {
+    let mut whole = format!("{before}{pasted}{after}");
+    // from the end on, so that what follows a sign is looked at as it will stand there
+    for (sign, _) in pasted.rmatch_indices('@') {
+        let sign = before.len() + sign;
+        if !matches!(meaning(&whole[..sign], &whole[sign + 1..], &exists), Meaning::Text) {
+            whole.insert(sign, '\\');
+        }
+    }
+    whole[before.len()..whole.len() - after.len()].to_owned()
+}
+
+/// What a sign stands for.
+enum Meaning {
+    /// Itself.
+    Text,
+    /// Itself, without the backslash before it.
+    Escaped,
+    /// A file, whose name takes this many bytes after the sign.
+    File { length: usize, path: String },
+}
+
+fn meaning(before: &str, rest: &str, exists: &impl Fn(&str) -> bool) -> Meaning {
+    let word_before = before.trim_end_matches('\\');
+    let last = word_before.chars().next_back();
+    let begins_word = last.is_none_or(|c| c.is_whitespace() || matches!(c, '(' | '[' | '{' | '"' | '\''));
+    if !begins_word {
+        return Meaning::Text;
+    }
+    if word_before.len() < before.len() {
+        return Meaning::Escaped;
+    }
+    // a quote that closes right after the sign, as in '@', begins no name
+    let is_quoted_sign = last.is_some_and(|last| matches!(last, '"' | '\'') && rest.starts_with(last));
+    match path(rest, exists) {
+        Some((length, path)) if !is_quoted_sign => Meaning::File { length, path },
+        _ => Meaning::Text,
+    }
 }
 
 /// The path after a sign, and how many bytes of the text it takes.
-fn path<'a>(rest: &'a str, exists: &impl Fn(&str) -> bool) -> Option<(usize, &'a str)> {
-    if let Some(quoted) = rest.strip_prefix('"') {
-        let end = quoted.find(['"', '\n']).filter(|end| quoted[*end..].starts_with('"') && *end > 0)?;
-        return Some((end + 2, &quoted[..end]));
+fn path(rest: &str, exists: &impl Fn(&str) -> bool) -> Option<(usize, String)> {
+    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let quoted = &rest[1..];
+        let end = quoted.find([quote, '\n']).filter(|end| quoted[*end..].starts_with(quote) && *end > 0)?;
+        return Some((end + 2, quoted[..end].to_owned()));
     }
-    let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
+    let word = word(rest);
     if word.is_empty() || word.starts_with('@') {
         return None;
     }
-    if exists(word) {
-        return Some((word.len(), word));
+    // a name may hold a backslash, and may end as a sentence does
+    let literal = rest.split(char::is_whitespace).next().unwrap_or_default();
+    let trimmed = word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'']);
+    let candidates = [(literal, literal.to_owned()), (word, unescaped(word)), (trimmed, unescaped(trimmed))];
+    if let Some((source, path)) = candidates.into_iter().find(|(_, path)| !path.is_empty() && exists(path)) {
+        return Some((source.len(), path));
     }
-    // the end of a sentence is no part of the name
-    let word = word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'']);
-    let is_path = !word.is_empty() && (word.contains(['/', '.']) || exists(word));
-    is_path.then_some((word.len(), word))
+    trimmed.contains(['/', '.']).then(|| (trimmed.len(), unescaped(trimmed)))
+}
+
+/// The word that a text begins with; a space behind a backslash is a part of it, as in a shell.
+fn word(text: &str) -> &str {
+    let mut follows_backslash = false;
+    let end = text.find(|c: char| {
+        let ends = c.is_whitespace() && (!follows_backslash || c == '\n');
+        follows_backslash = c == '\\' && !follows_backslash;
+        ends
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// A name as terminals write one that is dropped on them, without its backslashes. Before letters and digits they
+/// write none.
+fn unescaped(name: &str) -> String {
+    let mut path = String::with_capacity(name.len());
+    let mut chars = name.chars().peekable();
+    while let Some(c) = chars.next() {
+        let escaped = chars.next_if(|next| c == '\\' && !next.is_alphanumeric());
+        path.push(escaped.unwrap_or(c));
+    }
+    path
 }
 
 fn expanded(path: &str) -> PathBuf {
@@ -191,21 +219,23 @@ fn attachment(path: &str) -> anyhow::Result<Attachment> {
     Ok(Attachment { name, media_type, bytes })
 }
 
+/// As the server tells them: a text may well begin as a picture or a PDF does.
 fn media_type(name: &str, bytes: &[u8]) -> Option<&'static str> {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        [b'%', b'P', b'D', b'F', b'-', ..] => Some("application/pdf"),
-        _ if bytes.contains(&0) || std::str::from_utf8(bytes).is_err() => None,
-        _ => Some(match extension.as_deref() {
-            Some("json") => "application/json",
-            Some("csv") => "text/csv",
-            Some("md") => "text/markdown",
-            _ => "text/plain",
-        }),
+    let is_text = !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
+    match (bytes, extension.as_deref()) {
+        // one without pictures and fonts of its own is text as well
+        ([b'%', b'P', b'D', b'F', b'-', ..], Some("pdf")) => Some("application/pdf"),
+        (_, Some("json")) if is_text => Some("application/json"),
+        (_, Some("csv")) if is_text => Some("text/csv"),
+        (_, Some("md")) if is_text => Some("text/markdown"),
+        _ if is_text => Some("text/plain"),
+        ([0x89, b'P', b'N', b'G', ..], _) => Some("image/png"),
+        ([0xff, 0xd8, 0xff, ..], _) => Some("image/jpeg"),
+        ([b'G', b'I', b'F', b'8', ..], _) => Some("image/gif"),
+        ([b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..], _) => Some("image/webp"),
+        ([b'%', b'P', b'D', b'F', b'-', ..], _) => Some("application/pdf"),
+        _ => None,
     }
 }
 
@@ -233,7 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn paths(text: &str) -> (String, Vec<String>) {
-        named(text, |path| matches!(path, "Makefile" | "what?.txt"))
+        named(text, |path| matches!(path, "Makefile" | "what?.txt" | r"odd\" | "my pic.png" | "it's (1)"))
     }
 
     #[test]
@@ -243,6 +273,13 @@ mod tests {
             ("(@a.png) and @\"my picture.png\".", &["a.png", "my picture.png"]),
             ("@Makefile @Makefile! @what?.txt", &["Makefile", "what?.txt"]),
             ("mail a@b.c, ask @alice, @Override, @ alone, @@x.y", &[]),
+            // as terminals write a file that is dropped on them
+            (r"see @my\ pic.png, and @'my pic.png'.", &["my pic.png"]),
+            (r"see @it\'s\ \(1\)", &["it's (1)"]),
+            (r"see @no\ such.png", &["no such.png"]),
+            (r"see @src\main.rs and @odd\ one", &[r"src\main.rs", r"odd\"]),
+            // one that is only spoken of
+            (r#"the '@' sign and 'a.b', the "@" and "a.b""#, &[]),
         ] {
             assert_eq!(
                 paths(text),
@@ -250,25 +287,64 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(paths(r"npm i \@types/node"), ("npm i @types/node".to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn the_last_of_several_backslashes_belongs_to_the_sign() {
+        for (text, sent) in [
+            (r"npm i \@types/node", "npm i @types/node"),
+            (r"sum(\\@nums)", r"sum(\@nums)"),
+            (r"\\\@a.b", r"\\@a.b"),
+            (r"C:\@a.b", r"C:\@a.b"),
+        ] {
+            assert_eq!(paths(text), (sent.to_owned(), Vec::new()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_paste_is_escaped_by_what_stands_before_it() {
+        for (before, pasted, shown) in [
+            ("explain ", r"sum(\@nums)", r"sum(\\@nums)"),
+            ("mail bob", "@example.com", "@example.com"),
+            ("mail ", "@example.com", r"\@example.com"),
+            (r"mail \", "@example.com", r"\@example.com"),
+            // the sign that was typed names what follows it
+            ("see @", "src/main.rs", "src/main.rs"),
+        ] {
+            assert_eq!(escape(before, pasted, "", |_| false), shown, "{before}{pasted}");
+        }
     }
 
     #[test]
     fn types_are_told_by_content() {
         assert_eq!(media_type("a.txt", b"\x89PNG\r\n"), Some("image/png"));
+        assert_eq!(media_type("a.txt", b"GIF89a\x01\x00"), Some("image/gif"));
         assert_eq!(media_type("a.md", "# größe".as_bytes()), Some("text/markdown"));
         assert_eq!(media_type("main.rs", b"fn main() {}"), Some("text/plain"));
         assert_eq!(media_type("a.txt", b"a\0b"), None);
         assert_eq!(media_type("a.txt", b"\xff\xfe"), None);
     }
 
+    #[test]
+    fn a_text_may_begin_as_a_picture_or_a_pdf_does() {
+        assert_eq!(media_type("a.md", b"GIF89a is how a GIF begins"), Some("text/markdown"));
+        assert_eq!(media_type("a.txt", b"RIFF0000WEBP"), Some("text/plain"));
+        assert_eq!(media_type("a.txt", b"%PDF-1.7 is how a PDF begins"), Some("text/plain"));
+        assert_eq!(media_type("a.PDF", b"%PDF-1.7\n1 0 obj"), Some("application/pdf"));
+        assert_eq!(media_type("a", b"%PDF-1.7\n\xe2\xe3"), Some("application/pdf"));
+    }
+
     proptest! {
         #[test]
-        fn pasted_text_names_no_file_and_is_sent_as_it_was(text in "([a-z@/.\"\\\\ (]|\n){0,60}") {
+        fn pasted_text_names_no_file_and_is_sent_as_it_was(
+            before in "([a-z/.\"'\\\\ (]|\n){0,10}",
+            pasted in "([a-z@/.\"'\\\\ (]|\n){0,60}",
+            after in "([a-z/.\"'\\\\ (]|\n){0,10}",
+        ) {
             let exists = |path: &str| path.len() == 1;
-            let (sent, paths) = named(&escape(&text, exists), exists);
+            let (sent, paths) = named(&format!("{before}{}{after}", escape(&before, &pasted, &after, exists)), exists);
             prop_assert!(paths.is_empty(), "{paths:?}");
-            prop_assert_eq!(sent.replace('\\', ""), text.replace('\\', ""));
+            prop_assert_eq!(sent, before + &pasted + &after);
         }
     }
 }

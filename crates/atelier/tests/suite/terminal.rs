@@ -181,6 +181,20 @@ async fn a_pasted_text_of_several_lines_is_one_message() {
 }
 
 #[tokio::test]
+async fn a_pasted_text_is_sent_as_it_is_whatever_stands_before_it() {
+    let (server, admin) = words().await;
+    let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
+    terminal.press("mail bob").await;
+    terminal.paste(r"@example.com about sum(\@nums) of @no/such").await;
+    terminal.shows("no/such").await;
+    terminal.press("\r").await;
+    terminal.shows("Hello there.").await;
+    let chat = only_chat(&admin).await;
+    chat.wait_for_status("waiting").await;
+    assert_eq!(own_messages(&chat).await, [r"mail bob@example.com about sum(\@nums) of @no/such"]);
+}
+
+#[tokio::test]
 async fn text_is_shown_while_its_line_is_written_and_escape_stops_the_turn() {
     let (server, admin) = words().await;
     let mut terminal = Terminal::chat(&server, admin.token(), "", &[]).await;
