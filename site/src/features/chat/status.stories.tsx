@@ -46,7 +46,24 @@ const ended = (status: string, answer?: MessagePart[]) =>
 
 const LONG_PATH = `src/${"deeply/nested/".repeat(12)}file.rs`;
 
-function summary(changed: Parameters<typeof chat>[0], used: number): Story {
+/** A running workspace whose agent has lost its own folder. */
+function brokenWorkspace() {
+  const { latest_build: build } = workspace();
+  const agent = {
+    id: "01940000-0000-7000-8000-0000000000e3",
+    name: "main",
+    architecture: "x86_64",
+    operating_system: "linux",
+    directory: "/home/atelier",
+    version: "0.1.0",
+    status: "connected",
+    lifecycle_state: "ready",
+    broken: "the workspace agent cannot use its own folder: Permission denied",
+  };
+  return workspace({ latest_build: { ...build, agents: [agent] } });
+}
+
+function summary(changed: Parameters<typeof chat>[0], used: number, bound = workspace()): Story {
   const edited = {
     type: "tool-call",
     tool_call_id: "c",
@@ -55,7 +72,7 @@ function summary(changed: Parameters<typeof chat>[0], used: number): Story {
   } as const;
   return {
     height: 500,
-    server: (server) => server.on("get", "/api/v2/workspaces/{workspace}", workspace()),
+    server: (server) => server.on("get", "/api/v2/workspaces/{workspace}", bound),
     render: () => (
       <Summary
         chat={chat(changed)}
@@ -108,5 +125,13 @@ export default {
     moved: line("Continued on another server", () => running([], { movedAt: Date.now() + 3_600_000 })),
     "summary without a workspace": summary({}, 30_000),
     "summary, context nearly full": summary({ status: "running", workspace_id: workspace().id }, 195_000),
+    "summary of a workspace whose agent is broken": {
+      ...summary({ workspace_id: workspace().id }, 30_000, brokenWorkspace()),
+      play: async ({ expect, page }) => {
+        await expect
+          .element(page.getByText("Commands cannot run: the workspace agent cannot use its own"))
+          .toBeVisible();
+      },
+    },
   },
 } satisfies StorySet;

@@ -25,6 +25,7 @@ export function Summary({ chat, state, model, contextLimit, isMine }: PanelSubje
   const percent = contextLimit === 0 ? 0 : Math.round((used / contextLimit) * 100);
   const files = touched(state.messages);
   const status = state.status ?? chat.status;
+  const broken = workspace.data?.latest_build.agents.map((agent) => agent.broken).find((why) => why != null);
   return (
     <div className="p-4">
       <dl>
@@ -41,6 +42,7 @@ export function Summary({ chat, state, model, contextLimit, isMine }: PanelSubje
             : workspace.data === undefined
               ? "Loading"
               : `${workspace.data.name}, ${workspace.data.latest_build.status}`}
+          {broken !== undefined && <span className="mt-1 block text-bad">Commands cannot run: {broken}</span>}
         </Fact>
         {workspace.data !== undefined && <Fact name="Template">{workspace.data.template_name}</Fact>}
         <Fact name="Context">
