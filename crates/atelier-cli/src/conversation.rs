@@ -14,7 +14,7 @@ use crossterm::event::{Event, EventStream, KeyEventKind};
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, kill_current_process_group};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -27,7 +27,7 @@ use crate::session::{self, Session};
 use crate::signals::{Asked, Signals};
 use crate::stream::ChatStream;
 use crate::{INTERRUPTED, output};
-use view::View;
+use view::{LEAVES, View};
 
 /// Messages on their way to the server.
 const MAX_UNSENT: usize = 20;
@@ -64,8 +64,9 @@ pub(crate) async fn run(session: Session, json: bool, reasoning: bool) -> anyhow
         stream,
         unsent: VecDeque::new(),
         sending: None,
-        calls: FuturesUnordered::new(),
-        is_leaving: false,
+        stopping: None,
+        failures: FuturesUnordered::new(),
+        last_interrupt: LastInterrupt::None,
         has_failed: false,
     };
     let ended = conversation.hold(&mut screen, &mut input, &mut signals).await;
@@ -90,11 +91,24 @@ struct Conversation {
     /// Messages that the server does not have, the first of them on its way.
     unsent: VecDeque<(String, Message)>,
     sending: Option<BoxFuture<'static, anyhow::Result<String>>>,
-    calls: FuturesUnordered<BoxFuture<'static, anyhow::Result<Option<String>>>>,
-    /// Ctrl-C was pressed at an empty prompt; once more leaves.
-    is_leaving: bool,
+    /// The turn is being stopped.
+    stopping: Option<BoxFuture<'static, anyhow::Result<()>>>,
+    /// Failures of the chat that are asked for.
+    failures: FuturesUnordered<BoxFuture<'static, anyhow::Result<String>>>,
+    last_interrupt: LastInterrupt,
     /// The chat's status is `error`.
     has_failed: bool,
+}
+
+/// What the last Ctrl-C at an empty prompt has done. Any other key makes it none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LastInterrupt {
+    #[default]
+    None,
+    /// It stops the turn.
+    Stops,
+    /// It has said that one more leaves.
+    Warned,
 }
 
 impl Conversation {
@@ -117,9 +131,14 @@ impl Conversation {
                     }
                 }
                 Some(sent) = OptionFuture::from(self.sending.as_mut()) => self.sent(sent),
-                Some(done) = self.calls.next() => match done {
-                    Ok(Some(failure)) => self.view.failure(&failure),
-                    Ok(None) => {}
+                Some(stopped) = OptionFuture::from(self.stopping.as_mut()) => {
+                    self.stopping = None;
+                    if let Err(error) = stopped {
+                        self.view.failure(&format!("not stopped: {error:#}"));
+                    }
+                }
+                Some(failure) = self.failures.next() => match failure {
+                    Ok(failure) => self.view.failure(&failure),
                     Err(error) => self.view.failure(&format!("{error:#}")),
                 },
                 _ = reach.changed() => self.view.set_away(*reach.borrow_and_update() == Reach::Away),
@@ -139,7 +158,8 @@ impl Conversation {
     fn paint(&mut self, screen: &mut Screen) -> anyhow::Result<()> {
         screen.measure();
         let unsent: Vec<&str> = self.unsent.iter().map(|(text, _)| text.as_str()).collect();
-        let live = self.view.live(screen.width(), screen.height(), &self.editor, &unsent, self.is_leaving);
+        let is_leaving = self.last_interrupt == LastInterrupt::Warned;
+        let live = self.view.live(screen.width(), screen.height(), &self.editor, &unsent, is_leaving);
         Ok(screen.paint(&self.view.take_finished(), live)?)
     }
 
@@ -151,7 +171,7 @@ impl Conversation {
             Some("ready") if self.has_failed && !self.view.knows_failure() => {
                 if let Some(chat) = self.session.chat.clone() {
                     let failure = session::failure(self.session.client.clone(), chat);
-                    self.calls.push(failure.map(|failure| failure.map(Some)).boxed());
+                    self.failures.push(failure.boxed());
                 }
             }
             _ => {}
@@ -172,12 +192,12 @@ impl Conversation {
             // a terminal that was resized is painted again
             Typed::Event(_) => return Ok(None),
         };
-        let was_leaving = std::mem::take(&mut self.is_leaving);
+        let last_interrupt = std::mem::take(&mut self.last_interrupt);
         match pressed {
             Pressed::Edited => {}
             Pressed::Submit(text) => self.submit(text),
             Pressed::Interrupt { cleared } => {
-                self.is_leaving = was_leaving;
+                self.last_interrupt = last_interrupt;
                 return Ok(self.interrupt(cleared));
             }
             Pressed::Escape if self.view.is_busy() => self.stop_turn(),
@@ -189,25 +209,33 @@ impl Conversation {
         Ok(None)
     }
 
-    /// Ctrl-C: clears the prompt and stops the turn; where there is neither, the second one leaves.
+    /// Ctrl-C: clears the prompt and stops the turn; where there is neither, the second one leaves. A turn that cannot
+    /// be stopped, because the server is away or does not do it, holds nobody up.
     fn interrupt(&mut self, cleared: bool) -> Option<u8> {
+        let is_being_stopped = self.stopping.is_some() || self.last_interrupt == LastInterrupt::Stops;
+        let may_stop = self.view.is_busy() && !self.view.is_away() && !is_being_stopped;
         if self.view.is_busy() {
             self.stop_turn();
-        } else if !cleared {
-            if self.is_leaving {
-                return Some(INTERRUPTED);
-            }
-            self.is_leaving = true;
-            return None;
         }
-        self.is_leaving = false;
+        if cleared {
+            self.last_interrupt = LastInterrupt::None;
+        } else if may_stop {
+            self.last_interrupt = LastInterrupt::Stops;
+            self.view.hint("(stopping)");
+        } else if self.last_interrupt == LastInterrupt::Warned {
+            return Some(INTERRUPTED);
+        } else {
+            self.last_interrupt = LastInterrupt::Warned;
+            self.view.hint(LEAVES);
+        }
         None
     }
 
     fn stop_turn(&mut self) {
-        if let Some(chat) = self.session.chat.clone() {
-            let stopped = session::interrupt(self.session.client.clone(), chat);
-            self.calls.push(stopped.map(|stopped| stopped.map(|()| None)).boxed());
+        if self.stopping.is_none()
+            && let Some(chat) = self.session.chat.clone()
+        {
+            self.stopping = Some(session::interrupt(self.session.client.clone(), chat).boxed());
         }
     }
 
@@ -268,7 +296,8 @@ impl Conversation {
 async fn suspend(screen: &mut Screen) -> anyhow::Result<()> {
     let mut goes_on = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
     screen.release();
-    kill_process(getpid(), Signal::TSTP)?;
+    // all that shares the terminal, as the kernel does: a shell script around this program has to stop as well
+    kill_current_process_group(Signal::TSTP)?;
     // where nobody could continue it, the kernel does not stop it either
     let _ = tokio::time::timeout(STOPPING, goes_on.recv()).await;
     Ok(screen.resume()?)

@@ -21,6 +21,8 @@ const LIVE_REASONING: usize = 3;
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const PROMPT: &str = "› ";
+/// What one Ctrl-C says about the next.
+pub(super) const LEAVES: &str = "Ctrl-C again leaves";
 
 pub(super) struct View {
     renderer: Renderer,
@@ -87,12 +89,23 @@ impl View {
         }
     }
 
+    pub(super) const fn is_away(&self) -> bool {
+        self.is_away
+    }
+
     pub(super) fn knows_failure(&self) -> bool {
         self.renderer.failure().is_some()
     }
 
     pub(super) fn note(&mut self, text: &str) {
         self.lines(text, dim());
+    }
+
+    /// A note for where no live row says it.
+    pub(super) fn hint(&mut self, text: &str) {
+        if !self.is_live {
+            self.note(text);
+        }
     }
 
     pub(super) fn failure(&mut self, text: &str) {
@@ -201,7 +214,7 @@ impl View {
 
     fn status(&self, is_leaving: bool) -> Option<String> {
         if is_leaving {
-            return Some("Ctrl-C again leaves".to_owned());
+            return Some(LEAVES.to_owned());
         }
         if self.is_away {
             return Some(format!("{} not connected to the server", self.spinner()));

@@ -110,6 +110,40 @@ async fn the_first_control_c_clears_and_the_second_at_an_empty_prompt_leaves() {
     terminal.ends_with(130).await;
 }
 
+/// Neither a server that is away nor one that never answers holds anybody up.
+#[tokio::test]
+async fn a_turn_that_cannot_be_stopped_can_be_left() {
+    let (server, admin) = words().await;
+    let proxy = FaultProxy::start(&server.url()).await;
+    let url = proxy.url();
+    for (link, sign, presses) in [(Link::Cut, "not connected", 1), (Link::Swallowing, "· Esc stops", 2)] {
+        proxy.set(Link::Delayed(std::time::Duration::ZERO));
+        let mut terminal = Terminal::chat(&server, admin.token(), "", &[("ATELIER_URL", &url)]).await;
+        terminal.press("please hang\r").await;
+        terminal.shows("I think about it").await;
+        proxy.set(link);
+        terminal.shows(sign).await;
+        terminal.press(&CONTROL_C.repeat(presses)).await;
+        terminal.shows("Ctrl-C again leaves").await;
+        terminal.press(CONTROL_C).await;
+        terminal.ends_with(130).await;
+    }
+}
+
+/// Where Ctrl-C is a signal, nothing is drawn again, and the first one still says what the second does.
+#[tokio::test]
+async fn a_terminal_that_only_goes_forward_is_left_by_the_second_control_c() {
+    let (server, admin) = words().await;
+    // the shell is in the same group and is to outlive it
+    let line = format!("trap : INT; {PROGRAM} chat; echo ended with $?; stty -a");
+    let mut terminal = Terminal::shell(&server, admin.token(), &line, &[("TERM", "dumb")]);
+    terminal.shows("Ctrl-D leaves").await;
+    terminal.press(CONTROL_C).await;
+    terminal.shows("Ctrl-C again leaves").await;
+    terminal.press(CONTROL_C).await;
+    terminal.ends_with(130).await;
+}
+
 #[tokio::test]
 async fn signals_and_refusals_give_the_terminal_back() {
     let (server, admin) = words().await;
@@ -147,6 +181,22 @@ async fn a_suspended_program_gives_the_terminal_back_until_it_goes_on() {
     terminal.until("another answer", |screen| screen.matches("Hello there.").count() == 2).await;
     terminal.press(CONTROL_D).await;
     terminal.ends_with(0).await;
+}
+
+/// A script around the program stops with it; else the terminal would belong to nobody.
+#[tokio::test]
+async fn a_script_is_suspended_together_with_the_program() {
+    let (server, admin) = words().await;
+    let script = format!("sh -c '{PROGRAM} chat; echo the script goes on'");
+    let line = format!("set -m; {script}; echo stopped with $?; stty -a; fg; echo ended with $?; stty -a");
+    let mut terminal = Terminal::shell(&server, admin.token(), &line, &[]);
+    terminal.shows("Ctrl-D leaves").await;
+    terminal.press(CONTROL_Z).await;
+    terminal.shows("stopped with 148").await;
+    terminal.until("the prompt", |screen| screen.trim_end().lines().last().is_some_and(|row| row == "›")).await;
+    terminal.press(CONTROL_D).await;
+    let screen = terminal.ends_with(0).await;
+    assert!(screen.contains("the script goes on"), "{screen}");
 }
 
 #[tokio::test]
