@@ -33,6 +33,7 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
         live_text: output::is_terminal(),
         own_messages: false,
         reasoning: answer == Answer::Text { reasoning: true },
+        notes_wait: true,
     };
     let chat = session.send(message).await?;
     if matches!(answer, Answer::Text { .. }) {

@@ -36,6 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) live_text: bool,
     pub(crate) own_messages: bool,
     pub(crate) reasoning: bool,
+    /// A note on the queue waits for the end of the line that is being written; else it is shown above that line.
+    pub(crate) notes_wait: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,9 +246,9 @@ impl Renderer {
         self.line_ended(out);
     }
 
-    /// Shows the note that waited, unless a line is still being written.
+    /// Shows the note that waited, unless it has to wait for the line that is being written.
     fn line_ended(&mut self, out: &mut Vec<Shown>) {
-        if self.in_line.is_none() {
+        if self.in_line.is_none() || !self.wanted.notes_wait {
             out.extend(self.held.take().map(Shown::Note));
         }
     }
@@ -282,7 +284,7 @@ mod tests {
     use serde_json::json;
 
     fn show(events: &[Value]) -> String {
-        let wanted = Wanted { after: 0, live_text: true, own_messages: true, reasoning: false };
+        let wanted = Wanted { after: 0, live_text: true, own_messages: true, reasoning: false, notes_wait: false };
         show_wanted(wanted, events)
     }
 
@@ -354,19 +356,26 @@ mod tests {
     #[test]
     fn a_note_on_queued_messages_does_not_break_the_line_that_is_being_written() {
         let queued = |count: usize| json!({"type": "queue_update", "queued_messages": vec![json!({}); count]});
-        let shown = show(&[
+        let events = [
             queued(1),
             live(1, 0, &json!({"type": "text", "text": "One li"})),
             queued(2),
             live(1, 0, &json!({"type": "text", "text": "ne.\n"})),
             live(1, 0, &json!({"type": "text", "text": "Another."})),
-        ]);
+        ];
+        let wanted = Wanted { after: 0, live_text: true, own_messages: false, reasoning: false, notes_wait: true };
+        let shown = show_wanted(wanted, &events);
         assert_eq!(shown, "(1 queued for after this turn)\nOne line.\n(2 queued for after this turn)\nAnother.");
+        // a conversation puts it above the line: whoever has queued a message sees it at once
+        let mut renderer = Renderer::new(Wanted { notes_wait: false, ..wanted });
+        let shown: Vec<Shown> = events[1..3].iter().flat_map(|event| renderer.event(event)).collect();
+        let note = "(2 queued for after this turn)".to_owned();
+        assert_eq!(shown, [Shown::Text("One li".to_owned()), Shown::Note(note)]);
     }
 
     #[test]
     fn text_that_is_not_shown_live_is_shown_once_it_is_stored() {
-        let wanted = Wanted { after: 0, live_text: false, own_messages: false, reasoning: false };
+        let wanted = Wanted { after: 0, live_text: false, own_messages: false, reasoning: false, notes_wait: true };
         let shown = show_wanted(
             wanted,
             &[

@@ -41,7 +41,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(json: bool, reasoning: bool, is_live: bool, is_styled: bool) -> Self {
-        let wanted = Wanted { after: 0, live_text: true, own_messages: true, reasoning };
+        let wanted = Wanted { after: 0, live_text: true, own_messages: true, reasoning, notes_wait: false };
         Self {
             renderer: Renderer::new(wanted),
             progress: Progress::default(),
