@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::client::{CHATS, PATIENCE};
 use crate::files::Message;
-use crate::render::{Renderer, Shown, Wanted};
+use crate::render::{Renderer, Shown, Wanted, unfinished};
 use crate::session::{self, Session};
+use crate::signals::{Asked, Signals};
 use crate::stream::ChatStream;
 use crate::turn::{TurnEnd, TurnWatch};
 use crate::{INTERRUPTED, output};
@@ -25,8 +26,14 @@ pub(crate) enum Answer {
 }
 
 pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> anyhow::Result<u8> {
+    // from here on none is lost, whatever is done meanwhile
+    let mut signals = Signals::new()?;
     let client = session.client.clone();
-    let after = last_message(&session).await?;
+    let sending = async { anyhow::Ok((last_message(&session).await?, session.send(message).await?)) };
+    let (after, chat) = tokio::select! {
+        sent = sending => sent?,
+        asked = signals.next() => return Ok(asked.exit_code()),
+    };
     let wanted = Wanted {
         after,
         // elsewhere than on a terminal nobody could tell a dropped attempt from the answer
@@ -35,12 +42,11 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
         reasoning: answer == Answer::Text { reasoning: true },
         notes_wait: true,
     };
-    let chat = session.send(message).await?;
     if matches!(answer, Answer::Text { .. }) {
         output::note(&format!("chat {chat}"));
     }
     let mut stream = ChatStream::open(&client, &chat, Some(PATIENCE));
-    let mut printer = Printer { answer, renderer: Renderer::new(wanted), last: String::new() };
+    let mut printer = Printer { answer, after, renderer: Renderer::new(wanted), last: Value::Null };
     let mut watch = TurnWatch::default();
     watch.began();
     let mut interrupt: Option<Pin<Box<_>>> = None;
@@ -60,10 +66,9 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
                 }
                 output::flush()?;
             }
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
-                if is_interrupted {
-                    return Ok(INTERRUPTED);
+            asked = signals.next() => {
+                if is_interrupted || asked != Asked::Interrupt {
+                    return Ok(asked.exit_code());
                 }
                 is_interrupted = true;
                 output::note("(interrupting; once more to leave at once)");
@@ -75,10 +80,13 @@ pub(crate) async fn run(session: Session, message: Message, answer: Answer) -> a
             }
         }
     };
-    printer.finish()?;
+    output::flush()?;
     match end {
         _ if is_interrupted => Ok(INTERRUPTED),
-        TurnEnd::Done => Ok(0),
+        TurnEnd::Done => {
+            printer.finish()?;
+            Ok(0)
+        }
         TurnEnd::Failed => {
             let failure = match printer.renderer.failure() {
                 Some(failure) => failure.to_owned(),
@@ -100,9 +108,11 @@ async fn last_message(session: &Session) -> anyhow::Result<i64> {
 
 struct Printer {
     answer: Answer,
+    /// Messages up to this id were there before.
+    after: i64,
     renderer: Renderer,
-    /// Text of the newest assistant message.
-    last: String,
+    /// The newest answer; null before there is one.
+    last: Value,
 }
 
 impl Printer {
@@ -122,17 +132,23 @@ impl Printer {
 
     fn remember(&mut self, event: &Value) {
         let message = &event["message"];
-        if message["role"] == "assistant" {
-            let parts = message["content"].as_array().into_iter().flatten();
-            self.last = parts.filter_map(|part| part["text"].as_str().filter(|_| part["type"] == "text")).collect();
+        if message["role"] == "assistant" && message["id"].as_i64().is_some_and(|id| id > self.after) {
+            self.last = message.clone();
         }
     }
 
-    fn finish(&self) -> anyhow::Result<()> {
-        if self.answer == Answer::Last && !self.last.is_empty() {
-            output::result(self.last.trim_end_matches('\n'))?;
+    /// Prints what was kept back until the turn was done.
+    fn finish(&self) -> std::io::Result<()> {
+        let parts = self.last["content"].as_array().into_iter().flatten();
+        let text: String =
+            parts.filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect();
+        if !text.is_empty() {
+            output::result(text.trim_end_matches('\n'))?;
         }
-        Ok(output::flush()?)
+        if let Some(reason) = unfinished(&self.last) {
+            output::note(reason);
+        }
+        Ok(())
     }
 }
 

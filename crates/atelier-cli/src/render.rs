@@ -134,13 +134,8 @@ impl Renderer {
             Some("user") if self.wanted.own_messages => self.own(parts, out),
             Some("assistant") => {
                 self.answer(parts, step, out);
-                match message["finish_reason"].as_str() {
-                    Some("length") => {
-                        self.note("(the answer is cut: it has reached the most that the model may write)", out);
-                    }
-                    Some("refused") => self.note("(the model refused to go on)", out),
-                    Some("interrupted") => self.note("(interrupted)", out),
-                    _ => {}
+                if let Some(reason) = unfinished(message) {
+                    self.note(reason, out);
                 }
             }
             Some("tool") => parts.iter().filter(|part| part["type"] == "tool-result").for_each(|part| {
@@ -259,6 +254,16 @@ impl Renderer {
     }
 }
 
+/// Why an answer ends before its end, if it does.
+pub(crate) fn unfinished(message: &Value) -> Option<&'static str> {
+    match message["finish_reason"].as_str()? {
+        "length" => Some("(the answer is cut: it has reached the most that the model may write)"),
+        "refused" => Some("(the model refused to go on)"),
+        "interrupted" => Some("(interrupted)"),
+        _ => None,
+    }
+}
+
 /// An error of a chat in words.
 pub(crate) fn failure(error: &Value) -> String {
     let message = error["message"].as_str().unwrap_or("the turn failed");
@@ -268,14 +273,13 @@ pub(crate) fn failure(error: &Value) -> String {
     }
 }
 
-/// Why an attempt is made again, and when.
+/// Why an attempt is made again, and when: the server says both.
 pub(crate) fn retry_words(retry: &Value) -> String {
     if retry["kind"] == "takeover" {
         return "(the server was restarted; the turn goes on from its last finished step)".to_owned();
     }
-    let seconds = retry["delay_ms"].as_f64().unwrap_or(0.0) / 1000.0;
-    let what = retry["error"].as_str().unwrap_or("the model did not answer").trim_end_matches('.');
-    format!("({what}; trying again in {seconds:.1} s)")
+    let what = retry["error"].as_str().unwrap_or("The model did not answer. The request is sent again.");
+    format!("({})", what.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -346,11 +350,12 @@ mod tests {
     fn text_of_a_dropped_attempt_is_followed_by_the_next_one() {
         let shown = show(&[
             live(1, 0, &json!({"type": "text", "text": "Half"})),
-            json!({"type": "retry", "step": 1, "retry": {"attempt": 1, "delay_ms": 1500, "error": "overloaded", "kind": "overloaded"}}),
+            json!({"type": "retry", "step": 1, "retry": {"attempt": 1, "delay_ms": 1500,
+                "error": "Acme is overloaded. The request is sent again in 2 s.", "kind": "overloaded"}}),
             live(1, 0, &json!({"type": "text", "text": "Whole."})),
             json!({"type": "message", "step": 1, "message": {"id": 2, "role": "assistant", "content": [{"type": "text", "text": "Whole."}]}}),
         ]);
-        assert_eq!(shown, "Half\n(overloaded; trying again in 1.5 s)\nWhole.\n");
+        assert_eq!(shown, "Half\n(Acme is overloaded. The request is sent again in 2 s)\nWhole.\n");
     }
 
     #[test]

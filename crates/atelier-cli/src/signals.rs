@@ -2,6 +2,8 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::INTERRUPTED;
+
 /// They are caught, so that the terminal is given back first.
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -17,6 +19,16 @@ pub(crate) enum Asked {
     Interrupt,
     /// To end, with this exit code.
     End(u8),
+}
+
+impl Asked {
+    /// The exit code of a program that leaves at once.
+    pub(crate) const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => INTERRUPTED,
+            Self::End(code) => code,
+        }
+    }
 }
 
 impl Signals {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use atelier_domain::text::is_steering;
-use atelier_test_support::{Actor, Chat, FaultProxy, Link, TestServer};
+use atelier_test_support::{Actor, Chat, FaultProxy, Link, TestServer, eventually};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -43,6 +43,13 @@ rules:
   - when: {tool_result: {name: list_templates, contains: "templates"}}
     steps:
       - text: "I have looked."
+  - when: {user_contains: "half"}
+    steps:
+      - text: "I begin."
+      - tool_call: {name: half, args: {}}
+  - when: {tool_result: {name: half, contains: ""}}
+    steps:
+      - error: {kind: auth, message: "the key is wrong"}
   - steps:
       - text: "Hello there."
 "#;
@@ -145,6 +152,37 @@ async fn control_c_interrupts_the_turn() {
     assert_eq!(atelier_test_support::text_of(messages.last().unwrap()), "I think about it");
 }
 
+/// Also one that is pressed while the answer is being printed, here to a reader that does not read.
+#[tokio::test]
+async fn control_c_is_not_lost_while_the_answer_is_printed() {
+    const SLOW_READER: &str = r#"
+rules:
+  - when: {tool_result: {name: list_templates, contains: ""}}
+    steps:
+      - hang: true
+  - steps:
+      - {text: "ANSWER", chunk: 65536}
+      - tool_call: {name: list_templates, args: {}}
+"#;
+    let answer = "x".repeat(200_000);
+    let server = server().script("much", &SLOW_READER.replace("ANSWER", &answer)).start().await;
+    let admin = server.admin().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut chat = command(&server, Some(admin.token())).await;
+    let mut child = chat.args(["chat", "-p", "hello"]).stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    // the command holds its end of the pipe as well
+    drop(chat);
+    let capacity = rustix::pipe::fcntl_getpipe_size(&reader).unwrap() as u64;
+    eventually("a full pipe", || async { (rustix::io::ioctl_fionread(&reader).unwrap() == capacity).then_some(()) })
+        .await;
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let printed = tokio::task::spawn_blocking(move || std::io::read_to_string(reader).unwrap());
+    let ended = tokio::time::timeout(atelier_test_support::DEADLINE, child.wait()).await.expect("it is interrupted");
+    assert_eq!(ended.unwrap().code(), Some(130));
+    assert_eq!(printed.await.unwrap().trim_end(), answer);
+}
+
 #[tokio::test]
 async fn json_prints_the_events_of_the_stream() {
     let server = server().script("words", SCRIPT).start().await;
@@ -243,6 +281,28 @@ async fn quiet_prints_the_final_answer_alone() {
     let quiet = quiet.args(["chat", "-q", "-p", "look around"]).output().await.unwrap();
     assert!(quiet.status.success());
     assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), ("I have looked.\n".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn quiet_prints_nothing_of_an_earlier_turn_or_of_a_failed_one() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    for (arguments, code, printed, said) in [
+        (&["chat", "-q", "-p", "hello"][..], 0, "Hello there.\n", ""),
+        (&["chat", "-q", "--resume", "-p", "please fail"], 1, "", "the key is wrong"),
+        (&["chat", "-q", "--resume", "-p", "half of it"], 1, "", "the key is wrong"),
+        // what is cut is printed, and said to be
+        (&["chat", "-q", "--resume", "-p", "long"], 0, "Cut here\n", "the answer is cut"),
+    ] {
+        let output = command(&server, Some(admin.token())).await.args(arguments).output().await.unwrap();
+        let notes = text(&output.stderr);
+        assert_eq!(
+            (output.status.code(), text(&output.stdout).as_str()),
+            (Some(code), printed),
+            "{arguments:?}: {notes}"
+        );
+        assert!(notes.contains(said), "{arguments:?}: {notes}");
+    }
 }
 
 #[tokio::test]
