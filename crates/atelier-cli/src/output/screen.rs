@@ -32,8 +32,9 @@ impl RawMode {
     pub(crate) fn enter() -> io::Result<Self> {
         terminal::enable_raw_mode()?;
         let entered = Self(());
-        queue!(io::stdout(), EnableBracketedPaste)?;
-        io::stdout().flush()?;
+        let mut bytes = Vec::new();
+        queue!(bytes, EnableBracketedPaste)?;
+        steer(&bytes)?;
         Ok(entered)
     }
 }
@@ -45,10 +46,21 @@ impl Drop for RawMode {
 }
 
 fn restore() {
+    let mut bytes = Vec::new();
     // there is nobody to tell when the terminal is gone
-    let _ = queue!(io::stdout(), DisableBracketedPaste, Show);
-    let _ = io::stdout().flush();
+    let _ = queue!(bytes, DisableBracketedPaste, Show);
+    let _ = steer(&bytes);
     let _ = terminal::disable_raw_mode();
+}
+
+/// Steers the terminal that keys come from; the outputs of the program may lead elsewhere.
+fn steer(bytes: &[u8]) -> io::Result<()> {
+    match std::fs::File::options().write(true).open("/dev/tty") {
+        Ok(mut terminal) => terminal.write_all(bytes),
+        // a terminal that is not the one of this session
+        Err(_) if io::stderr().is_terminal() => io::stderr().write_all(bytes),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Rows at the end of the terminal, and where the cursor stands in them.
@@ -159,7 +171,8 @@ impl Screen {
             let mut bytes = Vec::new();
             // written to memory, which takes everything
             let _ = self.erase(&mut bytes);
-            let _ = io::stdout().write_all(&bytes);
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(&bytes).and_then(|()| out.flush());
             drop(raw);
         }
     }

@@ -434,3 +434,20 @@ async fn a_password_that_is_not_given_after_all_leaves_the_terminal_as_it_was() 
     let screen = terminal.ends_with(130).await;
     assert!(!screen.contains("sec"), "{screen}");
 }
+
+/// Only the result goes to a file; what steers the terminal goes there.
+#[tokio::test]
+async fn a_typed_password_leaves_nothing_in_redirected_outputs() {
+    let (server, admin) = words().await;
+    let create = format!("{PROGRAM} user create --email bob@example.com --username bob");
+    let line = format!("cd \"$HOME\"; {create} > out 2> notes; echo ended with $?; stty -a");
+    let mut terminal = Terminal::shell(&server, admin.token(), &line, &[]);
+    terminal.until("the terminal to be taken", |_| terminal.bytes().contains("\u{1b}[?2004h")).await;
+    terminal.press("a long password\r").await;
+    let screen = terminal.ends_with(0).await;
+    assert!(!screen.contains("password"), "{screen}");
+    let kept = |name: &str| std::fs::read_to_string(server.folder().join(name)).unwrap();
+    let users = admin.get("/api/v2/users?q=bob").await.body(200);
+    assert_eq!(kept("out").trim_end(), users["users"][0]["id"].as_str().unwrap());
+    assert_eq!(kept("notes"), "Password: \nCreated bob.\n");
+}
