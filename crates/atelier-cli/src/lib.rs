@@ -7,6 +7,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod accounts;
+mod arguments;
 mod chat;
 mod client;
 mod conversation;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+pub use arguments::with_joined_prompt;
 pub use client::{Unreachable, Usage};
 
 /// What `--help` says about them.

@@ -45,7 +45,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let given: Vec<OsString> = std::env::args_os().collect();
+    let given: Vec<OsString> = atelier_cli::with_joined_prompt(std::env::args_os());
     let command = match settings::with_file_defaults(Arguments::command(), &given) {
         Ok(command) => command,
         Err(error) => return failed(&error, 2),

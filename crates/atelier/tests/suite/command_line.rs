@@ -306,6 +306,19 @@ async fn quiet_prints_nothing_of_an_earlier_turn_or_of_a_failed_one() {
 }
 
 #[tokio::test]
+async fn a_message_may_begin_with_a_dash() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    for arguments in [&["-p", "- fix the list", "--json"][..], &["-qp", "--force is what I mean"]] {
+        let mut chat = command(&server, Some(admin.token())).await;
+        let output = chat.arg("chat").args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        let messages = newest_chat(&admin).await.messages().await;
+        assert_eq!(atelier_test_support::text_of(&messages[0]), arguments[1]);
+    }
+}
+
+#[tokio::test]
 async fn text_of_a_dropped_attempt_is_not_in_a_file() {
     const TWICE: &str = r#"
 rules:
