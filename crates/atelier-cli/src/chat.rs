@@ -13,6 +13,7 @@ use crate::one::Answer;
 use crate::session::Session;
 use crate::{Connection, conversation, credentials, lists, one, output};
 
+const WORKSPACES: &str = "/api/v2/workspaces";
 /// Longest text that a message takes.
 const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 /// How long standard input may take before a line says what is waited for.
@@ -45,8 +46,8 @@ pub struct ChatArgs {
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Id of a workspace to work in
-    #[arg(long, value_name = "ID")]
+    /// Id of a workspace to work in; a chat that is gone on with keeps its own
+    #[arg(long, value_name = "ID", conflicts_with = "resume")]
     workspace: Option<String>,
 }
 
@@ -73,13 +74,23 @@ async fn session(client: &Client, arguments: &ChatArgs) -> anyhow::Result<Sessio
     let chat = match arguments.resume.as_deref() {
         None => None,
         Some("") => Some(newest_chat(client).await?),
-        Some(id) => Some(known_chat(client, id).await?),
+        Some(id) => {
+            let unknown = format!("there is no chat {id:?}; `atelier chats` lists them");
+            Some(known(client, CHATS, id, unknown).await?)
+        }
+    };
+    let workspace = match arguments.workspace.as_deref() {
+        None => None,
+        Some(id) => {
+            let unknown = format!("there is no workspace {id:?}; --workspace takes the id of one");
+            Some(known(client, WORKSPACES, id, unknown).await?)
+        }
     };
     let model = match &arguments.model {
         None => None,
         Some(name) => Some(lists::model_id(client, name).await?),
     };
-    Ok(Session { client: client.clone(), chat, model, workspace: arguments.workspace.clone() })
+    Ok(Session { client: client.clone(), chat, model, workspace })
 }
 
 async fn newest_chat(client: &Client) -> anyhow::Result<String> {
@@ -91,16 +102,16 @@ async fn newest_chat(client: &Client) -> anyhow::Result<String> {
         .ok_or_else(|| Usage("there is no chat to resume; start one without --resume".to_owned()).into())
 }
 
-async fn known_chat(client: &Client, id: &str) -> anyhow::Result<String> {
+/// The id of something that is there; else it is wrong usage, in the words of `unknown`.
+async fn known(client: &Client, things: &str, id: &str, unknown: String) -> anyhow::Result<String> {
     let is_id = !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    let unknown = || Usage(format!("there is no chat {id:?}; `atelier chats` lists them"));
     if !is_id {
-        return Err(unknown().into());
+        return Err(Usage(unknown).into());
     }
-    match client.get(&format!("{CHATS}/{id}")).await {
-        Ok(chat) => Ok(chat["id"].as_str().unwrap_or(id).to_owned()),
+    match client.get(&format!("{things}/{id}")).await {
+        Ok(thing) => Ok(thing["id"].as_str().unwrap_or(id).to_owned()),
         Err(error) => match error.downcast_ref::<Refused>() {
-            Some(Refused { status: 404 | 400, .. }) => Err(error.context(unknown())),
+            Some(Refused { status: 404 | 400, .. }) => Err(error.context(Usage(unknown))),
             _ => Err(error),
         },
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,6 +12,8 @@ pub(crate) const CHATS: &str = "/api/experimental/chats";
 
 /// How long a command waits for a server that was there and is away.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The slowest line on which an upload still ends, in bytes a second: a poor mobile one.
+const SLOWEST: u64 = 16 * 1024;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -37,12 +40,14 @@ pub(crate) struct Refused {
 impl Refused {
     /// The server did nothing and asks to come again.
     fn is_for_now(&self) -> bool {
-        matches!(self.status, 502..=504) || matches!(self.code.as_str(), "rate_limited" | "idempotency_in_progress")
+        self.is_from_a_proxy()
+            || matches!(self.status, 502..=504)
+            || matches!(self.code.as_str(), "rate_limited" | "idempotency_in_progress")
     }
 
-    /// Written by a proxy whose server is away: Atelier's own refusals have a code.
+    /// Written by a proxy whose server is away, with a status of its own choice: Atelier's own refusals have a code.
     fn is_from_a_proxy(&self) -> bool {
-        matches!(self.status, 502..=504) && self.code.starts_with("HTTP ")
+        matches!(self.status, 500..) && self.code.starts_with("HTTP ")
     }
 }
 
@@ -58,7 +63,7 @@ pub(crate) enum Reach {
 #[derive(Clone)]
 pub(crate) struct Client {
     url: String,
-    token: Option<String>,
+    token: Option<HeaderValue>,
     http: reqwest::Client,
     reach: watch::Sender<Reach>,
 }
@@ -93,21 +98,18 @@ impl Client {
         if !is_http {
             return Err(Usage(format!("{url} is no URL of a server; it begins with http:// or https://")).into());
         }
+        let no_token = "the token has characters that no token has; ATELIER_TOKEN or --token names it";
+        let token = token.map(HeaderValue::from_str).transpose().map_err(|_| Usage(no_token.to_owned()))?;
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).build()?;
-        Ok(Self {
-            url: url.to_owned(),
-            token: token.map(str::to_owned),
-            http,
-            reach: watch::Sender::new(Reach::Unknown),
-        })
+        Ok(Self { url: url.to_owned(), token, http, reach: watch::Sender::new(Reach::Unknown) })
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(crate) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    pub(crate) const fn token(&self) -> Option<&HeaderValue> {
+        self.token.as_ref()
     }
 
     /// Changes when the server goes away and when it is back.
@@ -137,7 +139,13 @@ impl Client {
 
     async fn attempt(&self, request: &Request) -> anyhow::Result<Value> {
         let Request { method, path, body, key } = request;
-        let mut builder = self.http.request(method.clone(), format!("{}{path}", self.url)).timeout(PATIENCE);
+        let bytes = match body {
+            Body::None => Vec::new(),
+            Body::Json(body) => body.to_string().into_bytes(),
+            Body::File { bytes, .. } => bytes.clone(),
+        };
+        let url = format!("{}{path}", self.url);
+        let mut builder = self.http.request(method.clone(), url).timeout(longest(bytes.len()));
         if let Some(token) = &self.token {
             builder = builder.header("Coder-Session-Token", token);
             if *method == Method::POST {
@@ -146,11 +154,10 @@ impl Client {
         }
         builder = match body {
             Body::None => builder,
-            Body::Json(body) => builder.json(body),
-            Body::File { bytes, media_type, disposition } => builder
-                .header("Content-Type", *media_type)
-                .header("Content-Disposition", disposition)
-                .body(bytes.clone()),
+            Body::Json(_) => builder.header("Content-Type", "application/json").body(bytes),
+            Body::File { media_type, disposition, .. } => {
+                builder.header("Content-Type", *media_type).header("Content-Disposition", disposition).body(bytes)
+            }
         };
         let unreachable = |error: reqwest::Error| anyhow::Error::new(error).context(Unreachable(self.url.clone()));
         let response = builder.send().await.map_err(unreachable)?;
@@ -165,6 +172,11 @@ impl Client {
         self.reach.send_replace(Reach::Here);
         Ok(body)
     }
+}
+
+/// How long a request may take: a large one needs its time on a slow line.
+const fn longest(bytes: usize) -> Duration {
+    PATIENCE.saturating_add(Duration::from_secs(bytes as u64 / SLOWEST))
 }
 
 /// Decides what becomes of a failed attempt, and waits before the next one.
@@ -257,5 +269,32 @@ pub(crate) fn list(value: Value) -> anyhow::Result<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
         _ => anyhow::bail!("the answer is not a list; is this an Atelier server?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_error_of_a_server_that_is_not_ours_is_a_proxys() {
+        for status in [500, 502, 504, 520, 522, 530, 599] {
+            let by_a_proxy = refused(status, &Value::Null);
+            assert!(by_a_proxy.is_from_a_proxy() && by_a_proxy.is_for_now(), "{status}");
+        }
+        let ours = refused(500, &json!({"code": "internal", "message": "Something failed."}));
+        assert!(!ours.is_from_a_proxy() && !ours.is_for_now());
+        let ours = refused(503, &json!({"code": "unavailable", "message": "The server stops."}));
+        assert!(!ours.is_from_a_proxy() && ours.is_for_now());
+        let refusal = refused(404, &Value::Null);
+        assert!(!refusal.is_from_a_proxy() && !refusal.is_for_now());
+    }
+
+    #[test]
+    fn a_large_upload_has_time_on_a_slow_line() {
+        assert_eq!(longest(1000), PATIENCE);
+        // 10 MiB at 256 kbit a second take 328 s
+        assert!(longest(10 * 1024 * 1024) > PATIENCE + Duration::from_secs(328));
     }
 }

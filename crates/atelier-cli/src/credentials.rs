@@ -14,31 +14,40 @@ const DEFAULT_URL: &str = "http://127.0.0.1:3000";
 
 /// A client for the server and user of this command: flags and environment first, then the login.
 pub(crate) fn client(connection: &Connection) -> anyhow::Result<Client> {
-    let saved = load()?;
-    let url = url(connection, &saved);
+    let (url, token) = (given(connection.url.as_deref()), given(connection.token.as_deref()));
+    // a login that is not needed may be damaged, or not to be found
+    let saved = if url.is_some() && token.is_some() { Value::Null } else { load()? };
+    let url = without_slash(url.or(saved["url"].as_str()).unwrap_or(DEFAULT_URL));
     // a token belongs to the server that gave it
-    let saved_token = saved["token"].as_str().filter(|_| saved["url"].as_str() == Some(url.as_str()));
-    let Some(token) = connection.token.as_deref().or(saved_token) else {
+    let saved_token = saved["token"].as_str().filter(|_| saved["url"].as_str() == Some(url));
+    let Some(token) = token.or(saved_token) else {
         bail!(
             "not logged in at {url}\n  run `atelier login`, or set ATELIER_TOKEN to a token of `atelier token create`"
         );
     };
-    Client::new(&url, Some(token))
+    Client::new(url, Some(token))
 }
 
 /// A client without a user.
 pub(crate) fn anonymous(connection: &Connection) -> anyhow::Result<Client> {
-    Client::new(&url(connection, &load()?), connection.token.as_deref())
+    let url = given(connection.url.as_deref());
+    let saved = if url.is_some() { Value::Null } else { load()? };
+    let url = url.or(saved["url"].as_str()).unwrap_or(DEFAULT_URL);
+    Client::new(without_slash(url), given(connection.token.as_deref()))
 }
 
-fn url(connection: &Connection, saved: &Value) -> String {
-    let url = connection.url.as_deref().or(saved["url"].as_str()).unwrap_or(DEFAULT_URL);
-    url.trim_end_matches('/').to_owned()
+/// A value of the command line or the environment. An empty one is none, and a line end after it comes from a file.
+fn given(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn without_slash(url: &str) -> &str {
+    url.trim_end_matches('/')
 }
 
 /// Keeps a session for later commands.
 pub(crate) fn save(url: &str, token: &str) -> anyhow::Result<PathBuf> {
-    let path = path()?;
+    let path = path().context("HOME is not set; there is nowhere to keep the login")?;
     let folder = path.parent().context("the login file lies in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut file = std::fs::File::options()
@@ -54,7 +63,8 @@ pub(crate) fn save(url: &str, token: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn load() -> anyhow::Result<Value> {
-    let path = path()?;
+    // without a home folder nobody can have logged in
+    let Some(path) = path() else { return Ok(Value::Null) };
     match std::fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text)
             .with_context(|| format!("{} is damaged; run `atelier login` again", path.display())),
@@ -63,10 +73,8 @@ fn load() -> anyhow::Result<Value> {
     }
 }
 
-fn path() -> anyhow::Result<PathBuf> {
-    let base = match std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()) {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".config"),
-    };
-    Ok(base.join("atelier/login.json"))
+fn path() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let base = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(base.join("atelier/login.json"))
 }

@@ -38,7 +38,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the turn or the request failed
-  2    wrong usage: a flag, a file, a model or a chat that is not there
+  2    wrong usage: a flag, a file, a model, a chat or a workspace that is not there
   3    the server cannot be reached
   130  interrupted (Ctrl-C)";
 

@@ -123,9 +123,16 @@ async fn exit_codes_say_how_it_went() {
         &["chat", "-p", ""],
         &["chat", "-p", "-"],
         &["--url", "nowhere", "chats"],
+        &["chat", "-p", "hello", "--workspace", "xyz"],
+        &["chat", "-p", "hello", "--workspace", "019ae9c0-0000-7000-8000-000000000000"],
+        &["chat", "--resume", "-p", "hello", "--workspace", "019ae9c0-0000-7000-8000-000000000000"],
+        &["--token", "no\u{7f}token", "chats"],
     ] {
         let usage = command(&server, Some(admin.token())).await.args(arguments).output().await.unwrap();
         assert_eq!(usage.status.code(), Some(2), "{arguments:?}: {}", text(&usage.stderr));
+        let named = arguments.iter().find(|argument| ["--workspace", "--token"].contains(argument));
+        let said = text(&usage.stderr);
+        assert!(named.is_none_or(|named| said.contains(named)), "{arguments:?}: {said}");
     }
     let help = command(&server, None).await.args(["chat", "--help"]).output().await.unwrap();
     assert!(text(&help.stdout).contains("130"), "{}", text(&help.stdout));
@@ -318,6 +325,34 @@ async fn a_message_may_begin_with_a_dash() {
     }
 }
 
+/// In a service or a container there is no home folder, and what is not set may be there and empty.
+#[tokio::test]
+async fn the_environment_is_enough_to_reach_a_server() {
+    let server = server().script("words", SCRIPT).start().await;
+    let admin = server.admin().await;
+    let mut homeless = command(&server, Some(admin.token())).await;
+    let output = homeless.env_remove("HOME").args(["chat", "-p", "hello"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut of_a_file = command(&server, Some(&format!("{}\r\n", admin.token()))).await;
+    let output = of_a_file.args(["chat", "-p", "hello"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let folder = server.folder().join(".config/atelier");
+    std::fs::create_dir_all(&folder).unwrap();
+    let login = serde_json::json!({ "url": server.url(), "token": admin.token() }).to_string();
+    for (login, url, token, code) in [
+        ("{", &*server.url(), admin.token(), 0),
+        ("{", "", admin.token(), 1),
+        (&*login, "", "", 0),
+        (&*login, &*server.url(), "", 0),
+    ] {
+        std::fs::write(folder.join("login.json"), login).unwrap();
+        let mut chats = command(&server, Some(token)).await;
+        let output = chats.env("ATELIER_URL", url).arg("chats").output().await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{login} {url} {token}: {}", text(&output.stderr));
+    }
+}
+
 #[tokio::test]
 async fn text_of_a_dropped_attempt_is_not_in_a_file() {
     const TWICE: &str = r#"
@@ -391,11 +426,11 @@ async fn files_that_a_message_names_are_sent_along() {
     let picture = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
     std::fs::write(folder.path().join("a picture.gif"), picture).unwrap();
     let mut chat = command(&server, Some(admin.token())).await;
+    std::fs::write(folder.path().join("about.md"), "GIF89a is how a GIF begins").unwrap();
     chat.current_dir(folder.path()).args(["chat", "-p", "see @größe.rs and @\"a picture.gif\", a@b.c"]);
     let output = chat.output().await.unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let chats = admin.get("/api/experimental/chats/").await.body(200);
-    let messages = admin.chat(chats[0]["id"].as_str().unwrap()).messages().await;
+    let messages = newest_chat(&admin).await.messages().await;
     let content = &messages[0]["content"];
     assert_eq!(content[0]["text"], "see @größe.rs and @\"a picture.gif\", a@b.c");
     assert_eq!(
@@ -404,6 +439,15 @@ async fn files_that_a_message_names_are_sent_along() {
         "{content}"
     );
     assert_eq!((&content[2]["name"], &content[2]["media_type"]), (&"a picture.gif".into(), &"image/gif".into()));
+
+    let mut chat = command(&server, Some(admin.token())).await;
+    chat.current_dir(folder.path()).args(["chat", "-p", r"see @a\ picture.gif, @about.md"]);
+    let output = chat.output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let messages = newest_chat(&admin).await.messages().await;
+    let content = &messages[0]["content"];
+    assert_eq!((&content[1]["name"], &content[1]["media_type"]), (&"a picture.gif".into(), &"image/gif".into()));
+    assert_eq!((&content[2]["name"], &content[2]["media_type"]), (&"about.md".into(), &"text/markdown".into()));
 }
 
 /// The stream is opened again through a proxy whose server is away for a moment.
