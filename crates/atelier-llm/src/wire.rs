@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use atelier_domain::SharedClock;
 use atelier_domain::error::ErrorKind;
+use atelier_domain::message::FinishReason;
 use atelier_egress::{Egress, EgressError, Request, Response, TlsFault};
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -23,6 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Blame, ProviderError, from_response};
 use crate::event::{ModelEvent, ModelStream};
+use crate::finish::{self, Ending};
 use crate::json;
 use crate::request::Timeouts;
 use crate::secret::Secret;
@@ -89,9 +91,15 @@ impl Wire {
         self.error(ErrorKind::Malformed).with_detail(found, self.key.as_ref())
     }
 
-    /// The server gave the answer up, and said so with the word for its end.
-    pub(crate) fn broken_off(&self, kind: ErrorKind, word: &str) -> ProviderError {
-        ProviderError { retryable: true, ..self.error(kind).with_code(word) }
+    /// Why the answer ended, if `word` says so. Some words say that the server gave it up.
+    pub(crate) fn finish_reason(&self, word: &str) -> Result<Option<FinishReason>, ProviderError> {
+        match finish::ending(word) {
+            None => Ok(None),
+            Some(Ending::Whole(reason)) => Ok(Some(reason)),
+            Some(Ending::BrokenOff(kind)) => {
+                Err(ProviderError { retryable: true, ..self.error(kind).with_code(word.trim()) })
+            }
+        }
     }
 
     /// The connection ended before the answer did.
@@ -261,7 +269,6 @@ struct Unread {
 }
 
 /// What the data of events turned out to be.
-#[derive(Clone, Copy)]
 struct Found {
     /// There was an event of the wire, now or before.
     has_event: bool,

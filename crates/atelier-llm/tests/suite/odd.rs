@@ -171,6 +171,12 @@ async fn fields_of_chat_completions_in_odd_shapes() {
             delta(r#""content":null,"function_call":{"name":"one","arguments":"{\"page\":2}"}"#),
             r#"one{"page":2}, stop"#,
         ),
+        (
+            delta(
+                r#""tool_calls":[{"id":"a","function":{"name":"one","arguments":"{}"}}],"function_call":{"name":"one","arguments":"{}"}"#,
+            ),
+            "a one{}, stop",
+        ),
         (one(r#"{"page":2}"#), r#"a one{"page":2}, stop"#),
         (one(r#""{\"page\":2}""#), r#"a one{"page":2}, stop"#),
         (one("null"), "a one{}, stop"),

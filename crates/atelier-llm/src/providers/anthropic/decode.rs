@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use crate::content::joined;
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
-use crate::finish::{self, Ending};
 use crate::history::without_private;
 use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
 use crate::usage::{count, grown};
@@ -325,13 +324,9 @@ impl MessagesDecoder {
 
     fn stop_reason(&mut self, fields: &mut Map<String, Value>) -> Result<(), ProviderError> {
         let word = take_text(fields, "stop_reason").unwrap_or_default();
-        match finish::ending(&word) {
-            None => {}
-            Some(Ending::Whole(reason)) => {
-                self.finish = Some(reason);
-                self.is_proven = true;
-            }
-            Some(Ending::BrokenOff(kind)) => return Err(self.wire.broken_off(kind, &word)),
+        if let Some(reason) = self.wire.finish_reason(&word)? {
+            self.finish = Some(reason);
+            self.is_proven = true;
         }
         Ok(())
     }

@@ -11,7 +11,6 @@ use super::REASONING_CONTENT;
 use crate::content::{Piece, joined, pieces};
 use crate::error::{ProviderError, Reported};
 use crate::event::ModelEvent;
-use crate::finish::{self, Ending};
 use crate::json::{arguments, take_arguments, take_list, take_object, take_text};
 use crate::usage::count;
 use crate::wire::{Decoder, Wire};
@@ -227,10 +226,12 @@ impl ChatDecoder {
             self.is_refused = true;
             self.text(refusal, out);
         }
-        // the one call of older servers
-        let function_call = delta.shift_remove("function_call").map(|function| json!({"function": function}));
-        let pieces = take_list(&mut delta, "tool_calls").into_iter().chain(function_call);
-        for piece in pieces.filter_map(CallPiece::read) {
+        let mut pieces = take_list(&mut delta, "tool_calls");
+        if pieces.is_empty() {
+            // the one call of older servers; others say it a second time so
+            pieces.extend(delta.shift_remove("function_call").map(|function| json!({"function": function})));
+        }
+        for piece in pieces.into_iter().filter_map(CallPiece::read) {
             self.call(piece, out);
         }
         for annotation in take_list(&mut delta, "annotations") {
@@ -378,18 +379,6 @@ impl ChatDecoder {
         })
     }
 
-    fn finish_reason(&mut self, word: &str) -> Result<(), ProviderError> {
-        match finish::ending(word) {
-            None => {}
-            Some(Ending::Whole(reason)) => {
-                self.finish = Some(reason);
-                self.is_proven = true;
-            }
-            Some(Ending::BrokenOff(kind)) => return Err(self.wire.broken_off(kind, word)),
-        }
-        Ok(())
-    }
-
     fn call_part(&self, call: Call) -> ToolCallPart {
         let (args, invalid_args) = arguments(&call.arguments);
         let native = (!call.other.is_empty()).then(|| {
@@ -476,8 +465,10 @@ impl Decoder for ChatDecoder {
         if let Some(delta) = delta {
             self.delta(delta, out)?;
         }
-        if let Some(word) = take_text(&mut choice, "finish_reason") {
-            self.finish_reason(&word)?;
+        let word = take_text(&mut choice, "finish_reason").unwrap_or_default();
+        if let Some(reason) = self.wire.finish_reason(&word)? {
+            self.finish = Some(reason);
+            self.is_proven = true;
         }
         let mut reports = reports.into_iter().flatten().filter(Value::is_object).peekable();
         let has_report = reports.peek().is_some();
