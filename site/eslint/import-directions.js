@@ -17,10 +17,6 @@ const LEAVES = ["app/paths", "app/text"];
 
 /** What else features may import, and why. */
 const EXCEPTIONS = {
-  // one settings page shows both, until they are one feature
-  settings: ["admin", "app/look", "app/lead", "app/states"],
-  // the set-up asks for the same provider and model
-  setup: ["admin"],
   // the story of the first login shows the set-up before it
   auth: ["setup"],
 };

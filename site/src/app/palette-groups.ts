@@ -1,7 +1,7 @@
 import { COMMAND_IDS, COMMANDS, type CommandId, keyNames } from "../commands/catalogue";
+import { mayOpen, SECTIONS } from "../features/settings/sections";
 import { when } from "../format/quantity";
 import type { PaletteGroup, PaletteItem } from "../ui/palette";
-import { SETTINGS_PAGES } from "./settings-pages";
 
 /** What is found behind a letter as the beginning of a word, in any order of the words. */
 export function fits(label: string, typed: string): boolean {
@@ -26,9 +26,7 @@ export function paletteGroups(given: {
   const commands = COMMAND_IDS.filter((id) => available.includes(id) && COMMANDS[id].isListed !== false)
     .filter((id) => id !== "palette.open" && fits(COMMANDS[id].title, typed))
     .map((id): PaletteItem => ({ id: `command ${id}`, label: COMMANDS[id].title, keys: keyNames(COMMANDS[id]) }));
-  const pages = SETTINGS_PAGES.filter(
-    (page) => page.roles === undefined || page.roles.some((role) => roles.includes(role)),
-  )
+  const pages = SECTIONS.filter((page) => mayOpen(page, roles))
     .filter((page) => fits(`settings ${page.title}`, typed))
     .map((page): PaletteItem => ({ id: `settings ${page.name}`, label: page.title, detail: "Settings" }));
   const found = chats

@@ -8,8 +8,6 @@ import { LeadContext } from "../ui/lead";
 import { PageState } from "../ui/page-state";
 import { paths } from "./paths";
 
-export { PageState };
-
 /** A whole page, with the way to the list of chats where that is not shown. */
 function WholePage({ children }: { children: ReactNode }) {
   return (

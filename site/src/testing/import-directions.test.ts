@@ -17,7 +17,7 @@ it.each([
 
 it.each([
   ["features/chat/chat-page", "features/chat-list/use-chats"],
-  ["features/chat/composer/composer", "app/look"],
+  ["features/chat/composer/composer", "app/shell"],
   ["features/chat/chat-page", "testing/fixtures"],
   ["ui/button", "features/chat/chat-page"],
   ["ui/button", "app/shell"],

@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { type Look, lookRead, lookSave } from "../../app/look";
+import { type Look, lookRead, lookSave } from "../../ui/look";
 import { SelectField } from "../../ui/select-field";
 
 const SIZES: readonly Look["textSize"][] = [90, 100, 112, 125];

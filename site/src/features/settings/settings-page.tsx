@@ -2,10 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { Suspense, useContext } from "react";
 import { meQuery } from "../../api/queries";
-import { LeadContext } from "../../app/lead";
 import { paths } from "../../app/paths";
-import { PageState } from "../../app/states";
 import { LeaveGuard } from "../../ui/form/leave-guard";
+import { LeadContext } from "../../ui/lead";
+import { PageState } from "../../ui/page-state";
 import { Skeleton } from "../../ui/skeleton";
 import { mayOpen, type Section, SECTIONS } from "./sections";
 

@@ -1,1 +1,0 @@
-export { LeadContext } from "../ui/lead";

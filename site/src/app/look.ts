@@ -1,1 +1,0 @@
-export { type Look, lookRead, lookSave } from "../ui/look";
