@@ -86,7 +86,24 @@ export default {
         await page.getByLabelText("Username").fill("ada");
         await page.getByLabelText("Password", { exact: true }).fill("correct horse");
         await userEvent.keyboard("{Enter}");
-        await expect.element(page.getByRole("alert")).toHaveTextContent("is not right");
+        const code = page.getByLabelText("Set-up code");
+        await expect.element(code).toHaveFocus();
+        await expect
+          .element(code)
+          .toHaveAccessibleDescription(/Set-up code is not right: the server prints it at its start\./);
+        await expect.element(page.getByLabelText("Password", { exact: true })).toHaveValue("correct horse");
+      },
+    }),
+    "first run: what is missing is said at its field, and nothing is sent": setup("", {
+      play: async ({ expect, page, userEvent, server }) => {
+        await page.getByLabelText("Email").fill("ada");
+        await page.getByLabelText("Password", { exact: true }).fill("short");
+        await userEvent.keyboard("{Enter}");
+        await expect.element(page.getByText("Enter the code that the server prints at its start.")).toBeVisible();
+        await expect.element(page.getByText("Enter an email address, for instance ada@example.com.")).toBeVisible();
+        await expect.element(page.getByText("The password is too short.")).toBeVisible();
+        await expect.element(page.getByLabelText("Set-up code")).toHaveFocus();
+        expect(server.asked.filter((each) => each.startsWith("POST"))).toEqual([]);
       },
     }),
   },

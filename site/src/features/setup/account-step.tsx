@@ -1,70 +1,68 @@
-import { useState } from "react";
 import { client, unwrap } from "../../api/client";
-import { TextField } from "../../ui/field";
-import { FormCard } from "../../ui/form";
+import { useApiMutation } from "../../api/use-api-mutation";
+import { FormText } from "../../ui/form/fields";
+import { Form } from "../../ui/form/form";
+import { email, newPassword, PASSWORD_HINT, textOfLength, username, z } from "../../ui/form/schema";
+import { useServerForm } from "../../ui/form/use-server-form";
+
+const schema = z.object({
+  setup_code: z.string().min(1, "Enter the code that the server prints at its start."),
+  email,
+  username,
+  name: textOfLength(128),
+  password: newPassword,
+});
+
+type Values = z.infer<typeof schema>;
+
+async function createOwner(values: Values): Promise<void> {
+  const { password } = values;
+  const email = values.email.trim();
+  await unwrap(client.POST("/api/v2/users/first", { body: { ...values, email } }));
+  await unwrap(client.POST("/api/v2/users/login", { body: { email, password } }));
+}
 
 /** The first user, who owns the server. `code` is that of the printed link. */
 export function AccountStep({ code, onDone }: { code: string; onDone: () => void }) {
-  const [typed, setFields] = useState({ email: "", username: "", name: "", password: "" });
-  // what is typed goes before the link's code, which may come later
-  const fields = { setup_code: code, ...typed };
-  const set = (name: keyof typeof fields) => ({
-    value: fields[name],
-    name,
-    onChange: (event: { target: { value: string } }) => setFields({ ...fields, [name]: event.target.value }),
+  const form = useServerForm({
+    schema,
+    // a code that comes after the first look is filled in, unless one was typed
+    values: { setup_code: code, email: "", username: "", name: "", password: "" },
+    save: useApiMutation({ call: createOwner }),
+    wireNames: {
+      setup_code: "setup_code",
+      email: "email",
+      username: "username",
+      name: "name",
+      password: "password",
+    },
+    codes: { setup_code_required: "setup_code" },
+    onSaved: onDone,
   });
-  const submit = async () => {
-    await unwrap(client.POST("/api/v2/users/first", { body: fields }));
-    const { email, password } = fields;
-    await unwrap(client.POST("/api/v2/users/login", { body: { email, password } }));
-    onDone();
-  };
   return (
-    <FormCard
-      title="Your account"
-      submit="Create account"
-      isDirty={fields.email !== "" && fields.password !== "" && fields.setup_code !== ""}
-      onSubmit={submit}
-    >
-      {(errorOf) => (
-        <>
-          <p className="text-sm text-muted">You become the owner: you set up models and users.</p>
-          <TextField
-            label="Set-up code"
-            required
-            autoComplete="off"
-            spellCheck={false}
-            hint="The server prints it at its start."
-            error={errorOf("setup_code")}
-            {...set("setup_code")}
-          />
-          <TextField
-            label="Email"
-            type="email"
-            required
-            autoComplete="username"
-            error={errorOf("email")}
-            {...set("email")}
-          />
-          <TextField
-            label="Username"
-            required
-            autoComplete="nickname"
-            error={errorOf("username")}
-            {...set("username")}
-          />
-          <TextField label="Name" autoComplete="name" error={errorOf("name")} {...set("name")} />
-          <TextField
-            label="Password"
-            type="password"
-            required
-            autoComplete="new-password"
-            hint="8 to 128 characters"
-            error={errorOf("password")}
-            {...set("password")}
-          />
-        </>
-      )}
-    </FormCard>
+    <Form form={form} title="Your account" submit="Create account">
+      <p className="text-sm text-muted">You become the owner: you set up models and users.</p>
+      <FormText
+        form={form}
+        name="setup_code"
+        label="Set-up code"
+        required
+        autoComplete="off"
+        spellCheck={false}
+        hint="The server prints it at its start."
+      />
+      <FormText form={form} name="email" label="Email" type="email" required autoComplete="username" />
+      <FormText form={form} name="username" label="Username" required autoComplete="nickname" />
+      <FormText form={form} name="name" label="Name" autoComplete="name" />
+      <FormText
+        form={form}
+        name="password"
+        label="Password"
+        type="password"
+        required
+        autoComplete="new-password"
+        hint={PASSWORD_HINT}
+      />
+    </Form>
   );
 }
