@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useWatch } from "react-hook-form";
 import { client, type Schemas, unwrap } from "../../api/client";
+import { providerType } from "../../api/provider-types";
 import { modelConfigsQuery, providersQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
 import { FormCheck, FormSelect, FormText } from "../../ui/form/fields";
@@ -9,7 +10,6 @@ import { bytesOf, textOfLength, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
 import { QueryFailure } from "../../ui/query-failure";
 import { Skeleton } from "../../ui/skeleton";
-import { providerTypeName } from "./provider-types";
 
 export type Provider = Schemas["Provider"];
 
@@ -110,7 +110,7 @@ function FormOfTypes({ provider, onSaved, isPlain, types }: Props & { types: rea
           form={form}
           name="type"
           label="Type"
-          choices={types.map((type) => ({ value: type, label: providerTypeName(type) }))}
+          choices={types.map((type) => ({ value: type, label: providerType(type).name }))}
         />
       )}
       <FormText

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Pencil, Plug, Power, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { client, unwrap } from "../../api/client";
+import { providerType } from "../../api/provider-types";
 import { modelConfigsQuery, providersQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
 import { Button } from "../../ui/button";
@@ -12,7 +13,6 @@ import { DataTable, type RowAction } from "../../ui/table/data-table";
 import { useTableView } from "../../ui/table/use-table-view";
 import { toast, toastFailure } from "../../ui/toast";
 import { type Provider, ProviderForm } from "./provider-form";
-import { providerTypeName } from "./provider-types";
 
 const PROVIDER = "/api/experimental/chats/providers/{provider}" as const;
 const CHANGES = [providersQuery.queryKey, modelConfigsQuery.queryKey];
@@ -73,8 +73,8 @@ export function ProvidersPage() {
           {
             id: "type",
             head: "Type",
-            cell: (provider) => providerTypeName(provider.provider),
-            sortBy: (provider) => providerTypeName(provider.provider),
+            cell: (provider) => providerType(provider.provider).name,
+            sortBy: (provider) => providerType(provider.provider).name,
           },
           { id: "key", head: "Key", cell: keyState, sortBy: keyState },
           { id: "state", head: "State", cell: stateOf, sortBy: stateOf },

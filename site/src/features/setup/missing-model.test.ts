@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { modelsOf, provider } from "../../testing/fixtures";
 import { missingModel } from "./missing-model";
-import { typeOfKey } from "./provider-types";
 
 const supported = provider({ id: "00000000-0000-0000-0000-000000000000", source: "supported", enabled: false });
 const of = (changed: Parameters<typeof modelsOf>[0]) => modelsOf({ models: [], ...changed });
@@ -53,14 +52,4 @@ describe("what is missing until somebody can chat", () => {
     const demo = provider({ provider: "scripted", name: "scripted" });
     expect(missing([off, demo])).toEqual({ kind: "provider" });
   });
-});
-
-describe("the type that a key is of", () => {
-  it.each([
-    ["sk-ant-api03-x", "anthropic"],
-    [" sk-or-v1-x", "openrouter"],
-    ["sk-proj-x", "openai"],
-    ["vck_x", "vercel"],
-    ["something", null],
-  ])("%s", (key, type) => expect(typeOfKey(key)).toBe(type));
 });

@@ -1,6 +1,6 @@
 /** What is missing until somebody can chat with a model. */
 import type { Schemas } from "../../api/client";
-import { providerType } from "./provider-types";
+import { providerType } from "../../api/provider-types";
 
 export type Provider = Schemas["Provider"];
 

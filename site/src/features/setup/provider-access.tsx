@@ -1,11 +1,11 @@
 import { type SyntheticEvent, useState } from "react";
 import { client, unwrap } from "../../api/client";
+import { type ProviderType, providerType, typeOfKey } from "../../api/provider-types";
 import { useApiMutation } from "../../api/use-api-mutation";
 import { FailureBanner } from "../../ui/banner";
 import { Button } from "../../ui/button";
 import { TextField } from "../../ui/field";
 import type { Provider } from "./missing-model";
-import { type ProviderType, providerType, typeOfKey } from "./provider-types";
 
 const CHATS = "/api/experimental/chats" as const;
 
