@@ -218,6 +218,46 @@ export default {
           .toHaveAccessibleDescription(/The address leads to another host\./);
       },
     }),
+    "Check calls the stored provider, once changes are saved": form({
+      server: (server) => {
+        let hasGoodKey = false;
+        server.on("get", `${CHATS}/model-configs`, []);
+        server.on("patch", `${CHATS}/providers/{provider}`, () => {
+          hasGoodKey = true;
+          return provider();
+        });
+        server.on("post", `${CHATS}/providers/{provider}/check`, () =>
+          hasGoodKey
+            ? { reachable: true, key_accepted: true, models: ["claude-fable-4"], known: [] }
+            : { reachable: true, key_accepted: false, models: [], known: [], error: "Anthropic refused the key." },
+        );
+      },
+      render: () => <ProviderForm provider={provider()} onSaved={nothing} />,
+      play: async ({ expect, page, server }) => {
+        const check = page.getByRole("button", { name: "Check", exact: true });
+        await check.click();
+        await expect.element(page.getByText("Key refused")).toBeVisible();
+        await expect.element(page.getByText("Anthropic refused the key.")).toBeVisible();
+        await page.getByLabelText("API key").fill("sk-ant-better");
+        // it is about the key that was there before
+        await expect.element(page.getByText("Key refused")).not.toBeInTheDocument();
+        await expect.element(check).toHaveAttribute("title", "Save the changes first");
+        await page.getByRole("button", { name: "Save" }).click();
+        await expect.element(page.getByText("Saved")).toBeVisible();
+        expect(page.getByText("Key refused").query()).toBeNull();
+        await check.click();
+        await expect.element(page.getByText("Key accepted")).toBeVisible();
+        await expect.element(page.getByText("1 model seen")).toBeVisible();
+        expect(server.asked.filter((each) => each.endsWith("/check"))).toHaveLength(2);
+      },
+    }),
+    "a new provider is saved before it is checked": form({
+      render: () => <ProviderForm onSaved={nothing} />,
+      play: async ({ expect, page }) => {
+        await expect.element(page.getByRole("button", { name: "Add provider" })).toBeVisible();
+        expect(page.getByRole("button", { name: "Check", exact: true }).query()).toBeNull();
+      },
+    }),
     "every fault at its field": form({
       server: (server) =>
         server.on(

@@ -1,13 +1,14 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useWatch } from "react-hook-form";
 import { client, type Schemas, unwrap } from "../../api/client";
 import { providerType } from "../../api/provider-types";
-import { modelConfigsQuery, providersQuery } from "../../api/queries";
+import { modelConfigsQuery, providerCheckQuery, providersQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
 import { FormCheck, FormSelect, FormText } from "../../ui/form/fields";
 import { Form } from "../../ui/form/form";
 import { bytesOf, textOfLength, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
+import { ProviderCheck } from "../../ui/provider-check";
 import { QueryFailure } from "../../ui/query-failure";
 import { Skeleton } from "../../ui/skeleton";
 
@@ -61,6 +62,7 @@ export function ProviderForm(props: Props) {
 }
 
 function FormOfTypes({ provider, onSaved, isPlain, types }: Props & { types: readonly string[] }) {
+  const queries = useQueryClient();
   const save = useApiMutation({
     call: (values: Values, repeatable) =>
       unwrap(
@@ -94,11 +96,15 @@ function FormOfTypes({ provider, onSaved, isPlain, types }: Props & { types: rea
       enabled: "enabled",
     },
     codes: { api_key_required: "key", egress_denied: "baseUrl" },
-    onSaved,
+    onSaved: (saved) => {
+      // what was found of another key or address is not found of this one
+      void queries.resetQueries({ queryKey: providerCheckQuery(saved.id).queryKey });
+      onSaved(saved);
+    },
   });
   const baseUrl = useWatch({ control: form.control, name: "baseUrl" });
   const hasKey = provider?.has_api_key === true;
-  return (
+  const fields = (
     <Form
       form={form}
       submit={provider === undefined ? "Add provider" : "Save"}
@@ -141,6 +147,13 @@ function FormOfTypes({ provider, onSaved, isPlain, types }: Props & { types: rea
       <FormText form={form} name="displayName" label="Display name" />
       <FormCheck form={form} name="enabled" label="Enabled" />
     </Form>
+  );
+  if (provider === undefined) return fields;
+  return (
+    <div className="flex flex-col gap-4">
+      {fields}
+      <ProviderCheck provider={provider.id} disabledReason={form.isDirty ? "Save the changes first" : null} />
+    </div>
   );
 }
 

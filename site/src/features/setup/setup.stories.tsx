@@ -2,7 +2,6 @@ import type { Schemas } from "../../api/client";
 import { model, modelsOf, provider, USER } from "../../testing/fixtures";
 import { type MockServer, Refusal } from "../../testing/mock-server";
 import type { Played, Story, StorySet } from "../../testing/story";
-import { ProviderCheck } from "./check-result";
 import { MissingStep } from "./missing-step";
 import { SetupPage } from "./setup-page";
 
@@ -318,15 +317,6 @@ export default {
       play: async ({ expect, page }) => {
         await expect.element(page.getByText("No model is available. Ask an admin.")).toBeVisible();
         await expect.element(page.getByText("Anthropic has no key.")).toBeVisible();
-      },
-    },
-    "check of a saved provider": {
-      render: () => <ProviderCheck provider={provider().id} />,
-      server: (server) => server.on("post", CHECK, refused),
-      play: async (story) => {
-        await check(story).click();
-        await story.expect.element(story.page.getByText("Key refused")).toBeVisible();
-        await story.expect.element(story.page.getByText("Anthropic refused the key.")).toBeVisible();
       },
     },
   },

@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { Check, CircleQuestionMark, X } from "lucide-react";
-import type { Schemas } from "../../api/client";
-import { providerCheckQuery } from "../../api/queries";
-import { count } from "../../format/quantity";
-import { Button } from "../../ui/button";
-import { QueryFailure } from "../../ui/query-failure";
+import type { Schemas } from "../api/client";
+import { providerCheckQuery } from "../api/queries";
+import { count } from "../format/quantity";
+import { Button } from "./button";
+import { QueryFailure } from "./query-failure";
 
 const LOOKS = {
   yes: { Icon: Check, look: "text-ok" },
@@ -39,16 +39,23 @@ export function CheckResult({ check }: { check: Schemas["ProviderCheck"] }) {
   );
 }
 
+interface Props {
+  /** Its id. */
+  provider: string;
+  /** Why it is not to be called now. */
+  disabledReason: string | null;
+}
+
 /** A button that calls a saved provider with its stored key, and what came of it. */
-export function ProviderCheck({ provider }: { provider: string }) {
+export function ProviderCheck({ provider, disabledReason }: Props) {
   const check = useQuery({ ...providerCheckQuery(provider), enabled: false });
   const run = () => void check.refetch();
   return (
     <div className="flex flex-col items-start gap-2">
-      <Button small onClick={run} disabledReason={check.isFetching ? "The provider is being called" : null}>
+      <Button small onClick={run} disabledReason={check.isFetching ? "The provider is being called" : disabledReason}>
         {check.isFetching ? "Checking" : "Check"}
       </Button>
-      {!check.isFetching && check.data !== undefined && <CheckResult check={check.data} />}
+      {!check.isFetching && check.data !== undefined && disabledReason === null && <CheckResult check={check.data} />}
       {!check.isFetching && check.error !== null && <QueryFailure error={check.error} onRetry={run} />}
     </div>
   );
