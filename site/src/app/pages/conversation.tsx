@@ -1,16 +1,17 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useContext } from "react";
+import { lazy, Suspense, useContext } from "react";
 import { meQuery } from "../../api/queries";
 import { chatCreated } from "../../features/chat-list/use-chats";
 import { ChatPage } from "../../features/chat/chat-page";
-import { MissingStep } from "../../features/setup/missing-step";
 import { LeadContext } from "../../ui/lead";
 import { Skeleton } from "../../ui/skeleton";
 import { paths } from "../paths";
 import { NotFound } from "../states";
 import { useVisit } from "../use-visit";
 import { WORK_PANEL_TABS } from "../work-panel-tabs";
+
+const MissingStep = lazy(async () => ({ default: (await import("../../features/setup/missing-step")).MissingStep }));
 
 /** Ids of chats are UUIDs; the server is not asked about anything else. */
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -34,7 +35,11 @@ export function Conversation() {
       visit={visit}
       lead={lead}
       notFound={<NotFound />}
-      noModel={<MissingStep isOwner={me.roles.some((role) => role.name === "owner")} />}
+      noModel={
+        <Suspense>
+          <MissingStep isOwner={me.roles.some((role) => role.name === "owner")} />
+        </Suspense>
+      }
       message={msg ?? null}
       onLatest={() => {
         if (chatId !== undefined) void navigate({ to: ".", search: (before) => ({ ...before, msg: undefined }) });
