@@ -75,6 +75,7 @@ export const model = (changed: Partial<Schemas["ModelConfig"]> = {}): Schemas["M
   context_limit: 200_000,
   compression_threshold: 80,
   model_config: { cost: { input_price_per_million_tokens: "3", output_price_per_million_tokens: "15" } },
+  effective_cost: { input_price_per_million_tokens: "3", output_price_per_million_tokens: "15" },
   created_at: AT,
   updated_at: AT,
   ...changed,

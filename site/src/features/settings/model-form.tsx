@@ -1,3 +1,4 @@
+import { useWatch } from "react-hook-form";
 import { client, type Schemas, unwrap } from "../../api/client";
 import { modelConfigsQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
@@ -5,7 +6,7 @@ import { FormCheck, FormSelect, FormText } from "../../ui/form/fields";
 import { Form } from "../../ui/form/form";
 import { bytesOf, textOfLength, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
-import { priceFault, PRICES, pricesOf, withPrices } from "./prices";
+import { defaultPrices, priceFault, type PriceName, PRICES, pricesOf, withPrices } from "./prices";
 
 export type ModelConfig = Schemas["ModelConfig"];
 
@@ -52,6 +53,13 @@ const WIRE_NAMES: Readonly<Record<string, keyof Values>> = {
   [`cost.${PRICES.cacheWrite}`]: "cacheWrite",
 };
 
+const FIELDS: readonly (readonly [PriceName, string])[] = [
+  ["input", "Input price"],
+  ["output", "Output price"],
+  ["cacheRead", "Cache read price"],
+  ["cacheWrite", "Cache write price"],
+];
+
 interface Props {
   /** Names of providers that a new model may belong to, with what people see of them. */
   providers: readonly { value: string; label: string }[];
@@ -85,7 +93,7 @@ export function ModelForm({ providers, model, copyOf, onSaved, isPlain }: Props)
       model: before?.model ?? "",
       displayName: nameOf(model, copyOf),
       contextLimit: before === undefined ? "" : String(before.context_limit),
-      ...pricesOf(before?.model_config),
+      ...pricesOf(before?.model_config?.cost),
       enabled: before?.enabled ?? true,
       isDefault: model?.is_default ?? false,
     },
@@ -93,6 +101,10 @@ export function ModelForm({ providers, model, copyOf, onSaved, isPlain }: Props)
     wireNames: WIRE_NAMES,
     onSaved,
   });
+  const [provider, name] = useWatch({ control: form.control, name: ["provider", "model"] });
+  // the server has told of the prices of this model only
+  const isKnown = before?.provider_name === provider && before.model === name.trim();
+  const blank = defaultPrices(isKnown ? before : undefined);
   return (
     <Form
       form={form}
@@ -112,12 +124,20 @@ export function ModelForm({ providers, model, copyOf, onSaved, isPlain }: Props)
         hint="How many tokens the model can read at once."
       />
       <div className="grid max-w-100 grid-cols-2 gap-3">
-        <FormText form={form} name="input" label="Input price" inputMode="decimal" placeholder="unpriced" />
-        <FormText form={form} name="output" label="Output price" inputMode="decimal" placeholder="unpriced" />
-        <FormText form={form} name="cacheRead" label="Cache read price" inputMode="decimal" placeholder="unpriced" />
-        <FormText form={form} name="cacheWrite" label="Cache write price" inputMode="decimal" placeholder="unpriced" />
+        {FIELDS.map(([price, label]) => (
+          <FormText
+            key={price}
+            form={form}
+            name={price}
+            label={label}
+            inputMode="decimal"
+            placeholder={blank[price] === "" ? "unpriced" : blank[price]}
+          />
+        ))}
       </div>
-      <p className="text-sm text-faint">Prices in USD for a million tokens. 0 is free; empty is unpriced.</p>
+      <p className="text-sm text-faint">
+        Prices in USD for a million tokens. 0 is free; empty is the list price, and unpriced where there is none.
+      </p>
       <FormCheck form={form} name="enabled" label="Enabled" />
       <FormCheck form={form} name="isDefault" label="Default for new chats" />
     </Form>

@@ -102,12 +102,7 @@ export function ModelsPage() {
             cell: (model) => tokens(model.context_limit),
             sortBy: (model) => model.context_limit,
           },
-          {
-            id: "price",
-            head: "Price",
-            cell: (model) => priceMark(model.model_config),
-            sortBy: (model) => priceMark(model.model_config),
-          },
+          { id: "price", head: "Price", cell: priceMark, sortBy: priceMark },
           { id: "state", head: "State", cell: stateOf, sortBy: stateOf },
         ]}
         actionsOf={actionsOf}

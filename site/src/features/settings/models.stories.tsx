@@ -45,7 +45,17 @@ const unpriced = model({
   id: "01940000-0000-7000-8000-0000000000a2",
   display_name: "A model that nobody priced",
   model_config: {},
+  effective_cost: {},
   enabled: false,
+  is_default: false,
+});
+
+const listed = model({
+  id: "01940000-0000-7000-8000-0000000000a3",
+  display_name: "A model with its list price",
+  model_config: {},
+  effective_cost: { input_price_per_million_tokens: "1.25", price_version: "2026-11-22" },
+  default_cost: { input_price_per_million_tokens: "1.25", price_version: "2026-11-22" },
   is_default: false,
 });
 
@@ -79,9 +89,12 @@ export default {
       },
     },
     models: {
-      ...lists([provider()], [model(), unpriced], "models"),
+      ...lists([provider()], [model(), unpriced, listed], "models"),
       play: async ({ expect, page }) => {
         await expect.element(page.getByText("Unpriced")).toBeVisible();
+        await expect.element(page.getByText("Custom", { exact: true })).toBeVisible();
+        // what nobody priced here has the price of the shipped table
+        await expect.element(page.getByText("Default", { exact: true })).toBeVisible();
         await page.getByRole("button", { name: "Actions for Fable 4" }).click();
         await expect.element(page.getByRole("menuitem", { name: "Delete" })).toBeVisible();
         // the default one stays enabled
@@ -309,6 +322,19 @@ export default {
       ),
       play: async ({ expect, page }) =>
         expect.element(page.getByRole("textbox", { name: "Input price" })).toHaveValue("0"),
+    }),
+    "a blank price shows the list price, until the model is another": form({
+      render: () => <ModelForm providers={CHOICES} model={listed} onSaved={nothing} />,
+      play: async ({ expect, page }) => {
+        const input = page.getByRole("textbox", { name: "Input price" });
+        await expect.element(input).toHaveAttribute("placeholder", "1.25");
+        await expect.element(input).toHaveValue("");
+        await expect
+          .element(page.getByRole("textbox", { name: "Output price" }))
+          .toHaveAttribute("placeholder", "unpriced");
+        await page.getByRole("textbox", { name: "Model", exact: true }).fill("another");
+        await expect.element(input).toHaveAttribute("placeholder", "unpriced");
+      },
     }),
     "T24: what is typed survives new data from the server": {
       server: (server) => {

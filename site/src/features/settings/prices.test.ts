@@ -1,25 +1,33 @@
 import { describe, expect, it } from "vitest";
-import { priceFault, priceMark, pricesOf, withPrices } from "./prices";
+import { defaultPrices, priceFault, priceMark, pricesOf, withPrices } from "./prices";
 
 const NONE = { input: "", output: "", cacheRead: "", cacheWrite: "" };
 
 describe("prices of a model", () => {
-  it("marks what is unpriced, free and priced", () => {
-    expect(priceMark(undefined)).toBe("Unpriced");
-    expect(priceMark({ cost: {} })).toBe("Unpriced");
-    expect(priceMark({ cost: { input_price_per_million_tokens: "0" } })).toBe("Free");
-    expect(priceMark({ cost: { input_price_per_million_tokens: "0", output_price_per_million_tokens: "15" } })).toBe(
-      "Custom",
-    );
+  it("marks what is unpriced, free, of the shipped table and priced here", () => {
+    const listed = { input_price_per_million_tokens: "3", output_price_per_million_tokens: "15" };
+    expect(priceMark({ effective_cost: undefined })).toBe("Unpriced");
+    expect(priceMark({ effective_cost: {}, model_config: {} })).toBe("Unpriced");
+    expect(priceMark({ effective_cost: { input_price_per_million_tokens: "0" } })).toBe("Free");
+    expect(priceMark({ effective_cost: { ...listed, price_version: "2026-11-22" }, model_config: {} })).toBe("Default");
+    const own = { cost: { input_price_per_million_tokens: "2" } };
+    expect(priceMark({ effective_cost: { ...listed, ...own.cost }, model_config: own })).toBe("Custom");
   });
 
   it("keeps all else of the config, and leaves an empty price out", () => {
-    const config = { temperature: 1, cost: { currency: "USD", input_price_per_million_tokens: "3" } };
-    expect(pricesOf(config)).toEqual({ ...NONE, input: "3" });
-    expect(withPrices(config, { ...NONE, output: " 0.10 " })).toEqual({
+    const config = { temperature: 1, cost: { use_defaults: false, input_price_per_million_tokens: "3" } };
+    expect(pricesOf(config.cost)).toEqual({ ...NONE, input: "3" });
+    expect(JSON.parse(JSON.stringify(withPrices(config, { ...NONE, output: " 0.10 " })))).toStrictEqual({
       temperature: 1,
-      cost: { currency: "USD", output_price_per_million_tokens: "0.10" },
+      cost: { use_defaults: false, output_price_per_million_tokens: "0.10" },
     });
+  });
+
+  it("takes the shipped price for a blank one, unless the model is to have none of them", () => {
+    const cost = { input_price_per_million_tokens: "3", price_version: "2026-11-22" };
+    expect(defaultPrices({ default_cost: cost, model_config: { cost: {} } })).toEqual({ ...NONE, input: "3" });
+    expect(defaultPrices({ default_cost: cost, model_config: { cost: { use_defaults: false } } })).toEqual(NONE);
+    expect(defaultPrices(undefined)).toEqual(NONE);
   });
 
   it.each(["", "0", "3", "0.000000000001", "1000000", "1000000.000", "999999.999999999999", "007"])(

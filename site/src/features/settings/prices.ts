@@ -12,35 +12,38 @@ export const PRICES = {
 export type PriceName = keyof typeof PRICES;
 export type Prices = Record<PriceName, string>;
 
-const NAMES = Object.keys(PRICES) as PriceName[];
+const NAMES: readonly PriceName[] = ["input", "output", "cacheRead", "cacheWrite"];
 
-type Config = Schemas["ModelConfig"]["model_config"];
+type ModelConfig = Schemas["ModelConfig"];
+type Config = ModelConfig["model_config"];
 
-function costOf(config: Config): Record<string, unknown> {
-  return (config as { cost?: Record<string, unknown> } | null | undefined)?.cost ?? {};
-}
-
-export function pricesOf(config: Config): Prices {
-  const cost = costOf(config);
-  const text = (price: unknown) => (typeof price === "string" || typeof price === "number" ? String(price) : "");
-  return Object.fromEntries(NAMES.map((name) => [name, text(cost[PRICES[name]])])) as Prices;
+export function pricesOf(cost: Schemas["Prices"] | null | undefined): Prices {
+  const text = (name: PriceName) => cost?.[PRICES[name]] ?? "";
+  return { input: text("input"), output: text("output"), cacheRead: text("cacheRead"), cacheWrite: text("cacheWrite") };
 }
 
 /** The config with these prices; an empty one is left out. All else of the config stays. */
-export function withPrices(config: Config, prices: Prices): Record<string, unknown> {
-  const wire = new Set<string>(Object.values(PRICES));
-  const others = Object.entries(costOf(config)).filter(([name]) => !wire.has(name));
-  const given = NAMES.filter((name) => prices[name].trim() !== "").map((name) => [PRICES[name], prices[name].trim()]);
-  return {
-    ...(config as Record<string, unknown> | null | undefined),
-    cost: Object.fromEntries([...others, ...given]) as Record<string, unknown>,
-  };
+export function withPrices(config: Config, prices: Prices): Schemas["ModelOptions"] {
+  const cost: Schemas["CostOptions"] = { ...config?.cost };
+  for (const name of NAMES) cost[PRICES[name]] = prices[name].trim() === "" ? undefined : prices[name].trim();
+  return { ...config, cost };
 }
 
-export function priceMark(config: Config): "Unpriced" | "Free" | "Custom" {
-  const prices = Object.values(pricesOf(config)).filter((price) => price !== "");
-  if (prices.length === 0) return "Unpriced";
-  return prices.every((price) => Number(price) === 0) ? "Free" : "Custom";
+/** Where the prices in use are from: the model's own count as custom, also among those of the shipped table. */
+export function priceMark(
+  model: Pick<ModelConfig, "effective_cost" | "model_config">,
+): "Unpriced" | "Free" | "Default" | "Custom" {
+  const given = (cost: Schemas["Prices"] | null | undefined) =>
+    Object.values(pricesOf(cost)).filter((price) => price !== "");
+  const used = given(model.effective_cost);
+  if (used.length === 0) return "Unpriced";
+  if (used.every((price) => Number(price) === 0)) return "Free";
+  return given(model.model_config?.cost).length === 0 ? "Default" : "Custom";
+}
+
+/** What a blank price of the model is. */
+export function defaultPrices(model: Pick<ModelConfig, "default_cost" | "model_config"> | undefined): Prices {
+  return pricesOf(model?.model_config?.cost?.use_defaults === false ? null : model?.default_cost);
 }
 
 /** What is wrong with a price as it is typed, or null. */
