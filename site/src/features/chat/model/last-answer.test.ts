@@ -18,6 +18,12 @@ it("passes over steps that only call tools, and is nothing where nobody answered
   expect(lastAnswer(of([message("user", [text("Hello")]), call]))).toBeNull();
 });
 
+it("passes over what is blank, also while it is written", () => {
+  const part = { step: 1, attempt: 1, seq: 1, block: 0, role: "assistant", part: text("\n") };
+  const state = stateAfter([{ type: "message_part", message_part: part }]);
+  expect(lastAnswer({ ...state, messages: [answered(MARKDOWN, " "), answered("\n")] })).toBe(MARKDOWN);
+});
+
 it("is what is written at present, if something is", () => {
   const part = { step: 1, attempt: 1, seq: 1, block: 0, role: "assistant", part: text("So **far**") };
   const state = stateAfter([{ type: "message_part", message_part: part }]);

@@ -1,6 +1,6 @@
 /** Turns: a message of a user and all before the next, and how each ended (`ui.md` 4.1). */
 import { callState } from "../tools/registry";
-import type { ChatError, ChatMessage, ChatState } from "./types";
+import type { ChatError, ChatMessage, ChatState, LiveBlock, MessagePart } from "./types";
 
 export interface Turn {
   /** Null: it lies on an older page. */
@@ -32,9 +32,14 @@ export function turnsOf(messages: readonly ChatMessage[]): Turn[] {
 
 export const answersOf = (turn: Turn): ChatMessage[] => turn.messages.filter(({ role }) => role === "assistant");
 
-/** The answer of a turn as it was written. */
-export function answerMarkdown(answers: readonly ChatMessage[]): string {
-  const texts = answers.flatMap(({ content }) => content.flatMap((part) => (part.type === "text" ? [part.text] : [])));
+interface Written {
+  content: readonly (MessagePart | LiveBlock)[];
+}
+
+/** Answers as they were written, without what is blank. */
+export function answerMarkdown(answers: readonly Written[]): string {
+  const parts = answers.flatMap(({ content }) => content);
+  const texts = parts.flatMap((part) => (part.type === "text" && part.text.trim() !== "" ? [part.text] : []));
   return texts.join("\n\n");
 }
 
