@@ -7,7 +7,7 @@ import { page } from "vitest/browser";
 import { cleanup, render } from "vitest-browser-react";
 import "./styles.css";
 import { ChatPage } from "../features/chat/chat-page";
-import { CHAT, chat, message, model, ORGANIZATION, text, USER, user } from "../testing/fixtures";
+import { CHAT, chat, message, model, modelsOf, ORGANIZATION, text, USER, user } from "../testing/fixtures";
 import { MockServer, Refusal } from "../testing/mock-server";
 import { StoryPlace } from "../testing/story";
 import { makeRouter } from "./router";
@@ -25,6 +25,7 @@ beforeEach(() => {
     .on("get", "/api/experimental/chats", [chat()])
     .on("get", "/api/experimental/chats/{chat}", chat())
     .on("get", "/api/experimental/chats/model-configs", [model()])
+    .on("get", "/api/experimental/chats/models", { providers: [modelsOf()] })
     .on("get", "/api/v2/workspaces", { workspaces: [], count: 0 })
     .on("get", "/api/experimental/chats/{chat}/messages", {
       messages: [message("user", [text("Make the tests pass")])],

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { createMemoryHistory, type RouterHistory, RouterProvider } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import type { BrowserPage } from "vitest/browser";
-import { CHAT, chat, message, model, text, user } from "../testing/fixtures";
+import { CHAT, chat, message, model, modelsOf, text, user } from "../testing/fixtures";
 import { type MockServer, Refusal } from "../testing/mock-server";
 import type { Played, Story, StorySet } from "../testing/story";
 import { makeRouter } from "./router";
@@ -37,6 +37,7 @@ function usual(server: MockServer): MockServer {
     .on("get", "/api/experimental/chats", chats)
     .on("get", "/api/experimental/chats/{chat}", ({ path }) => (path.endsWith(OTHER) ? chats[1] : chats[0]) ?? chat())
     .on("get", "/api/experimental/chats/model-configs", [model()])
+    .on("get", "/api/experimental/chats/models", { providers: [modelsOf()] })
     .on("get", "/api/v2/workspaces", { workspaces: [], count: 0 })
     .on("get", "/api/experimental/chats/{chat}/messages", { messages: said, queued_messages: [], has_more: false })
     .socket("/api/experimental/chats/watch", [])
