@@ -1,11 +1,11 @@
-import { lazyRouteComponent } from "@tanstack/react-router";
+import { type ComponentType, lazy, type LazyExoticComponent } from "react";
 
 export interface Section {
   /** In the path. */
   name: string;
   title: string;
   /** Loaded when it is opened. */
-  Page: ReturnType<typeof lazyRouteComponent>;
+  Page: LazyExoticComponent<ComponentType>;
   /** Site roles that may open it; absent: everybody, for themselves. */
   roles?: readonly string[];
 }
@@ -15,45 +15,45 @@ export const SECTIONS: readonly Section[] = [
   {
     name: "general",
     title: "General",
-    Page: lazyRouteComponent(() => import("./general-page"), "GeneralPage"),
+    Page: lazy(async () => ({ default: (await import("./general-page")).GeneralPage })),
   },
   {
     name: "instructions",
     title: "Instructions",
-    Page: lazyRouteComponent(() => import("./instructions-page"), "InstructionsPage"),
+    Page: lazy(async () => ({ default: (await import("./instructions-page")).InstructionsPage })),
   },
   {
     name: "tokens",
     title: "Tokens",
-    Page: lazyRouteComponent(() => import("./tokens-page"), "TokensPage"),
+    Page: lazy(async () => ({ default: (await import("./tokens-page")).TokensPage })),
   },
   {
     name: "accounts",
     title: "Account",
-    Page: lazyRouteComponent(() => import("./account-page"), "AccountPage"),
+    Page: lazy(async () => ({ default: (await import("./account-page")).AccountPage })),
   },
   {
     name: "behavior",
     title: "Behavior",
-    Page: lazyRouteComponent(() => import("./behavior-page"), "BehaviorPage"),
+    Page: lazy(async () => ({ default: (await import("./behavior-page")).BehaviorPage })),
     roles: ["owner"],
   },
   {
     name: "providers",
     title: "Providers",
-    Page: lazyRouteComponent(() => import("./providers-page"), "ProvidersPage"),
+    Page: lazy(async () => ({ default: (await import("./providers-page")).ProvidersPage })),
     roles: ["owner"],
   },
   {
     name: "models",
     title: "Models",
-    Page: lazyRouteComponent(() => import("./models-page"), "ModelsPage"),
+    Page: lazy(async () => ({ default: (await import("./models-page")).ModelsPage })),
     roles: ["owner"],
   },
   {
     name: "users",
     title: "Users",
-    Page: lazyRouteComponent(() => import("./users-page"), "UsersPage"),
+    Page: lazy(async () => ({ default: (await import("./users-page")).UsersPage })),
     roles: ["owner", "user-admin"],
   },
 ];
