@@ -65,6 +65,10 @@ impl Actor {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // answers as they come
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
             .build()
             .expect("a client without options");
         Self { port, token: None, http }
