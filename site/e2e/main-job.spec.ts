@@ -340,7 +340,7 @@ test("E4: an admin adds a model, and a draft of a chat survives a reload", async
   await dialog.getByLabel("Context limit").fill("100000");
   await dialog.getByRole("button", { name: "Add model" }).click();
   await expect(dialog).toBeHidden();
-  await expect(page.getByRole("cell", { name: "Second demo" })).toBeVisible();
+  await expect(page.getByRole("cell", { name: "Second demo", exact: true })).toBeVisible();
   await page.goto(`${demo.url}/agents`);
   await composer(page).fill("not sent yet");
   await page.reload();
@@ -395,6 +395,7 @@ rules:
     await expect(page.getByText("All is there.")).toBeVisible();
     await page.getByRole("button", { name: /cat ~\/made/ }).click();
     await expect(page.getByText("by the script")).toBeVisible();
+    await page.keyboard.press("Alt+p");
     await expect(page.getByText("calm-fox, running")).toBeVisible();
   },
 );

@@ -310,6 +310,19 @@ export default {
         await expect.element(page.getByRole("navigation", { name: "Chats" })).toHaveFocus();
         await userEvent.keyboard("{Shift>}{F6}{/Shift}");
         await expect.element(composer(page)).toHaveFocus();
+        await userEvent.keyboard("{Alt>}p{/Alt}");
+        const panel = page.getByRole("complementary", { name: "Work panel" });
+        await expect.element(panel).toBeVisible();
+        await userEvent.keyboard("{F6}");
+        await expect.element(panel).toHaveFocus();
+        await userEvent.keyboard("{F6}");
+        await expect.element(page.getByRole("navigation", { name: "Chats" })).toHaveFocus();
+        await userEvent.keyboard("{F6}");
+        await expect.element(composer(page)).toHaveFocus();
+        await userEvent.keyboard("{F6}");
+        await expect.element(panel).toHaveFocus();
+        await userEvent.keyboard("{Shift>}{F6}{/Shift}");
+        await expect.element(composer(page)).toHaveFocus();
       });
     }),
   },

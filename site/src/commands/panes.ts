@@ -19,7 +19,7 @@ export class PaneRegistry {
   register(name: PaneName, element: HTMLElement, enter: () => void): () => void {
     const pane: Registered = { element, enter, last: null };
     const onFocus = (event: FocusEvent) => {
-      if (event.target instanceof HTMLElement) pane.last = event.target;
+      if (event.target instanceof HTMLElement && this.#around(event.target) === pane) pane.last = event.target;
     };
     element.addEventListener("focusin", onFocus);
     this.#panes.set(name, pane);
@@ -32,12 +32,19 @@ export class PaneRegistry {
   /** Goes to the next pane, or with -1 to the one before: to what had the focus there, else into it. */
   readonly walk = (by: 1 | -1): void => {
     const panes = PANES.flatMap((name) => this.#panes.get(name) ?? []).filter((pane) => pane.element.checkVisibility());
-    const now = panes.findIndex((pane) => pane.element.contains(document.activeElement));
+    const here = this.#around(document.activeElement);
+    const now = here === undefined ? -1 : panes.indexOf(here);
     const next = panes.at(now < 0 ? (by > 0 ? 0 : -1) : (now + by) % panes.length);
     if (next === undefined) return;
     if (next.last?.isConnected === true && next.last.checkVisibility()) next.last.focus();
     else next.enter();
   };
+
+  /** The pane that an element lies in: of several the innermost, as the work panel lies in the conversation. */
+  #around(element: Element | null): Registered | undefined {
+    const around = [...this.#panes.values()].filter((pane) => pane.element.contains(element));
+    return around.find((pane) => !around.some((other) => other !== pane && pane.element.contains(other.element)));
+  }
 }
 
 export const PanesContext = createContext<PaneRegistry | null>(null);
