@@ -29,7 +29,7 @@ pub fn with_joined_prompt(arguments: impl IntoIterator<Item = OsString>) -> Vec<
             before.push(argument);
             continue;
         }
-        // what follows this is no option any more
+        // words behind `--` are not options
         is_chat = argument != "--" && (is_chat || argument == "chat");
         joined.push(argument);
     }
@@ -69,7 +69,7 @@ fn is_option(chat: &Command, word: &OsStr) -> bool {
     true
 }
 
-/// Whether the option of this letter takes a value; nothing when there is no such option.
+/// Whether the option of this letter takes a value; `None` if the option does not exist.
 fn short_option(chat: &Command, letter: char) -> Option<bool> {
     let option = chat.get_arguments().find(|option| option.get_short() == Some(letter))?;
     Some(option.get_action().takes_values())

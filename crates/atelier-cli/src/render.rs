@@ -371,7 +371,7 @@ mod tests {
         let wanted = Wanted { after: 0, live_text: true, own_messages: false, reasoning: false, notes_wait: true };
         let shown = show_wanted(wanted, &events);
         assert_eq!(shown, "(1 queued for after this turn)\nOne line.\n(2 queued for after this turn)\nAnother.");
-        // a conversation puts it above the line: whoever has queued a message sees it at once
+        // a conversation shows the note above the line at once
         let mut renderer = Renderer::new(Wanted { notes_wait: false, ..wanted });
         let shown: Vec<Shown> = events[1..3].iter().flat_map(|event| renderer.event(event)).collect();
         let note = "(2 queued for after this turn)".to_owned();

@@ -63,6 +63,14 @@ async function opened({ expect, page }: Pick<Played, "expect" | "page">): Promis
   if (heading instanceof HTMLElement) heading.focus();
 }
 
+/** Opens the palette by its key. */
+async function openPalette({ expect, page, userEvent }: Pick<Played, "expect" | "page" | "userEvent">) {
+  const field = page.getByRole("combobox", { name: "Command palette" });
+  await userEvent.keyboard("{Control>}k{/Control}");
+  await expect.element(field).toHaveFocus();
+  return field;
+}
+
 /** Runs a story in a window of this width. */
 async function inWindow(page: BrowserPage, width: number, look: () => Promise<void>): Promise<void> {
   const { innerWidth, innerHeight } = window;
@@ -176,14 +184,11 @@ export default {
     "the palette runs commands, and the focus is where it was before": site(`/agents/${CHAT}`, async (story) => {
       const { expect, page, userEvent } = story;
       await opened(story);
-      const field = page.getByRole("combobox", { name: "Command palette" });
-      await userEvent.keyboard("{Control>}k{/Control}");
-      await expect.element(field).toHaveFocus();
+      const field = await openPalette(story);
       await userEvent.keyboard("{Control>}k{/Control}");
       await expect.element(field).not.toBeInTheDocument();
       await expect.element(title(page, "Make the tests pass")).toHaveFocus();
-      await userEvent.keyboard("{Control>}k{/Control}");
-      await expect.element(field).toHaveFocus();
+      await openPalette(story);
       await userEvent.keyboard("repl");
       await expect.element(page.getByRole("option", { name: /^Reply/ })).toHaveAttribute("data-highlighted");
       await userEvent.keyboard("{Enter}");
@@ -195,8 +200,7 @@ export default {
       async (story) => {
         const { expect, page, userEvent } = story;
         await opened(story);
-        await userEvent.keyboard("{Control>}k{/Control}");
-        await expect.element(page.getByRole("combobox", { name: "Command palette" })).toHaveFocus();
+        await openPalette(story);
         await userEvent.keyboard("old parser");
         await expect.element(page.getByRole("option", { name: /^The old parser/ })).toBeVisible();
         await userEvent.keyboard("{Control>}a{/Control}{Backspace}mod");
@@ -221,8 +225,7 @@ export default {
       async (story) => {
         const { expect, page, userEvent } = story;
         await opened(story);
-        await userEvent.keyboard("{Control>}k{/Control}");
-        await expect.element(page.getByRole("combobox", { name: "Command palette" })).toHaveFocus();
+        await openPalette(story);
         await userEvent.keyboard("colour:red");
         await expect.element(page.getByText("Chats: is no search key")).toBeVisible();
       },

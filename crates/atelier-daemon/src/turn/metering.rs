@@ -69,7 +69,7 @@ fn has_content(answer: &Answer) -> bool {
 
 /// Fills in what the provider did not come to report (governance.md 4): without any usage the input is that of
 /// the context, and an answer that was cut off has made at least the output that was received. A single count
-/// that a whole answer leaves out stays missing and costs nothing; one of zero beside an answer is no report.
+/// that a whole answer leaves out stays missing and costs nothing; a zero beside an answer does not count as a report.
 fn completed(answer: &Answer, context_tokens: Option<i64>) -> (Usage, bool) {
     let mut usage = answer.usage;
     let counts = [usage.input_tokens, usage.cache_read_tokens, usage.cache_creation_tokens, usage.output_tokens];

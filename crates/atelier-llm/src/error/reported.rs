@@ -24,8 +24,8 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// Reads the body of an answer with an error status. One that is no object, or a list with one, is kept as
-    /// words.
+    /// Reads the body of an answer with an error status. A body that is neither an object nor a list with one is
+    /// kept as words.
     pub(crate) fn from_body(status: Option<u16>, body: &str) -> Self {
         let mut reported = json::object(body.as_bytes())
             .map(|object| Self::in_object(&object, false).unwrap_or_else(|| Self::from_fields(&object)))
@@ -38,7 +38,7 @@ impl Reported {
         reported
     }
 
-    /// The error that `object` says. Words alone are one only if the object is no part of an answer.
+    /// The error that `object` says. Words alone count as an error only if the object is not part of an answer.
     pub(crate) fn in_object(object: &Map<String, Value>, is_answer: bool) -> Option<Self> {
         // gateways put an error of the provider behind them beside the piece of the answer
         let choice = object.get("choices").and_then(|choices| choices.get(0)).and_then(Value::as_object);

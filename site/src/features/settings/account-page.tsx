@@ -2,9 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { client, type Schemas, unwrap } from "../../api/client";
 import { meQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
-import { FormText } from "../../ui/form/fields";
+import { FormNewPassword, FormText } from "../../ui/form/fields";
 import { Form } from "../../ui/form/form";
-import { newPassword, PASSWORD_HINT, textOfLength, username, z } from "../../ui/form/schema";
+import { newPassword, textOfLength, username, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
 import { Skeleton } from "../../ui/skeleton";
 
@@ -70,14 +70,7 @@ function PasswordForm() {
         type="password"
         autoComplete="current-password"
       />
-      <FormText
-        form={form}
-        name="password"
-        label="New password"
-        type="password"
-        autoComplete="new-password"
-        hint={PASSWORD_HINT}
-      />
+      <FormNewPassword form={form} name="password" label="New password" />
     </Form>
   );
 }

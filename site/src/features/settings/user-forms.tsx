@@ -3,9 +3,9 @@ import { useQuery } from "@tanstack/react-query";
 import { client, type Schemas, unwrap } from "../../api/client";
 import { meQuery } from "../../api/queries";
 import { useApiMutation } from "../../api/use-api-mutation";
-import { FormChecks, FormText } from "../../ui/form/fields";
+import { FormChecks, FormNewPassword, FormText } from "../../ui/form/fields";
 import { Form } from "../../ui/form/form";
-import { email, newPassword, PASSWORD_HINT, textOfLength, username, z } from "../../ui/form/schema";
+import { email, newPassword, textOfLength, username, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
 import { QueryFailure } from "../../ui/query-failure";
 import { Skeleton } from "../../ui/skeleton";
@@ -40,15 +40,7 @@ export function NewUserForm({ onSaved }: { onSaved: (user: User) => void }) {
         hint="Letters and digits, with single hyphens between them."
       />
       <FormText form={form} name="name" label="Name" autoComplete="off" />
-      <FormText
-        form={form}
-        name="password"
-        label="Password"
-        type="password"
-        required
-        autoComplete="new-password"
-        hint={PASSWORD_HINT}
-      />
+      <FormNewPassword form={form} name="password" label="Password" required />
     </Form>
   );
 }
@@ -120,14 +112,7 @@ export function UserPasswordForm({ user, onSaved }: { user: User; onSaved: () =>
   return (
     <Form form={form} submit="Set password" isPlain>
       <p className="text-sm text-muted">All sessions and API tokens of {user.username} end.</p>
-      <FormText
-        form={form}
-        name="password"
-        label="New password"
-        type="password"
-        autoComplete="new-password"
-        hint={PASSWORD_HINT}
-      />
+      <FormNewPassword form={form} name="password" label="New password" />
     </Form>
   );
 }

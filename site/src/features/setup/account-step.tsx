@@ -1,8 +1,8 @@
 import { client, unwrap } from "../../api/client";
 import { useApiMutation } from "../../api/use-api-mutation";
-import { FormText } from "../../ui/form/fields";
+import { FormNewPassword, FormText } from "../../ui/form/fields";
 import { Form } from "../../ui/form/form";
-import { email, newPassword, PASSWORD_HINT, textOfLength, username, z } from "../../ui/form/schema";
+import { email, newPassword, textOfLength, username, z } from "../../ui/form/schema";
 import { useServerForm } from "../../ui/form/use-server-form";
 
 const schema = z.object({
@@ -54,15 +54,7 @@ export function AccountStep({ code, onDone }: { code: string; onDone: () => void
       <FormText form={form} name="email" label="Email" type="email" required autoComplete="username" />
       <FormText form={form} name="username" label="Username" required autoComplete="nickname" />
       <FormText form={form} name="name" label="Name" autoComplete="name" />
-      <FormText
-        form={form}
-        name="password"
-        label="Password"
-        type="password"
-        required
-        autoComplete="new-password"
-        hint={PASSWORD_HINT}
-      />
+      <FormNewPassword form={form} name="password" label="Password" required />
     </Form>
   );
 }

@@ -3,6 +3,7 @@ import type { InputHTMLAttributes, ReactNode } from "react";
 import { type Control, type FieldPath, type FieldValues, useController } from "react-hook-form";
 import { CheckField, type Labelled, TextArea, TextField } from "../field";
 import { type Choice, SelectField } from "../select-field";
+import { PASSWORD_HINT } from "./schema";
 import { faultSentence } from "./words";
 
 interface Bound<V extends FieldValues> {
@@ -31,6 +32,11 @@ export function FormText<V extends FieldValues>(props: Bound<V> & Pick<Labelled,
   const { form, name, ...rest } = props;
   const { field, error } = useField({ form, name, label: rest.label });
   return <TextField {...rest} {...field} error={error} />;
+}
+
+/** A password that is set, not one that is asked for. `newPassword` checks it. */
+export function FormNewPassword<V extends FieldValues>(props: Bound<V> & Pick<InputRest, "required">) {
+  return <FormText {...props} type="password" autoComplete="new-password" hint={PASSWORD_HINT} />;
 }
 
 export function FormTextArea<V extends FieldValues>(props: Bound<V> & Pick<Labelled, "hint"> & { rows?: number }) {
